@@ -1,0 +1,78 @@
+"""Every error this project raises by name, in one tree.
+
+Catch `ThinkrewardError` to tell a failure that we explain from one that we do not foresee.
+A message gives the value, the limit and the fix; secrets never appear in one.
+"""
+
+
+class ThinkrewardError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(ThinkrewardError):
+    """A profile, a field or a value is refused before anything runs."""
+
+    exit_code = 2
+
+
+class DataError(ThinkrewardError):
+    """Preference data that cannot be used: one class of answer only, no usable rows, a bad row."""
+
+
+class MediaError(DataError):
+    """One image or video that is missing or cannot be decoded; `uri` names it."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(f"{uri}: {reason}")
+        self.uri = uri
+        self.reason = reason
+
+
+class ModelError(ThinkrewardError):
+    """A model directory that cannot be loaded, for instance one without a processor."""
+
+
+class TeacherError(ThinkrewardError):
+    """The teacher gave no usable service; what it already answered is kept."""
+
+
+class TeacherUnreachable(TeacherError):
+    """No connection, or server errors and 429s beyond the bounded retries."""
+
+
+class TeacherRefused(TeacherError):
+    """Key missing or refused, or a model the endpoint does not have: retrying cannot help."""
+
+
+class BudgetReached(TeacherError):
+    """`max_cost_usd` or `max_requests` is spent; everything paid for is kept."""
+
+
+class StoreError(ThinkrewardError):
+    """The artifact store failed."""
+
+
+class StoreNotWritable(StoreError):
+    """The root cannot be written; refused before work starts."""
+
+
+class ArtifactCorrupt(StoreError):
+    """Bytes that do not hash to what the manifest says. Never used; rebuilt or refused."""
+
+
+class ArtifactMissing(StoreError):
+    """A reference whose artifact is gone."""
+
+
+class LeaseLost(StoreError):
+    """Another run took over this stage key while we were silent."""
+
+
+class TrackingError(ThinkrewardError):
+    """MLflow cannot be reached or refuses, before work starts."""
+
+
+class StageFailed(ThinkrewardError):
+    """A stage's child process ended without its outputs; the message says how to resume."""
