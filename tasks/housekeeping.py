@@ -1,0 +1,154 @@
+"""Looking after a whole store: garbage collection, verification, lineage, copying."""
+
+from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError
+from models.preference import Frozen
+from tasks.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
+from tasks.garbage import Removed, gc
+
+__all__ = [
+    "CopyReport",
+    "Lineage",
+    "Problem",
+    "Production",
+    "Removed",
+    "VerifyReport",
+    "copy_store",
+    "gc",
+    "lineage",
+    "verify_store",
+]
+
+
+class Problem(Frozen):
+    """One fault found in a store: where, and what is wrong with it."""
+
+    where: str
+    fault: str
+
+
+class VerifyReport(Frozen):
+    """What `verify_store` looked at and found."""
+
+    n_artifacts: int
+    n_entries: int
+    n_bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify_store(store: Store, deep: bool = True) -> VerifyReport:
+    """Checks every artifact (its bytes too when `deep`) and that every index entry's outputs are there.
+
+    Faults are reported, not raised; only a storage that cannot be listed raises `StoreError`.
+    """
+    problems: list[Problem] = []
+    good: dict[str, ArtifactRef] = {}
+    for kind, digest in store.addresses():
+        try:
+            if not store.objects.exists(f"artifacts/{kind}/{digest[:2]}/{digest}/{MANIFEST}"):
+                continue  # being stored or removed: not visible, so no fault
+            ref = store.reference(kind, digest)
+            store.verify(ref, deep=deep)
+            good[ref.path] = ref
+        except StoreError as error:
+            problems.append(Problem(where=f"{kind} {digest}", fault=str(error)))
+    n_entries = 0
+    for found in store.objects.walk("index"):
+        stage, name = found.path.split("/")[1:3]
+        try:
+            entry = store.lookup(stage, name.removesuffix(".json"))
+        except StoreError as error:
+            problems.append(Problem(where=found.path, fault=str(error)))
+            continue
+        if entry is None:
+            continue
+        n_entries += 1
+        gone = [f"{name} ({ref.kind} {ref.short})" for name, ref in entry.outputs.items() if ref.path not in good]
+        if gone:
+            problems.append(Problem(where=found.path, fault=f"outputs missing or damaged: {', '.join(gone)}"))
+    n_bytes = sum(ref.size for ref in good.values())
+    return VerifyReport(n_artifacts=len(good), n_entries=n_entries, n_bytes=n_bytes, problems=tuple(problems))
+
+
+class Production(Frozen):
+    """One stage entry that made an artifact, under which output name, and where its inputs came from."""
+
+    entry: IndexEntry
+    output: str
+    inputs: dict[str, "Lineage"]
+
+
+class Lineage(Frozen):
+    """An artifact and the entries that made it, newest first; none for what came from outside.
+
+    An artifact already shown on the way here (a stage whose output equals an input) has no entries again.
+    """
+
+    ref: ArtifactRef
+    made_by: tuple[Production, ...]
+
+
+def lineage(store: Store, ref: ArtifactRef) -> Lineage:
+    """Where an artifact comes from, back to what no stage made. Raises `StoreError` if the index is unreadable."""
+    makers: dict[str, list[tuple[IndexEntry, str]]] = {}
+    for entry in store.entries():
+        for output, made in entry.outputs.items():
+            makers.setdefault(made.path, []).append((entry, output))
+
+    def trace(ref: ArtifactRef, on_the_way: frozenset[str]) -> Lineage:
+        if ref.path in on_the_way:
+            return Lineage(ref=ref, made_by=())
+        further = on_the_way | {ref.path}
+        made_by = tuple(
+            Production(
+                entry=entry,
+                output=output,
+                inputs={name: trace(source, further) for name, source in entry.inputs.items()},
+            )
+            for entry, output in makers.get(ref.path, ())
+        )
+        return Lineage(ref=ref, made_by=made_by)
+
+    return trace(ref, frozenset())
+
+
+class CopyReport(Frozen):
+    """What `copy_store` did: artifacts and entries copied, artifacts that were there, bytes copied."""
+
+    n_copied: int
+    n_there: int
+    n_entries: int
+    n_bytes: int
+
+
+def copy_store(source: Store, target: Store) -> CopyReport:
+    """Copies every artifact and then every index entry; digests, and so references, stay what they are.
+
+    Can be repeated after a failure: what is there already is not copied again. Work in progress and leases stay
+    behind. Raises `StoreError`, also `ArtifactCorrupt` for a damaged artifact of `source`.
+    """
+    refs = source.artifacts()
+    missing = [ref for ref in refs if not _is_there(target, ref)]
+    for ref in missing:
+        target.publish(ref.kind, source.fetch(ref), metadata=source.manifest(ref).metadata)
+    entries = source.entries()
+    for entry in entries:
+        target.record(entry)
+    return CopyReport(
+        n_copied=len(missing),
+        n_there=len(refs) - len(missing),
+        n_entries=len(entries),
+        n_bytes=sum(ref.size for ref in missing),
+    )
+
+
+def _is_there(store: Store, ref: ArtifactRef) -> bool:
+    try:
+        store.verify(ref)
+    except (ArtifactMissing, ArtifactCorrupt):
+        return False
+    return True
