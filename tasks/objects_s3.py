@@ -147,6 +147,7 @@ class S3Objects(Objects):
             fs = fsspec.filesystem(
                 "s3",
                 use_listings_cache=False,
+                skip_instance_cache=True,  # one that met no credentials would go on having none
                 endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
                 client_kwargs={"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")},
                 default_block_size=PART_BYTES,
