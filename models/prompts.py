@@ -1,0 +1,71 @@
+"""The one place where a pair becomes chat messages, and where media become message parts.
+
+`chat` gives messages in OpenAI content-part form whose media are still references; `attach` fills
+them in, for an HTTP endpoint or for a transformers processor. Teacher, trainers, sampler, benchmarks
+and server all come through here, so that training and evaluation cannot drift apart.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from models.preference import Candidate, Media, PreferencePair
+from models.verdict import Mode, candidate_names, instructions
+
+Message = dict[str, Any]
+Part = dict[str, Any]
+
+PROMPT_LABEL = {True: "Caption", False: "Question"}
+
+
+def chat(pair: PreferencePair, mode: Mode) -> list[Message]:
+    """The request for one verdict: a single user message of text parts and media references.
+
+    A medium is `{"type": "image_url" | "video_url", …: {"url": uri}}`, with its uri as the dataset has it.
+    The label never enters.
+    """
+    parts: list[Part] = [_text(instructions(pair.task, mode))]
+    parts += [_reference(media) for media in pair.context]
+    parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {pair.prompt}"))
+    for name, candidate in zip(candidate_names(pair.task), pair.candidates, strict=True):
+        parts += _candidate(name, candidate)
+    return [{"role": "user", "content": parts}]
+
+
+def attach(messages: list[Message], part_of: Callable[[str], list[Part]]) -> list[Message]:
+    """Replace each media reference by what `part_of(uri)` makes of it: one image, or a video's frames."""
+    return [{**message, "content": [new for part in message["content"] for new in _filled(part, part_of)]}
+            for message in messages]
+
+
+def image_part(image: object) -> Part:
+    """A decoded image as a transformers chat template takes it."""
+    return {"type": "image", "image": image}
+
+
+def data_url_part(url: str) -> Part:
+    """An encoded image (`data:image/png;base64,…`) as an OpenAI-compatible endpoint takes it."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _candidate(name: str, candidate: Candidate) -> list[Part]:
+    if candidate.media is not None:
+        return [_text(f"{name}:"), _reference(candidate.media)]
+    return [_text(f"{name}: {candidate.text}")]
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "text": text}
+
+
+def _reference(media: Media) -> Part:
+    kind = f"{media.kind}_url"
+    return {"type": kind, kind: {"url": media.uri}}
+
+
+def _filled(part: Part, part_of: Callable[[str], list[Part]]) -> list[Part]:
+    if part["type"] == "text":
+        return [part]
+    return part_of(part[part["type"]]["url"])
+
+
+

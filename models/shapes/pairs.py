@@ -1,0 +1,126 @@
+"""Preference pairs of the embedded world, their media as bytes, and the truth they were built from.
+
+A pair is a pure function of (seed, split, task, number): nothing else enters, so any subset can be
+made anywhere in any order.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from PIL import Image
+
+from models.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
+from models.shapes.draw import Look, draw_scene, encode
+from models.shapes.questions import answer_to, random_question, wrong_answer
+from models.shapes.world import IMAGE_FLAWS, VIDEO_FLAWS, Flaw, Level, Scene, caption, random_scene, violate
+
+LEVEL_WEIGHTS: Mapping[Level, float] = {Level.EASY: 0.3, Level.NORMAL: 0.4, Level.HARD: 0.3}
+
+
+@dataclass(frozen=True)
+class MadePair:
+    """A pair with everything that was known when it was made.
+
+    `blobs` maps each medium's uri to its encoded bytes, `frames` to its decoded frames; `seen` and
+    `assessments` are the truth, for pretraining and tests alone: they reach no dataset.
+    """
+
+    pair: PreferencePair
+    scene: Scene
+    level: Level
+    assessments: tuple[Assessment, ...]
+    seen: tuple[Seen, ...]
+    frames: dict[str, list[Image.Image]] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def make_pair(
+    task: Task, number: int, *, seed: int, held_out: bool, levels: Mapping[Level, float] = LEVEL_WEIGHTS
+) -> MadePair:
+    """The pair `number` of a task and split. Even numbers prefer the first candidate, odd ones the second."""
+    split = "held_out" if held_out else "train"
+    rng = Random(f"{seed}/{split}/{task}/{number}")
+    level = rng.choices(list(levels), weights=list(levels.values()))[0]
+    preferred: Preferred = 1 if number % 2 == 0 else 2
+    name = f"shapes-{split}-{task}-{level}-{number:06d}"
+    make = _generation if task.judges_media else _understanding
+    return make(rng, task, level, preferred, name, held_out)
+
+
+def _generation(
+    rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool
+) -> MadePair:
+    flaws = IMAGE_FLAWS if task is Task.IMAGE_GENERATION else VIDEO_FLAWS
+    while True:
+        flaw = rng.choice(flaws)
+        scene = random_scene(rng, level, video=task is Task.VIDEO_GENERATION, held_out=held_out)
+        broken = violate(scene, flaw, level, rng)
+        if broken is not None:
+            break
+    good = draw_scene(scene, Look.random(rng), None, level, rng)
+    bad = draw_scene(broken, Look.random(rng), flaw, level, rng)
+    seen = (Seen(scene), _as_seen(broken, flaw))
+    drawn = (good, bad)
+    if preferred == 2:
+        seen, drawn = (seen[1], seen[0]), (bad, good)
+    shown = Shown(task)
+    pair = PreferencePair(
+        id=name,
+        task=task,
+        prompt=caption(scene),
+        candidates=(Candidate(media=shown.add(drawn[0])), Candidate(media=shown.add(drawn[1]))),
+        preferred=preferred,
+        source="shapes",
+        group=flaw.value,
+    )
+    assessments = assess_generation(task, scene, seen)
+    return MadePair(pair, scene, level, assessments, seen, shown.frames, shown.blobs)
+
+
+def _as_seen(scene: Scene, flaw: Flaw) -> Seen:
+    quality = {Flaw.NOISE: "noisy", Flaw.BLUR: "blurred"}.get(flaw, "clean")
+    flow = {Flaw.FLICKER: "flickers", Flaw.JUMP: "jumps"}.get(flaw, "smooth")
+    return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow)
+
+
+def _understanding(
+    rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool
+) -> MadePair:
+    scene = random_scene(rng, level, video=task is Task.VIDEO_UNDERSTANDING, held_out=held_out)
+    question = random_question(rng, scene)
+    right = answer_to(question, scene)
+    wrong = wrong_answer(rng, question, right, level)
+    answers = (right, wrong) if preferred == 1 else (wrong, right)
+    shown = Shown(task)
+    pair = PreferencePair(
+        id=name,
+        task=task,
+        prompt=str(question),
+        context=(shown.add(draw_scene(scene, Look.random(rng), None, level, rng)),),
+        candidates=(Candidate(text=answers[0]), Candidate(text=answers[1])),
+        preferred=preferred,
+        source="shapes",
+        group=question.kind,
+    )
+    assessments = assess_answers(task, right, answers)
+    return MadePair(pair, scene, level, assessments, (Seen(scene),), shown.frames, shown.blobs)
+
+
+class Shown:
+    """Collects the media of one pair under names made of their own digests."""
+
+    def __init__(self, task: Task) -> None:
+        self.kind = task.media_kind
+        self.frames: dict[str, list[Image.Image]] = {}
+        self.blobs: dict[str, bytes] = {}
+
+    def add(self, frames: list[Image.Image]) -> Media:
+        """Encode and name one medium."""
+        data = encode(frames)
+        digest = hashlib.sha256(data).hexdigest()
+        uri = f"{digest}.png"
+        self.frames[uri], self.blobs[uri] = frames, data
+        return Media(kind=self.kind, uri=uri, sha256=digest)

@@ -1,0 +1,109 @@
+"""Questions about a scene of the embedded world, and their answers, right and wrong."""
+
+from dataclasses import dataclass
+from random import Random
+
+from models.shapes.world import COLOURS, DIRECTIONS, NEAR_COLOURS, PLACES, SHAPES, Level, Scene, Shape, random_shape
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: its text, and the kind of thing that answers it."""
+
+    kind: str  # colour | form | what | where | count | way
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return {
+            "colour": f"what colour is the {self.subject} ?",
+            "form": f"what shape is {self.subject} ?",
+            "what": f"what is at {self.subject} ?",
+            "where": f"where is the {self.subject} ?",
+            "count": "how many shapes are there ?",
+            "way": f"which way does the {self.subject} move ?",
+        }[self.kind]
+
+
+_OPENINGS = {
+    "what colour is the ": "colour",
+    "what shape is ": "form",
+    "what is at ": "what",
+    "where is the ": "where",
+    "how many shapes are there": "count",
+    "which way does the ": "way",
+}
+
+
+def parse_question(text: str) -> Question:
+    """The question that a text asks. Raises `ValueError` for a text that is none of this world's."""
+    for opening, kind in _OPENINGS.items():
+        if text.startswith(opening):
+            return Question(kind, text[len(opening) :].removesuffix(" ?").removesuffix(" move"))
+    raise ValueError(f"not a question of the shapes world: {text!r}")
+
+
+def answer_to(question: Question, scene: Scene) -> str:
+    """The answer that `scene` gives; `nothing` where it shows no such thing."""
+    shapes = [*scene.places, scene.motion.shape if scene.motion else None]
+    there = [shape for shape in shapes if shape is not None]
+    if question.kind == "count":
+        return NUMBERS[len(there)]
+    if question.kind == "way":
+        return scene.motion.direction if scene.motion else "nothing"
+    if question.kind == "what":
+        return str(scene.places[PLACES.index(question.subject)] or "nothing")
+    if question.kind == "where":
+        places = [PLACES[at] for at, shape in enumerate(scene.places) if str(shape) == question.subject]
+        return places[0] if places else "nothing"
+    if question.kind == "colour":
+        return next((shape.colour for shape in there if shape.shape == question.subject), "nothing")
+    return next((shape.shape for shape in there if shape.colour == question.subject), "nothing")
+
+
+def random_question(rng: Random, scene: Scene) -> Question:
+    """A question that `scene` answers."""
+    at_rest = [(at, shape) for at, shape in enumerate(scene.places) if shape is not None]
+    moving = scene.motion.shape if scene.motion else None
+    shapes = [shape for _, shape in at_rest] + ([moving] if moving else [])
+    kinds = ["colour", "form", "count"] + (["what", "where"] if at_rest else []) + (["way", "way"] if moving else [])
+    kind = rng.choice(kinds)
+    if kind == "count":
+        return Question(kind)
+    if kind == "way":
+        return Question(kind, str(moving))
+    if kind in ("what", "where"):
+        place, shape = rng.choice(at_rest)
+        return Question(kind, PLACES[place] if kind == "what" else str(shape))
+    shape = rng.choice(shapes)
+    return Question(kind, shape.shape if kind == "colour" else shape.colour)
+
+
+def wrong_answer(rng: Random, question: Question, right: str, level: Level) -> str:
+    """An answer of the right kind that is wrong; at the hard level a close one."""
+    if question.kind == "colour":
+        return NEAR_COLOURS[right] if level is Level.HARD else _other(rng, COLOURS, right)
+    if question.kind == "form":
+        return _other(rng, SHAPES, right)
+    if question.kind == "where":
+        return _other(rng, PLACES, right)
+    if question.kind == "way":
+        return _other(rng, DIRECTIONS, right)
+    if question.kind == "count":
+        near = [NUMBERS[at] for at in range(1, len(NUMBERS)) if abs(at - NUMBERS.index(right)) == 1]
+        return rng.choice(near) if level is Level.HARD else _other(rng, NUMBERS[1:], right)
+    return _wrong_shape(rng, right, level)
+
+
+def _wrong_shape(rng: Random, right: str, level: Level) -> str:
+    colour, form = right.split()
+    if level is Level.HARD:
+        return str(rng.choice([Shape(NEAR_COLOURS[colour], form), Shape(colour, _other(rng, SHAPES, form))]))
+    while (other := str(random_shape(rng))) == right:
+        pass
+    return other
+
+
+def _other(rng: Random, choices: tuple[str, ...], right: str) -> str:
+    return rng.choice([choice for choice in choices if choice != right])
