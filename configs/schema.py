@@ -1,0 +1,256 @@
+"""Every setting of the recipe, typed, bounded and described with its unit.
+
+A profile (`configs/<name>.yaml`) states only what differs from the defaults here. Contradictions are
+refused when the settings are loaded, before anything runs. Which fields change a stage's result, and so
+belong to its key, is said by each section's `RESULT_NEUTRAL`: fields named there never enter a key.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values are not coerced loosely."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    RESULT_NEUTRAL: ClassVar[frozenset[str]] = frozenset()
+
+    def key_fields(self) -> dict[str, object]:
+        """The fields that change a result, as JSON values; sections inside are filtered likewise."""
+        fields: dict[str, object] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name not in self.RESULT_NEUTRAL:
+                fields[name] = value.key_fields() if isinstance(value, Section) else value
+        return fields
+
+
+class Storage(Section):
+    """Where artifacts live."""
+
+    root: str = Field(".thinkreward/store", min_length=1, description="store root: a folder, file:// or s3://bucket/prefix")
+    cache_dir: str = Field(".thinkreward/cache", description="local folder for downloaded artifacts")
+    cache_max_gib: float = Field(50.0, gt=0, description="size at which the local cache drops what was used longest ago, GiB")
+    lease_ttl_s: float = Field(60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over")
+
+
+class Tracking(Section):
+    """Where runs and registered models are recorded (MLflow)."""
+
+    uri: str = Field("sqlite:///.thinkreward/mlflow.db", description="MLflow tracking URI; file: stores are refused by MLflow 3")
+    experiment: str = Field("thinkreward", min_length=1, description="MLflow experiment name")
+    registered_model: str = Field("thinkreward", min_length=1, description="name in the MLflow model registry")
+
+
+class Runtime(Section):
+    """How stages use this machine. Nothing here changes a result's meaning, so nothing here is in a key."""
+
+    threads: int = Field(2, ge=1, le=256, description="CPU threads of a compute process (oversubscription costs up to 8x)")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run; auto takes a GPU if there is one")
+    processes: int = Field(1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun")
+    stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
+    generation_batch: int = Field(160, ge=1, description="sequences generated together")
+    checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
+
+
+class Model(Section):
+    """The base model and what it is shown."""
+
+    base: str = Field("models/shapes/base", min_length=1, description="model directory, relative to the repository, or hub id")
+    revision: str | None = Field(None, description="hub revision of the base (a commit, for reproducible runs)")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights and compute type")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="attention implementation")
+    max_pixels: int = Field(147_456, ge=1024, description="pixels an image or frame is reduced to at most (paper: 147456)")
+    max_frames: int = Field(8, ge=1, le=256, description="frames a video is sampled to at most (paper: 8)")
+
+
+class Lora(Section):
+    """Low-rank adapters; the adapter is merged into the weights when the stage publishes its model."""
+
+    rank: int = Field(64, ge=1, le=1024, description="adapter rank")
+    alpha: int = Field(128, ge=1, description="adapter scale numerator")
+    dropout: Fraction = Field(0.05, description="adapter dropout")
+
+
+class Prepare(Section):
+    """The preference data of all four tasks, in one schema with a train and a held-out split."""
+
+    source: Literal["shapes", "jsonl"] = Field("shapes", description="shapes: the embedded world; jsonl: your own pairs")
+    path: str | None = Field(None, description="folder with pairs.jsonl and its media, for source jsonl")
+    train_pairs: int = Field(1600, ge=1, description="training pairs a task (source shapes)")
+    held_out_pairs: int = Field(400, ge=1, description="held-out pairs a task (source shapes)")
+    held_out_share: float = Field(0.1, gt=0, lt=1, description="share of the groups of media held out (source jsonl)")
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> Self:
+        if self.source == "jsonl" and not self.path:
+            raise ValueError("source is jsonl but path is empty: set prepare.path to the folder that holds pairs.jsonl")
+        if self.source == "shapes" and self.path:
+            raise ValueError(f"path is {self.path!r} but source is shapes, which reads none: set prepare.source=jsonl")
+        return self
+
+
+class EmbeddedTeacher(Section):
+    """How often the embedded teacher errs, so that validation and retries earn their keep."""
+
+    wrong_perception: Fraction = Field(0.06, description="share of answers in which it misreads a shape")
+    broken_grammar: Fraction = Field(0.04, description="share of answers outside the grammar")
+    rate_limited: Fraction = Field(0.02, description="share of requests answered 429 with Retry-After")
+    server_error: Fraction = Field(0.02, description="share of requests answered 500")
+
+
+class Distill(Section):
+    """Reasoning asked from a teacher over any OpenAI-compatible endpoint, kept only if it proves right."""
+
+    RESULT_NEUTRAL = frozenset(
+        {"concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "max_attempts", "batch_poll_s"}
+    )
+    pairs: Positive = Field(1200, description="image_generation pairs to ask about (paper: 10K)")
+    teacher: Literal["embedded", "openai"] = Field(
+        "embedded", description="embedded: a local server reading pixels; openai: OPENAI_BASE_URL and OPENAI_API_KEY"
+    )
+    model: str = Field("shapes-teacher", min_length=1, description="model name sent to the endpoint")
+    temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature asked for")
+    max_tokens: Positive = Field(1024, description="tokens of an answer at most")
+    max_reasks: int = Field(1, ge=0, le=10, description="further asks after a malformed answer")
+    max_cost_usd: float = Field(50.0, ge=0, description="dollars after which no request is sent; all paid for is kept")
+    max_requests: Positive = Field(100_000, description="requests after which none is sent")
+    usd_per_million_input: float = Field(2.5, ge=0, description="price of prompt tokens, dollars a million")
+    usd_per_million_output: float = Field(10.0, ge=0, description="price of answer tokens, dollars a million")
+    mode: Literal["online", "batch"] = Field("online", description="batch: the OpenAI Batch API (upload, poll, collect)")
+    concurrency: int = Field(16, ge=1, le=1024, description="requests under way at once")
+    requests_per_minute: float = Field(60_000, gt=0, description="client-side limit, requests a minute")
+    tokens_per_minute: float = Field(60_000_000, gt=0, description="client-side limit, tokens a minute")
+    timeout_s: float = Field(60.0, gt=0, description="seconds to wait for one answer")
+    max_attempts: int = Field(6, ge=1, le=50, description="tries of one request against 429, 5xx and lost connections")
+    batch_poll_s: float = Field(30.0, gt=0, description="seconds between polls of a batch")
+    embedded: EmbeddedTeacher = Field(default_factory=EmbeddedTeacher, description="the embedded teacher's faults")
+
+
+class Sft(Section):
+    """Supervised fine-tuning (TRL): loss on the completion only, vision tower frozen by default."""
+
+    RESULT_NEUTRAL = frozenset({"checkpoint_every"})
+    epochs: float = Field(3.0, gt=0, description="passes over the data (paper: 3)")
+    learning_rate: float = Field(2.5e-6, gt=0, le=1, description="peak learning rate (paper: 2.5e-6)")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate schedule")
+    warmup: Fraction = Field(0.03, description="share of the steps that warm up (paper: 0.03)")
+    batch: Positive = Field(128, description="completions an optimizer step, over all processes (paper: 128)")
+    micro_batch: Positive = Field(8, description="completions a device handles at once; divides batch")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    freeze_vision: bool = Field(True, description="leave the vision tower as it is")
+    lora: Lora | None = Field(None, description="train low-rank adapters instead of all weights")
+    checkpoint_every: Positive = Field(100, description="optimizer steps between checkpoints")
+
+    @model_validator(mode="after")
+    def _micro_divides_batch(self) -> Self:
+        if self.batch % self.micro_batch:
+            raise ValueError(
+                f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}: choose a micro_batch that divides it"
+            )
+        return self
+
+
+class RejectionSampling(Section):
+    """Sampling the cold-started model on all four tasks, keeping what is right, and fine-tuning on it."""
+
+    pairs: Positive = Field(600, description="training pairs a task to sample on (paper: about 105K in all)")
+    samples: int = Field(4, ge=1, le=256, description="samples a pair and presentation order")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
+    max_tokens: Positive = Field(1024, description="tokens of a completion at most")
+    shard_pairs: Positive = Field(60, description="pairs a shard; an interrupted run redoes unfinished shards alone")
+    keep_per_pair: Positive = Field(1, description="kept completions a pair at most")
+    keep_cap: int | None = Field(None, gt=0, description="kept completions a task at most; none: all")
+    sft: Sft = Field(default_factory=Sft, description="fine-tuning on what was kept")
+
+
+class Rewards(Section):
+    """Weights of the GRPO rewards; each reward is between 0 and 1."""
+
+    format: float = Field(1.0, ge=0, description="weight of following the grammar")
+    accuracy: float = Field(1.0, ge=0, description="weight of preferring what people prefer")
+    consistency: float = Field(0.0, ge=0, description="weight of sums that add up and an answer that follows")
+
+
+class Grpo(Section):
+    """Group-relative policy optimisation on what rejection sampling still got wrong."""
+
+    RESULT_NEUTRAL = frozenset({"checkpoint_every", "completions_every"})
+    preset: Literal["paper", "modern"] = Field(
+        "paper",
+        description="paper: loss grpo, scaled by the group's spread, beta 0.04; modern: dapo, batch scale, beta 0, "
+        "clip-higher, truncated completions masked, accuracy gated on valid format",
+    )
+    hard: Literal["wrong_only", "mixed", "below_one"] = Field(
+        "mixed", description="pass rates trained on: 0 alone (paper), strictly between 0 and 1 first, or all below 1"
+    )
+    pairs: Positive = Field(320, description="distinct pairs at most; each is shown in both presentation orders")
+    solved_share: Fraction = Field(0.25, description="share of pairs already solved, mixed in against forgetting")
+    validation_pairs: Positive = Field(160, description="training pairs set aside to choose the checkpoint on")
+    group: int = Field(8, ge=2, le=256, description="completions a prompt (paper: 8)")
+    prompts_per_step: Positive = Field(8, description="prompts an optimizer step")
+    micro_batch: Positive = Field(64, description="completions a device handles at once; divides group x prompts_per_step")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs; many distinct pairs once beat few repeated")
+    learning_rate: float = Field(1e-6, gt=0, le=1, description="learning rate (paper: 1e-6)")
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature (paper: 1.0)")
+    max_tokens: Positive = Field(1024, description="tokens of a completion at most")
+    freeze_vision: bool = Field(True, description="leave the vision tower as it is")
+    lora: Lora | None = Field(None, description="train low-rank adapters instead of all weights")
+    rewards: Rewards = Field(default_factory=Rewards, description="reward weights")
+    checkpoint_every: Positive = Field(10, description="optimizer steps between checkpoints")
+    validate_every: Positive = Field(10, description="optimizer steps between validations")
+    completions_every: Positive = Field(10, description="optimizer steps between logged tables of completions")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        step = self.group * self.prompts_per_step
+        if step % self.micro_batch or self.micro_batch % self.group:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} must divide group x prompts_per_step = {step} and be a multiple of "
+                f"group {self.group}: choose {self.group} times a divisor of {self.prompts_per_step}"
+            )
+        if self.validate_every % self.checkpoint_every:
+            raise ValueError(
+                f"validate_every {self.validate_every} is not a multiple of checkpoint_every {self.checkpoint_every}: "
+                "a checkpoint is what gets validated"
+            )
+        return self
+
+
+class Evaluate(Section):
+    """Greedy judging of the held-out pairs, thinking and direct, both presentation orders."""
+
+    pairs: int | None = Field(None, gt=0, description="held-out pairs a task at most; none: all of them")
+    max_tokens: Positive = Field(1024, description="tokens of a thinking answer at most")
+    bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
+    examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
+
+
+class Promote(Section):
+    """The gate before the alias `champion` moves."""
+
+    min_valid_rate: Fraction = Field(0.95, description="share of valid reasoning at least")
+    max_accuracy_drop: Fraction = Field(0.0, description="accuracy may lie below the champion's by so much beyond the interval")
+    min_both_orders: Fraction = Field(0.5, description="share of pairs right in both orders at least")
+
+
+class Settings(Section):
+    """One profile, complete."""
+
+    profile: str = Field("shapes", min_length=1, description="the profile's name")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of all that is random")
+    storage: Storage = Field(default_factory=Storage)
+    tracking: Tracking = Field(default_factory=Tracking)
+    runtime: Runtime = Field(default_factory=Runtime)
+    model: Model = Field(default_factory=Model)
+    prepare: Prepare = Field(default_factory=Prepare)
+    distill: Distill = Field(default_factory=Distill)
+    cold_start: Sft = Field(default_factory=Sft)
+    rejection_sampling: RejectionSampling = Field(default_factory=RejectionSampling)
+    grpo: Grpo = Field(default_factory=Grpo)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    promote: Promote = Field(default_factory=Promote)

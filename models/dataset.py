@@ -1,0 +1,167 @@
+"""A preference dataset on disk: pairs and media in Parquet, opened without unpacking.
+
+    <dir>/pairs-train.parquet      one pair a row: id, task, preferred, group, source, and the pair as JSON
+    <dir>/pairs-held_out.parquet
+    <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
+    <dir>/summary.json             counts by task, label and group; what was quarantined and why
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from models.errors import DataError, MediaError
+from models.media import data_url, decode, shrink
+from models.preference import PreferencePair, Task
+from models.prompts import Message, Part, attach, chat, data_url_part, image_part
+from models.verdict import Mode
+
+Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "held_out")
+MEDIA_SHARD_BYTES = 128 * 2**20
+DECODED_KEPT = 4096  # media kept decoded in memory
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """One pair that was left out, and why; `uri` is the medium at fault, if one is."""
+
+    id: str
+    reason: str
+    uri: str = ""
+
+
+class PreferenceDataset:
+    """Read access to a dataset directory. Frames are reduced to the caps given here."""
+
+    def __init__(self, directory: Path, *, max_pixels: int, max_frames: int) -> None:
+        self.directory = directory
+        self.max_pixels = max_pixels
+        self.max_frames = max_frames
+        self._media: dict[str, bytes] | None = None
+        self._decoded = lru_cache(maxsize=DECODED_KEPT)(self._decode)
+
+    def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
+        """The pairs of a split in their stored order, of one task or of all four."""
+        table = pq.read_table(self.directory / f"pairs-{split}.parquet", columns=["task", "pair"])
+        rows = zip(table["task"].to_pylist(), table["pair"].to_pylist(), strict=True)
+        return [PreferencePair.model_validate_json(pair) for name, pair in rows if task is None or name == task]
+
+    def blob(self, uri: str) -> bytes:
+        """The encoded bytes of a medium. Raises `MediaError` if the dataset does not hold it."""
+        if self._media is None:
+            tables = [pq.read_table(path, columns=["uri", "data"]) for path in sorted(self.directory.glob("media-*.parquet"))]
+            self._media = {u: d for table in tables for u, d in zip(table["uri"].to_pylist(), table["data"].to_pylist(), strict=True)}
+        if uri not in self._media:
+            raise MediaError(uri, "is not in the dataset")
+        return self._media[uri]
+
+    def frames(self, uri: str) -> list[Image.Image]:
+        """The decoded frames of a medium within the caps: one for an image."""
+        return self._decoded(uri)
+
+    def _decode(self, uri: str) -> list[Image.Image]:
+        return [shrink(frame, self.max_pixels) for frame in decode(self.blob(uri), uri, max_frames=self.max_frames)]
+
+    def messages(self, pair: PreferencePair, mode: Mode) -> list[Message]:
+        """The pair's request with decoded images, as transformers chat templates take it."""
+        return attach(chat(pair, mode), lambda uri: [image_part(frame) for frame in self.frames(uri)])
+
+    def messages_for_endpoint(self, pair: PreferencePair, mode: Mode) -> list[Message]:
+        """The pair's request with data URLs, as OpenAI-compatible endpoints take it."""
+
+        def encoded(uri: str) -> list[Part]:
+            return [data_url_part(data_url(frame)) for frame in self.frames(uri)]
+
+        return attach(chat(pair, mode), encoded)
+
+    def summary(self) -> dict[str, Any]:
+        """What `write_dataset` counted."""
+        loaded: dict[str, Any] = json.loads((self.directory / "summary.json").read_text())
+        return loaded
+
+
+def write_dataset(
+    directory: Path,
+    splits: Mapping[Split, Sequence[PreferencePair]],
+    blobs: Mapping[str, bytes],
+    quarantined: Sequence[Quarantined] = (),
+) -> dict[str, Any]:
+    """Write a dataset directory; the same pairs and media give the same bytes.
+
+    Raises `DataError` for an empty split or for labels of one class only, which would teach a judge
+    nothing but a position.
+    """
+    for split, pairs in splits.items():
+        _check_labels(split, pairs)
+    for split, pairs in splits.items():
+        rows = [
+            {"id": p.id, "task": str(p.task), "preferred": str(p.preferred), "group": p.group, "source": p.source,
+             "pair": p.model_dump_json()}
+            for p in pairs
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), directory / f"pairs-{split}.parquet", compression="zstd")
+    for number, shard in enumerate(_shards(blobs)):
+        pq.write_table(pa.Table.from_pylist(shard), directory / f"media-{number:05d}.parquet", compression="none")
+    summary = _summarise(splits, quarantined)
+    (directory / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    return summary
+
+
+def _check_labels(split: str, pairs: Sequence[PreferencePair]) -> None:
+    if not pairs:
+        raise DataError(f"the {split} split has no usable pair: add pairs, or look at what was quarantined and why")
+    labels = {pair.preferred for pair in pairs}
+    if len(labels) == 1 and len(pairs) > 1:
+        raise DataError(
+            f"all {len(pairs)} pairs of the {split} split prefer {labels.pop()!r}: a judge would learn the position alone; "
+            "shuffle the candidates' order where the data is made, or add pairs of the other class"
+        )
+
+
+def _shards(blobs: Mapping[str, bytes]) -> Iterator[list[dict[str, Any]]]:
+    shard: list[dict[str, Any]] = []
+    size = 0
+    for uri in sorted(blobs):
+        data = blobs[uri]
+        if shard and size + len(data) > MEDIA_SHARD_BYTES:
+            yield shard
+            shard, size = [], 0
+        shard.append({"uri": uri, "sha256": hashlib.sha256(data).hexdigest(), "data": data})
+        size += len(data)
+    if shard:
+        yield shard
+
+
+def _summarise(
+    splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Sequence[Quarantined]
+) -> dict[str, Any]:
+    return {
+        "splits": {split: _counts(pairs) for split, pairs in splits.items()},
+        "quarantined": {
+            "count": len(quarantined),
+            "by_reason": dict(Counter(one.reason for one in quarantined)),
+            "rows": [vars(one) for one in quarantined],
+        },
+    }
+
+
+def _counts(pairs: Iterable[PreferencePair]) -> dict[str, Any]:
+    pairs = list(pairs)
+    return {
+        "pairs": len(pairs),
+        "tasks": dict(Counter(str(pair.task) for pair in pairs)),
+        "labels": dict(Counter(str(pair.preferred) for pair in pairs)),
+        "groups": dict(Counter(f"{pair.task}/{pair.group}" for pair in pairs)),
+    }
+
+
