@@ -54,6 +54,7 @@ class Runtime(Section):
     processes: int = Field(1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun")
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
 
 

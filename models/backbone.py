@@ -1,0 +1,92 @@
+"""Loading, adapting and saving vision-language models through transformers' Auto classes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from models.errors import ModelError
+
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+
+
+def resolve_device(device: str) -> str:
+    """`auto` as `cuda` where there is a GPU and `cpu` elsewhere; anything else as it is."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def use_threads(count: int) -> None:
+    """Bound OpenMP and torch to `count` CPU threads in this process (oversubscription costs up to 8x)."""
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
+
+
+def load_processor(source: str | Path, *, revision: str | None = None) -> Any:
+    """The processor of a model directory or hub id. Raises `ModelError` if a directory has none."""
+    from transformers import AutoProcessor
+
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in PROCESSOR_FILES):
+        raise ModelError(
+            f"{source} has no processor ({' or '.join(PROCESSOR_FILES)}): "
+            "copy the processor files of the model it was trained from beside the weights"
+        )
+    try:
+        return AutoProcessor.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no processor can be loaded from {source}: {error}") from error
+
+
+def load_model(
+    source: str | Path, *, dtype: str = "float32", attention: str = "sdpa", device: str = "cpu", revision: str | None = None
+) -> Any:
+    """An image-text-to-text model in evaluation mode. Raises `ModelError` with the place and the reason."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, dtype=getattr(torch, dtype), attn_implementation=attention, revision=revision
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"no model can be loaded from {source}: {error}") from error
+    return model.to(resolve_device(device)).eval()
+
+
+def is_vision(name: str) -> bool:
+    """Whether a parameter belongs to the vision tower, by its name in transformers' Qwen-VL classes."""
+    return name.startswith("visual.") or ".visual." in name
+
+
+def freeze_vision(model: Any) -> int:
+    """Stop the vision tower's gradients; returns how many parameters that froze.
+
+    Raises `ModelError` if the model has no parameter of that name, since then nothing would be frozen.
+    """
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        if is_vision(name):
+            parameter.requires_grad_(False)
+            frozen += parameter.numel()
+    if not frozen:
+        raise ModelError("freeze_vision is set but the model has no `visual` parameters: set freeze_vision=false")
+    return frozen
+
+
+def lora_config(rank: int, alpha: int, dropout: float) -> Any:
+    """LoRA on every linear layer of the language model; the vision tower stays as it is."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, task_type="CAUSAL_LM",
+        target_modules=r"^(?!.*visual).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$",
+    )
+
+
+def save(model: Any, processor: Any, out: Path) -> None:
+    """An ordinary model directory in safetensors, adapters merged; the same weights give the same bytes."""
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    merged.save_pretrained(out)
+    processor.save_pretrained(out)

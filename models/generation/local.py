@@ -1,0 +1,81 @@
+"""Batched generation with transformers, on CPU or one GPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.backbone import load_model, load_processor
+from models.generation.protocol import Generated, Progress
+from models.prompts import Message
+
+
+class LocalGenerator:
+    """Generates with a model in this process; `batch` is the number of sequences generated together."""
+
+    def __init__(self, model: Any, processor: Any, *, batch: int) -> None:
+        self.model = model
+        self.processor = processor
+        self.batch = batch
+        # The stop token is the tokenizer's end of turn. A model's own generation defaults (top-p, penalties)
+        # would change what greedy and temperature 1.0 mean, so none of them is used.
+        self.end = processor.tokenizer.eos_token_id
+        self.pad = processor.tokenizer.pad_token_id
+
+    @classmethod
+    def load(
+        cls, source: str | Path, *, device: str, dtype: str, attention: str, batch: int, revision: str | None = None
+    ) -> "LocalGenerator":
+        """From a model directory or hub id. Raises `ModelError`."""
+        processor = load_processor(source, revision=revision)
+        model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
+        return cls(model, processor, batch=batch)
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> list[list[Generated]]:
+        """See `Generator.generate`. Prompts of like length share a batch, whatever their order."""
+        import torch
+
+        torch.manual_seed(seed)
+        texts = [self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
+        images = [[part["image"] for m in c for part in m["content"] if part["type"] == "image"] for c in conversations]
+        order = sorted(range(len(texts)), key=lambda at: (len(images[at]), len(texts[at]), at))
+        results: list[list[Generated]] = [[] for _ in texts]
+        step = max(1, self.batch // n)
+        for start in range(0, len(order), step):
+            rows = order[start : start + step]
+            chunk = self._generate_batch([texts[at] for at in rows], [images[at] for at in rows], n, temperature, max_tokens)
+            for at, completions in zip(rows, chunk, strict=True):
+                results[at] = completions
+            if on_progress is not None:
+                on_progress(min(start + step, len(order)), len(order))
+        return results
+
+    def _generate_batch(
+        self, texts: list[str], images: list[list[Any]], n: int, temperature: float, max_tokens: int
+    ) -> list[list[Generated]]:
+        import torch
+        from transformers import GenerationConfig
+
+        flat = [image for group in images for image in group]
+        inputs = self.processor(
+            text=texts, images=flat or None, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+        ).to(self.model.device)
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        config = GenerationConfig(
+            max_new_tokens=max_tokens, num_return_sequences=n, eos_token_id=self.end, pad_token_id=self.pad,
+            **(sampling if temperature > 0 else {"do_sample": False}),
+        )
+        with torch.inference_mode():
+            tokens = self.model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+        ended = (tokens == self.end).any(dim=1).tolist()
+        decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        flat_out = [Generated(text.strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)]
+        return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]

@@ -1,0 +1,34 @@
+"""What a judge needs of whatever generates its text."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.prompts import Message
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One completion; `truncated` when it met the token limit before its end."""
+
+    text: str
+    truncated: bool
+
+
+class Generator(Protocol):
+    """Turns chat messages with media attached into completions."""
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> list[list[Generated]]:
+        """`n` completions a conversation, in order. Temperature 0 is greedy; `seed` fixes the rest."""
+        ...

@@ -1,0 +1,97 @@
+"""Judging pairs with any generator: thinking or direct, sampled or greedy, in one or both presentation orders."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from models.generation.protocol import Generator, Progress
+from models.preference import Preferred, PreferencePair
+from models.prompts import attach, chat, image_part
+from models.verdict import Malformed, Mode, Verdict, parse_verdict
+
+Frames = Callable[[str], list[Image.Image]]
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One completion for one pair, as the pair was presented (`swapped` tells if that is the other way round)."""
+
+    pair: PreferencePair
+    mode: Mode
+    swapped: bool
+    sample: int
+    text: str
+    truncated: bool
+    verdict: Verdict | Malformed
+
+    @property
+    def valid(self) -> bool:
+        """Whether the text follows the grammar."""
+        return isinstance(self.verdict, Verdict)
+
+    @property
+    def preferred(self) -> Preferred | None:
+        """The answer in presented order; `None` if the text is malformed."""
+        return self.verdict.preferred if isinstance(self.verdict, Verdict) else None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer equals the label. A malformed text is not correct."""
+        return self.preferred == self.pair.preferred
+
+
+class Judge:
+    """Judges pairs; `frames` finds the decoded frames of a medium by its uri."""
+
+    def __init__(self, generator: Generator, frames: Frames) -> None:
+        self.generator = generator
+        self.frames = frames
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path | str,
+        *,
+        frames: Frames,
+        device: str = "auto",
+        dtype: str = "float32",
+        attention: str = "sdpa",
+        batch: int = 64,
+        revision: str | None = None,
+    ) -> "Judge":
+        """A judge over a local transformers model. Raises `ModelError`, for instance without a processor."""
+        from models.generation.local import LocalGenerator
+
+        generator = LocalGenerator.load(
+            directory, device=device, dtype=dtype, attention=attention, batch=batch, revision=revision
+        )
+        return cls(generator, frames)
+
+    def judge(
+        self,
+        pairs: Sequence[PreferencePair],
+        mode: Mode = "think",
+        n: int = 1,
+        both_orders: bool = False,
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> list[Judgment]:
+        """Judgments pair by pair, as given before swapped, then by sample."""
+        orders = (False, True) if both_orders else (False,)
+        shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
+        conversations = [
+            attach(chat(pair, mode), lambda uri: [image_part(frame) for frame in self.frames(uri)]) for pair, _ in shown
+        ]
+        completions = self.generator.generate(
+            conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress
+        )
+        return [
+            Judgment(pair, mode, swapped, sample, done.text, done.truncated, parse_verdict(done.text, pair.task, mode=mode))
+            for (pair, swapped), samples in zip(shown, completions, strict=True)
+            for sample, done in enumerate(samples)
+        ]
