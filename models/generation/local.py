@@ -43,19 +43,20 @@ class LocalGenerator:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order."""
         import torch
 
-        torch.manual_seed(seed)
         texts = [self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
         images = [[part["image"] for m in c for part in m["content"] if part["type"] == "image"] for c in conversations]
         order = sorted(range(len(texts)), key=lambda at: (len(images[at]), len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         step = max(1, self.batch // n)
-        for start in range(0, len(order), step):
-            rows = order[start : start + step]
-            chunk = self._generate_batch([texts[at] for at in rows], [images[at] for at in rows], n, temperature, max_tokens)
-            for at, completions in zip(rows, chunk, strict=True):
-                results[at] = completions
-            if on_progress is not None:
-                on_progress(min(start + step, len(order)), len(order))
+        with torch.random.fork_rng():  # a trainer that validates keeps its own random state
+            torch.manual_seed(seed)
+            for start in range(0, len(order), step):
+                rows = order[start : start + step]
+                some = [texts[at] for at in rows], [images[at] for at in rows]
+                for at, completions in zip(rows, self._generate_batch(*some, n, temperature, max_tokens), strict=True):
+                    results[at] = completions
+                if on_progress is not None:
+                    on_progress(min(start + step, len(order)), len(order))
         return results
 
     def _generate_batch(

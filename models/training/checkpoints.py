@@ -1,0 +1,64 @@
+"""What both trainers share: where checkpoints go, what is logged, and how a run is taken up again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+OnCheckpoint = Callable[[Path, int], None]
+OnMetrics = Callable[[int, Mapping[str, float]], None]
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass
+class Hooks:
+    """A trainer's way out: `on_checkpoint(directory, step)`, `on_metrics(step, values)`, `on_progress(done, total)`."""
+
+    on_checkpoint: OnCheckpoint = field(default=lambda directory, step: None)
+    on_metrics: OnMetrics = field(default=lambda step, values: None)
+    on_progress: OnProgress = field(default=lambda done, total: None)
+
+
+class HookCallback(TrainerCallback):  # type: ignore[misc]
+    """Passes a Hugging Face Trainer's events to `Hooks`."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Numbers of a step, without the totals a Trainer adds at the end."""
+        if not state.is_world_process_zero:
+            return
+        numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float) and not k.startswith("train_")}
+        if numbers:
+            self.hooks.on_metrics(state.global_step, numbers)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Progress in optimizer steps."""
+        self.hooks.on_progress(state.global_step, state.max_steps)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint directory is complete."""
+        if state.is_world_process_zero:
+            self.hooks.on_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
+
+
+def training_arguments(device: str, dtype: str) -> dict[str, Any]:
+    """Trainer arguments that follow from the machine alone."""
+    return {
+        "use_cpu": device == "cpu",
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": device != "cpu",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "remove_unused_columns": False,
+    }

@@ -1,0 +1,213 @@
+"""Group-relative policy optimisation with TRL: the one door to `GRPOTrainer`.
+
+Paper preset: arXiv 2505.03318, section 3.4 (loss `grpo`, group spread, KL to the start). Modern preset: DAPO
+(arXiv 2503.14476): token-level loss, clip-higher, truncated completions masked, no KL, batch-level spread.
+Departs from both in what it hands on: the checkpoint that is best on validation pairs, or the start.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.dataset import PreferenceDataset
+from models.generation.local import LocalGenerator
+from models.judge import Judge
+from models.preference import PreferencePair
+from models.rewards import REWARDS, completion_text
+from models.training.checkpoints import HookCallback, Hooks, training_arguments
+from models.training.rows import training_rows
+
+HISTORY = "validation.json"
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
+    "modern": {
+        "loss_type": "dapo", "scale_rewards": "batch", "beta": 0.0, "epsilon_high": 0.28, "mask_truncated_completions": True,
+    },
+}
+
+
+@dataclass(frozen=True)
+class GrpoPlan:
+    """Numbers of one optimisation; `reward_weights` by reward name."""
+
+    preset: str
+    group: int
+    prompts_per_step: int
+    micro_batch: int
+    epochs: float
+    learning_rate: float
+    temperature: float
+    max_tokens: int
+    freeze_vision: bool
+    lora: tuple[int, int, float] | None
+    reward_weights: Mapping[str, float]
+    checkpoint_every: int
+    validate_every: int
+    completions_every: int
+    seed: int
+    dtype: str
+    attention: str
+    device: str
+    gradient_checkpointing: bool
+    generation_batch: int
+
+
+@dataclass
+class GrpoHooks(Hooks):
+    """Beside `Hooks`: `on_best(directory, step)` for a new best model, `on_completions(step, rows)` for tables."""
+
+    on_best: Callable[[Path, int], None] = field(default=lambda directory, step: None)
+    on_completions: Callable[[int, list[dict[str, Any]]], None] = field(default=lambda step, rows: None)
+
+
+class CompletionsTrainer(GRPOTrainer):  # type: ignore[misc]
+    """`GRPOTrainer` that hands its sampled completions on; TRL's own table reaches neither disk nor MLflow as we need it."""
+
+    def __init__(self, *, hooks: GrpoHooks, completions_every: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._hooks = hooks
+        self._completions_every = completions_every
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Pass the table on every N steps, then log as TRL does."""
+        step = self.state.global_step
+        if self._logs["completion"] and step % self._completions_every == 0 and self.is_world_process_zero():
+            rewards = self._logs["rewards"]
+            rows = [
+                {
+                    "completion": completion_text(completion),
+                    "advantage": advantage,
+                    **{name: rewards[name][at] for name in rewards},
+                }
+                for at, (completion, advantage) in enumerate(
+                    zip(self._logs["completion"], self._logs["advantages"], strict=True)
+                )
+            ]
+            self._hooks.on_completions(step, rows)
+        super().log(logs, start_time)
+
+
+class Validator(TrainerCallback):  # type: ignore[misc]
+    """Judges the validation pairs at every validated checkpoint, and keeps the best model."""
+
+    def __init__(self, judge_of: Callable[[Any], float], processor: Any, every: int, scratch: Path, hooks: GrpoHooks) -> None:
+        self.accuracy_of = judge_of
+        self.processor = processor
+        self.every = every
+        self.best_directory = scratch / "best"
+        self.hooks = hooks
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The first of the best entries, so that an equal later checkpoint does not replace the start."""
+        return max(self.history, key=lambda entry: entry["accuracy"])
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Measure the start, once."""
+        if not self.history:
+            self._measure(0, model)
+
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Measure a checkpoint, and leave the history in it for a run that takes it up."""
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._measure(state.global_step, model)
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (checkpoint / HISTORY).write_text(json.dumps(self.history))
+
+    def _measure(self, step: int, model: Any) -> None:
+        accuracy = self.accuracy_of(model)
+        better = bool(self.history) and accuracy > self.best["accuracy"]
+        self.history.append({"step": float(step), "accuracy": accuracy})
+        self.hooks.on_metrics(step, {"validation/accuracy": accuracy})
+        if better:
+            save(model, self.processor, self.best_directory)
+            self.hooks.on_best(self.best_directory, step)
+
+
+def train_grpo(
+    source: Path,
+    pairs: Sequence[PreferencePair],
+    validation: Sequence[PreferencePair],
+    media: PreferenceDataset,
+    *,
+    plan: GrpoPlan,
+    scratch: Path,
+    resume_from: Path | None = None,
+    hooks: GrpoHooks | None = None,
+) -> dict[str, Any]:
+    """Optimise the model at `source`; returns the validation history and the best step.
+
+    Best step 0 means that no checkpoint beat the start. Otherwise the best model lies in `scratch/best`,
+    unless it was found before `resume_from`, when the caller kept it through `on_best`.
+    """
+    hooks = hooks or GrpoHooks()
+    processor = load_processor(source)
+    full_resume = resume_from is not None and plan.lora is None
+    model = load_model(resume_from if full_resume and resume_from else source, dtype=plan.dtype, attention=plan.attention)
+    model.config._name_or_path = str(source)  # where TRL finds the reference model, also when resuming
+    if plan.freeze_vision and plan.lora is None:
+        freeze_vision(model)
+
+    def accuracy_of(current: Any) -> float:
+        current.eval()
+        judge = Judge(LocalGenerator(current, processor, batch=plan.generation_batch), media.frames)
+        judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
+        current.train()
+        return sum(one.correct for one in judged) / max(1, len(judged))
+
+    validator = Validator(accuracy_of, processor, plan.validate_every, scratch, hooks)
+    if resume_from is not None:
+        validator.history = json.loads((resume_from / HISTORY).read_text())
+    active = {name: weight for name, weight in plan.reward_weights.items() if weight > 0}
+    both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
+    trainer = CompletionsTrainer(
+        hooks=hooks,
+        completions_every=plan.completions_every,
+        model=model,
+        reward_funcs=[REWARDS[name] for name in active],
+        args=_arguments(plan, scratch, list(active.values())),
+        train_dataset=training_rows(both_orders, media),
+        processing_class=processor,
+        peft_config=lora_config(*plan.lora) if plan.lora else None,
+        callbacks=[validator, HookCallback(hooks)],
+    )
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    return {"validation": validator.history, "best": validator.best, "steps": trainer.state.global_step}
+
+
+def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfig:
+    from accelerate import PartialState
+
+    device = resolve_device(plan.device)
+    processes = PartialState(cpu=device == "cpu").num_processes
+    completions = plan.group * plan.prompts_per_step
+    per_device = min(plan.micro_batch, completions // processes)
+    steps = max(1, completions // (per_device * processes))
+    return GRPOConfig(
+        output_dir=str(scratch),
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=steps,
+        steps_per_generation=steps,
+        num_generations=plan.group,
+        max_completion_length=plan.max_tokens,
+        temperature=plan.temperature,
+        reward_weights=weights,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        save_steps=plan.checkpoint_every,
+        shuffle_dataset=False,  # both orders of a pair stay in one batch; the curriculum has shuffled the pairs
+        seed=plan.seed,
+        data_seed=plan.seed,
+        **PRESETS[plan.preset],
+        **training_arguments(device, plan.dtype),
+    )

@@ -1,0 +1,47 @@
+"""Pairs as rows of a training dataset, decoded when they are read."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from models.dataset import PreferenceDataset
+from models.preference import PreferencePair
+
+
+def training_rows(pairs: Sequence[PreferencePair], media: PreferenceDataset, completions: Sequence[str] | None = None) -> Any:
+    """A `datasets.Dataset` in TRL's conversational form: `prompt`, `images` and, for SFT, `completion`.
+
+    Rows hold the pair's JSON; images are decoded as they are read, so memory does not grow with the
+    data. `task` and `preferred` (as text) ride along for the rewards.
+    """
+    from datasets import Dataset
+
+    columns: dict[str, list[str]] = {"pair": [pair.model_dump_json() for pair in pairs]}
+    if completions is not None:
+        columns["text"] = list(completions)
+
+    def decoded(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
+        shown = [PreferencePair.model_validate(json.loads(row)) for row in batch["pair"]]
+        prompts, images = zip(*(_prompt_and_images(pair, media) for pair in shown), strict=True)
+        rows: dict[str, list[Any]] = {
+            "prompt": list(prompts),
+            "images": list(images),
+            "task": [str(pair.task) for pair in shown],
+            "preferred": [str(pair.preferred) for pair in shown],
+        }
+        if "text" in batch:
+            rows["completion"] = [[{"role": "assistant", "content": text}] for text in batch["text"]]
+        return rows
+
+    return Dataset.from_dict(columns).with_transform(decoded)
+
+
+def _prompt_and_images(pair: PreferencePair, media: PreferenceDataset) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Messages with bare image placeholders, which TRL fills from `images` in order."""
+    messages = media.messages(pair, "think")
+    images = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
+    prompt = [
+        {**message, "content": [part if part["type"] == "text" else {"type": "image"} for part in message["content"]]}
+        for message in messages
+    ]
+    return prompt, images

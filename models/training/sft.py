@@ -1,0 +1,109 @@
+"""Supervised fine-tuning on verdicts with TRL: the one door to `SFTTrainer`.
+
+Follows the paper's cold start (arXiv 2505.03318, section 3.2): loss on the completion only, vision tower
+frozen. Departs in nothing but size; the same code trains the tiny model and an 8-GPU one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.dataset import PreferenceDataset
+from models.preference import PreferencePair
+from models.training.checkpoints import HookCallback, Hooks, training_arguments
+from models.training.rows import training_rows
+
+
+@dataclass(frozen=True)
+class SftPlan:
+    """Numbers of one fine-tuning; `batch` counts completions over all processes."""
+
+    epochs: float
+    learning_rate: float
+    schedule: str
+    warmup: float
+    batch: int
+    micro_batch: int
+    weight_decay: float
+    freeze_vision: bool
+    lora: tuple[int, int, float] | None
+    checkpoint_every: int
+    seed: int
+    dtype: str
+    attention: str
+    device: str
+    gradient_checkpointing: bool
+
+
+def train_sft(
+    source: str | Path,
+    pairs: Sequence[PreferencePair],
+    completions: Sequence[str],
+    media: PreferenceDataset,
+    out: Path,
+    *,
+    plan: SftPlan,
+    scratch: Path,
+    resume_from: Path | None = None,
+    hooks: Hooks | None = None,
+    revision: str | None = None,
+) -> dict[str, float]:
+    """Fine-tune the model at `source` and write the result to `out`; returns steps and final loss.
+
+    `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
+    weights, optimizer, schedule, random state and data position.
+    """
+    from trl import SFTTrainer
+
+    # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
+    # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
+    full_resume = resume_from is not None and plan.lora is None
+    processor = load_processor(source, revision=revision)
+    model = load_model(
+        resume_from if full_resume and resume_from else source,
+        dtype=plan.dtype, attention=plan.attention, revision=None if full_resume else revision,
+    )
+    if plan.freeze_vision and plan.lora is None:
+        freeze_vision(model)
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(plan, scratch),
+        train_dataset=training_rows(pairs, media, completions),
+        processing_class=processor,
+        peft_config=lora_config(*plan.lora) if plan.lora else None,
+        callbacks=[HookCallback(hooks or Hooks())],
+    )
+    result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    if trainer.is_world_process_zero():
+        save(trainer.accelerator.unwrap_model(trainer.model), processor, out)
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return {"steps": float(result.global_step), "first_loss": losses[0], "final_loss": losses[-1]}
+
+
+def _arguments(plan: SftPlan, scratch: Path) -> Any:
+    from accelerate import PartialState
+    from trl import SFTConfig
+
+    device = resolve_device(plan.device)
+    processes = PartialState(cpu=device == "cpu").num_processes
+    per_device = min(plan.micro_batch, max(1, plan.batch // processes))
+    return SFTConfig(
+        output_dir=str(scratch),
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type=plan.schedule,
+        warmup_steps=plan.warmup,  # below 1: a share of the steps
+        weight_decay=plan.weight_decay,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=max(1, plan.batch // (per_device * processes)),
+        gradient_checkpointing=plan.gradient_checkpointing,
+        save_steps=plan.checkpoint_every,
+        max_length=None,  # truncation would cut image tokens
+        completion_only_loss=True,
+        packing=False,
+        seed=plan.seed,
+        data_seed=plan.seed,
+        **training_arguments(device, plan.dtype),
+    )
