@@ -1,5 +1,6 @@
 """Loading, adapting and saving vision-language models through transformers' Auto classes."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ def lora_config(rank: int, alpha: int, dropout: float) -> Any:
 
 
 def save(model: Any, processor: Any, out: Path) -> None:
-    """An ordinary model directory in safetensors, adapters merged; the same weights give the same bytes."""
-    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    """An ordinary model directory in safetensors; the same weights give the same bytes.
+
+    Adapters are merged into a copy, so that a model in training stays as it is.
+    """
+    merged = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
     merged.save_pretrained(out)
     processor.save_pretrained(out)

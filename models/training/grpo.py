@@ -180,7 +180,8 @@ def train_grpo(
         callbacks=[validator, HookCallback(hooks)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    return {"validation": validator.history, "best": validator.best, "steps": trainer.state.global_step}
+    log = trainer.state.log_history
+    return {"validation": validator.history, "best": validator.best, "log": log}
 
 
 def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfig:

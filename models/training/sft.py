@@ -49,8 +49,8 @@ def train_sft(
     resume_from: Path | None = None,
     hooks: Hooks | None = None,
     revision: str | None = None,
-) -> dict[str, float]:
-    """Fine-tune the model at `source` and write the result to `out`; returns steps and final loss.
+) -> dict[str, Any]:
+    """Fine-tune the model at `source` and write the result to `out`; returns steps, losses and the log by step.
 
     `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
     weights, optimizer, schedule, random state and data position.
@@ -79,7 +79,8 @@ def train_sft(
     if trainer.is_world_process_zero():
         save(trainer.accelerator.unwrap_model(trainer.model), processor, out)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {"steps": float(result.global_step), "first_loss": losses[0], "final_loss": losses[-1]}
+    log = trainer.state.log_history
+    return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log}
 
 
 def _arguments(plan: SftPlan, scratch: Path) -> Any:

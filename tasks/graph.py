@@ -1,0 +1,145 @@
+"""The method as a graph: each stage's inputs, the settings that enter its key, and where its work is written.
+
+`version` is the stage's code version: raise it when a change alters what the stage computes. It is said by
+hand because no hash of sources knows which helper matters (CONTRIBUTING, "Stage versions").
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.schema import Section, Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change
+
+
+@dataclass(frozen=True)
+class Need:
+    """One input of a stage: the output `output` of the stage `stage`."""
+
+    stage: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process."""
+
+    name: str
+    version: str
+    needs: dict[str, Need]
+    outputs: tuple[str, ...]
+    sections: tuple[str, ...]
+    body: str
+    optional: frozenset[str] = frozenset()
+
+    def config(self, settings: Settings) -> dict[str, object]:
+        """The fields that change this stage's result."""
+        fields: dict[str, object] = {"seed": settings.seed}
+        for name in self.sections:
+            section: Section = getattr(settings, name)
+            fields[name] = section.key_fields()
+        folder = self._local_source(settings)
+        if folder is not None:
+            fields["files"] = fingerprint(folder)
+        return fields
+
+    def _local_source(self, settings: Settings) -> Path | None:
+        """The folder outside the store that this stage reads, if it reads one."""
+        if self.name == "base":
+            return find_base(settings)
+        if self.name == "prepare" and settings.prepare.path:
+            return Path(settings.prepare.path)
+        return None
+
+
+def find_base(settings: Settings) -> Path | None:
+    """The base model's folder, from the working directory or the repository; `None` for a hub id."""
+    name = settings.model.base
+    return next((path for path in (Path(name), REPOSITORY / name) if path.is_dir()), None)
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and contents of a folder's files."""
+
+    def said() -> Iterator[str]:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            status = path.stat()
+            small = status.st_size <= HASHED_BYTES
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if small else f"{status.st_size} {status.st_mtime_ns}"
+            yield f"{path.relative_to(folder)} {content}"
+
+    return hashlib.sha256("\n".join(said()).encode()).hexdigest()
+
+
+_PREFERENCES = Need("prepare", "preferences")
+_BASE = Need("base", "model")
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
+        Stage("prepare", "1", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
+        Stage(
+            "distill", "1", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+        ),
+        Stage(
+            "cold-start",
+            "1",
+            {"base": _BASE, "preferences": _PREFERENCES, "distilled": Need("distill", "distilled")},
+            ("model", "history"),
+            ("cold_start", "model"),
+            "tasks.training:cold_start",
+        ),
+        Stage(
+            "rejection-sampling",
+            "1",
+            {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
+            ("trajectories", "hard", "model", "history"),
+            ("rejection_sampling", "model"),
+            "tasks.sampling:rejection_sampling",
+        ),
+        Stage(
+            "grpo",
+            "1",
+            {
+                "model": Need("rejection-sampling", "model"),
+                "trajectories": Need("rejection-sampling", "trajectories"),
+                "preferences": _PREFERENCES,
+            },
+            ("model", "history"),
+            ("grpo", "model"),
+            "tasks.training:grpo",
+        ),
+        Stage(
+            "evaluate",
+            "1",
+            {
+                "base": _BASE,
+                "cold-start": Need("cold-start", "model"),
+                "rejection-sampling": Need("rejection-sampling", "model"),
+                "grpo": Need("grpo", "model"),
+                "preferences": _PREFERENCES,
+                "distilled": Need("distill", "distilled"),
+                "trajectories": Need("rejection-sampling", "trajectories"),
+                "history": Need("grpo", "history"),
+            },
+            ("report",),
+            ("evaluate", "model"),
+            "tasks.scoring:evaluate",
+        ),
+        Stage(
+            "promote",
+            "1",
+            {"report": Need("evaluate", "report"), "model": Need("grpo", "model")},
+            ("registration",),
+            ("promote", "tracking", "evaluate"),
+            "tasks.promoting:promote",
+        ),
+    )
+}
+
+RECIPE = ("prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate", "promote")
+EVALUATED = ("base", "cold-start", "rejection-sampling", "grpo")

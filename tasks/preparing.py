@@ -1,0 +1,70 @@
+"""The bodies of `base` and `prepare`: the model to start from, and the preference data of all four tasks."""
+
+import shutil
+from pathlib import Path
+
+from models.backbone import load_processor
+from models.dataset import write_dataset
+from models.errors import ConfigError, DataError, ModelError
+from models.sources.jsonl import read_jsonl
+from models.sources.shapes import read_shapes
+from tasks.context import stage_context
+from tasks.graph import find_base
+from tasks.launching import Child, Done, Job
+
+
+def base(job: Job, child: Child, scratch: Path) -> Done:
+    """Publish the base model, so that every later digest stands on its bytes.
+
+    A relative path is looked up in the working directory and then in the installed package's root; what
+    is no directory is a hub id and is downloaded through `huggingface_hub`.
+    """
+    with stage_context(job, child, scratch) as context:
+        settings = job.settings.model
+        source = find_base(job.settings) or _from_hub(settings.base, settings.revision)
+        load_processor(source)
+        if not any(source.glob("*.safetensors")):
+            raise ModelError(f"{source} holds no safetensors weights: convert them with transformers' save_pretrained")
+        folder = context.new_folder("base")
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.bin", "*.pt", "*.md"))
+        return context.done({"model": context.publish("model", folder)})
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise ConfigError(f"model.base is {name!r}, which is neither a model directory here nor a hub id like owner/name")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
+    except Exception as error:
+        raise ModelError(f"{name} is no directory here and could not be downloaded from the hub: {error}") from error
+
+
+def prepare(job: Job, child: Child, scratch: Path) -> Done:
+    """Read the source into one schema with a train and a held-out split."""
+    with stage_context(job, child, scratch) as context:
+        prepare = job.settings.prepare
+        progress = context.progress("pairs")
+        if prepare.source == "shapes":
+            splits, blobs = read_shapes(
+                train_pairs=prepare.train_pairs, held_out_pairs=prepare.held_out_pairs, seed=job.settings.seed,
+                on_progress=progress,
+            )
+            quarantined = []
+        else:
+            if prepare.path is None:
+                raise DataError("prepare.path is empty")
+            splits, blobs, quarantined = read_jsonl(
+                Path(prepare.path), held_out_share=prepare.held_out_share, max_frames=job.settings.model.max_frames,
+                on_progress=progress,
+            )
+        for one in quarantined[:20]:
+            child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
+        folder = context.new_folder("preferences")
+        summary = write_dataset(folder, splits, blobs, quarantined)
+        context.run.log_file(folder / "summary.json", "summary.json")
+        counts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
+        return context.done(
+            {"preferences": context.publish("preferences", folder)}, **counts, quarantined=len(quarantined)
+        )

@@ -1,0 +1,207 @@
+"""Stage key -> run or reuse: the index is asked first, an artifact is verified before it is handed on.
+
+A stage that has to be computed is leased, so that of two runs with one key one works and the other waits
+and then finds the result; the work itself happens in a child process (`tasks.launching`).
+"""
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from configs.schema import Settings
+from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed
+from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.graph import STAGES, Stage
+from tasks.launching import Job, run_child
+
+log = logging.getLogger(__name__)
+REPOSITORY = Path(__file__).resolve().parent.parent
+State = Literal["computed", "cached", "resumed"]
+
+
+class StageResult(BaseModel):
+    """What a stage hands on: references and figures, never bytes. `seconds` are of this call."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: State
+    key: str
+    seconds: float
+    outputs: dict[str, ArtifactRef]
+    mlflow_run: str | None = None
+    facts: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would happen to a stage: `key` is None while an input is not there yet."""
+
+    name: str
+    key: str | None
+    cached: bool
+    reason: str
+    entry: IndexEntry | None = None
+
+
+def open_store(settings: Settings) -> Store:
+    """The artifact store of these settings."""
+    cache_bytes = int(settings.storage.cache_max_gib * 2**30)
+    return Store(settings.storage.root, cache_dir=Path(settings.storage.cache_dir), cache_max_bytes=cache_bytes)
+
+
+def stage_key(stage: Stage, settings: Settings, inputs: Mapping[str, ArtifactRef]) -> str:
+    """sha256 over the stage, its code version, the settings that change its result, and its inputs' digests."""
+    said = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": stage.config(settings),
+        "inputs": {name: ref.digest for name, ref in inputs.items()},
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def verified_entry(store: Store, stage: str, key: str) -> IndexEntry | None:
+    """The index entry if all its artifacts are whole by manifest and size; damaged ones are rebuilt."""
+    entry = store.lookup(stage, key)
+    if entry is None:
+        return None
+    for name, ref in entry.outputs.items():
+        try:
+            store.verify(ref)
+        except (ArtifactMissing, ArtifactCorrupt) as error:
+            log.warning("%s: its %s is damaged and will be rebuilt: %s", stage, name, error)
+            return None
+    return entry
+
+
+def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned]) -> Planned:
+    """Whether a stage is cached, and if not why; fills `known` with it and everything upstream."""
+    if name in known:
+        return known[name]
+    stage = STAGES[name]
+    inputs: dict[str, ArtifactRef] = {}
+    missing = []
+    for input_name, need in stage.needs.items():
+        upstream = plan(store, settings, need.stage, known)
+        if upstream.entry is None:
+            missing.append(need.stage)
+        else:
+            inputs[input_name] = upstream.entry.outputs[need.output]
+    if missing:
+        result = Planned(name, None, False, f"waits for {', '.join(dict.fromkeys(missing))}")
+    else:
+        key = stage_key(stage, settings, inputs)
+        entry = verified_entry(store, name, key)
+        reason = "unchanged" if entry else _why_not(store, stage, settings, inputs)
+        result = Planned(name, key, entry is not None, reason, entry)
+    known[name] = result
+    return result
+
+
+def _why_not(store: Store, stage: Stage, settings: Settings, inputs: Mapping[str, ArtifactRef]) -> str:
+    """What differs from the newest record of this stage."""
+    entries = store.entries(stage.name)
+    if not entries:
+        return "never computed in this store"
+    last = entries[0]
+    if last.code_version != stage.version:
+        return f"code version {last.code_version} -> {stage.version}"
+    changed = [n for n, ref in inputs.items() if n in last.inputs and last.inputs[n].digest != ref.digest]
+    differences = list(_differences("", last.config, json.loads(json.dumps(stage.config(settings)))))
+    said = differences + [f"new {name}" for name in changed]
+    return ", ".join(said[:4]) or "its artifact is gone or damaged"
+
+
+def _differences(path: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[str] = []
+        for name in sorted(old.keys() | new.keys()):
+            found += _differences(f"{path}.{name}" if path else name, old.get(name), new.get(name))
+        return found
+    return [] if old == new else [f"{path} {old!r} -> {new!r}"]
+
+
+def resolve_inputs(store: Store, settings: Settings, name: str) -> dict[str, ArtifactRef]:
+    """The latest upstream artifacts for these settings. Raises `StageFailed` naming what to run first."""
+    known: dict[str, Planned] = {}
+    inputs = {}
+    for input_name, need in STAGES[name].needs.items():
+        upstream = plan(store, settings, need.stage, known)
+        if upstream.entry is None:
+            first = next((p.name for p in known.values() if not p.cached), need.stage)
+            raise StageFailed(
+                f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
+                f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first"
+            )
+        inputs[input_name] = upstream.entry.outputs[need.output]
+    return inputs
+
+
+@dataclass
+class Watch:
+    """How a caller follows a stage: `progress(done, total, what)` and `say(line)`."""
+
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+    say: Callable[[str], None] = log.info
+
+
+def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Watch | None = None) -> StageResult:
+    """Reuse the stage's artifacts or compute them. Raises what the stage raised, by its own name."""
+    watch = watch or Watch()
+    started = time.monotonic()
+    store = open_store(settings)
+    stage = STAGES[name]
+    inputs = resolve_inputs(store, settings, name)
+    key = stage_key(stage, settings, inputs)
+    if not refresh and (entry := verified_entry(store, name, key)):
+        return _result(entry, "cached", started)
+    store.check_writable()
+    owner = f"{socket.gethostname()}/{os.getpid()}"
+    with store.lease(
+        name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
+    ) as lease:
+        if not refresh and (entry := verified_entry(store, name, key)):
+            return _result(entry, "cached", started)  # another run computed it while this one waited
+        work = store.work(name, key)
+        if refresh:
+            work.clear()
+        resumed = bool(work.get_json("progress.json"))
+        work.put_json("progress.json", {"started": True})
+        job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
+        done = run_child(job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say)
+        lease.check()
+        entry = IndexEntry(
+            stage=name,
+            key=key,
+            outputs=done.outputs,
+            inputs=inputs,
+            config=stage.config(settings),
+            code_version=stage.version,
+            run_ids={"mlflow": done.mlflow_run} if done.mlflow_run else {},
+            facts={**done.facts, "seconds": round(time.monotonic() - started, 2)},
+        )
+        store.record(entry)
+        work.clear()
+    return _result(entry, "resumed" if resumed else "computed", started)
+
+
+def _result(entry: IndexEntry, state: State, started: float) -> StageResult:
+    return StageResult(
+        name=entry.stage,
+        state=state,
+        key=entry.key,
+        seconds=round(time.monotonic() - started, 2),
+        outputs=entry.outputs,
+        mlflow_run=entry.run_ids.get("mlflow"),
+        facts=entry.facts,
+    )

@@ -1,0 +1,186 @@
+"""The bodies of `cold-start` and `grpo`, and the fine-tuning that rejection sampling shares."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from configs.schema import Lora, Sft
+from models.curriculum import plan_curriculum
+from models.errors import DataError
+from models.preference import PreferencePair
+from tasks.artifacts import ArtifactRef
+from tasks.context import Context, stage_context
+from tasks.launching import Child, Done, Job
+
+CHECKPOINT = "checkpoint-"
+BEST = "best-"
+# Trainer figures that depend on the clock: shown in MLflow, left out of artifacts, whose digests they would change.
+TIMED = ("step_time", "runtime", "per_second", "samples_per", "profiling")
+
+
+def cold_start(job: Job, child: Child, scratch: Path) -> Done:
+    """Fine-tune the base on the teacher's reasoning."""
+    with stage_context(job, child, scratch) as context:
+        table = pq.read_table(context.input("distilled") / "distilled.parquet")
+        pairs = {pair.id: pair for pair in context.preferences().pairs("train")}
+        chosen = [pairs[one] for one in table["pair_id"].to_pylist()]
+        outputs, facts = fine_tune(context, "base", chosen, table["completion"].to_pylist(), job.settings.cold_start)
+        return context.done(outputs, **facts)
+
+
+def fine_tune(
+    context: Context, model_input: str, pairs: list[PreferencePair], completions: list[str], sft: Sft
+) -> tuple[dict[str, ArtifactRef], dict[str, Any]]:
+    """SFT from one of the stage's input models; returns the outputs `model` and `history`, and facts."""
+    from models.training.checkpoints import Hooks
+    from models.training.sft import SftPlan, train_sft
+
+    settings = context.settings
+    plan = SftPlan(
+        epochs=sft.epochs, learning_rate=sft.learning_rate, schedule=sft.schedule, warmup=sft.warmup, batch=sft.batch,
+        micro_batch=sft.micro_batch, weight_decay=sft.weight_decay, freeze_vision=sft.freeze_vision, lora=_lora(sft.lora),
+        checkpoint_every=sft.checkpoint_every, seed=settings.seed, dtype=settings.model.dtype,
+        attention=settings.model.attention, device=settings.runtime.device,
+        gradient_checkpointing=settings.runtime.gradient_checkpointing,
+    )
+    if not pairs:
+        raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
+    trainer = context.new_folder("trainer")
+    out = context.new_folder("model")
+    hooks = Hooks(
+        on_checkpoint=lambda folder, step: keep_checkpoint(context, folder, step),
+        on_metrics=lambda step, values: context.run.log_metrics(dict(values), step=step),
+        on_progress=context.progress("steps"),
+    )
+    facts = train_sft(
+        context.input(model_input), pairs, completions, context.preferences(), out, plan=plan, scratch=trainer,
+        resume_from=latest_checkpoint(context, trainer), hooks=hooks,
+    )
+    history = context.new_folder("history")
+    write_history(history, facts.pop("log"))
+    outputs = {"model": context.publish("model", out), "history": context.publish("history", history)}
+    return outputs, {**facts, "trained_on": len(pairs)}
+
+
+def grpo(job: Job, child: Child, scratch: Path) -> Done:
+    """Optimise on what rejection sampling got wrong; hand on what is best on validation pairs, or the start."""
+    with stage_context(job, child, scratch) as context:
+        settings = job.settings
+        rates = read_pass_rates(context.input("trajectories"))
+        chosen = plan_curriculum(
+            rates, band=settings.grpo.hard, pairs=settings.grpo.pairs, solved_share=settings.grpo.solved_share,
+            validation=settings.grpo.validation_pairs, seed=settings.seed,
+        )
+        start = context.input("model")
+        if not chosen.hard:
+            child.say(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
+            history = context.new_folder("history")
+            write_history(history, [], passed_through=True)
+            outputs = {"model": job.inputs["model"], "history": context.publish("history", history)}
+            return context.done(outputs, hard_pairs=0, passed_through=True)
+        result = _optimise(context, start, chosen.train, chosen.validation)
+        history = context.new_folder("history")
+        write_history(history, result["log"], validation=result["validation"], best=result["best"])
+        outputs = {"model": _best_model(context, result), "history": context.publish("history", history)}
+        best = result["best"]
+        first = result["validation"][0]["accuracy"]
+        child.say(
+            f"best on validation: step {best['step']:g}, accuracy {best['accuracy']:.3f} (start {first:.3f})"
+            + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
+        )
+        return context.done(
+            outputs, hard_pairs=chosen.hard, trained_on=len(chosen.train), best_step=best["step"],
+            validation_start=first, validation_best=best["accuracy"],
+        )
+
+
+def _optimise(context: Context, start: Path, train: tuple[str, ...], validation: tuple[str, ...]) -> dict[str, Any]:
+    from models.training.grpo import GrpoHooks, GrpoPlan, train_grpo
+
+    settings, g = context.settings, context.settings.grpo
+    plan = GrpoPlan(
+        preset=g.preset, group=g.group, prompts_per_step=g.prompts_per_step, micro_batch=g.micro_batch, epochs=g.epochs,
+        learning_rate=g.learning_rate, temperature=g.temperature, max_tokens=g.max_tokens, freeze_vision=g.freeze_vision,
+        lora=_lora(g.lora), reward_weights=g.rewards.model_dump(), checkpoint_every=g.checkpoint_every,
+        validate_every=g.validate_every, completions_every=g.completions_every, seed=settings.seed,
+        dtype=settings.model.dtype, attention=settings.model.attention, device=settings.runtime.device,
+        gradient_checkpointing=settings.runtime.gradient_checkpointing, generation_batch=settings.runtime.generation_batch,
+    )
+    media = context.preferences()
+    pairs = {pair.id: pair for pair in media.pairs("train")}
+    trainer = context.new_folder("trainer")
+    hooks = GrpoHooks(
+        on_checkpoint=lambda folder, step: keep_checkpoint(context, folder, step),
+        on_metrics=lambda step, values: context.run.log_metrics(dict(values), step=step),
+        on_progress=context.progress("steps"),
+        on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
+        on_completions=lambda step, rows: context.run.log_table("completions", rows, step=step),
+    )
+    result: dict[str, Any] = train_grpo(
+        start, [pairs[one] for one in train], [pairs[one] for one in validation], media, plan=plan, scratch=trainer,
+        resume_from=latest_checkpoint(context, trainer), hooks=hooks,
+    )
+    return result
+
+
+def _best_model(context: Context, result: dict[str, Any]) -> ArtifactRef:
+    step = int(result["best"]["step"])
+    if step == 0:
+        return context.job.inputs["model"]
+    folder = context.new_folder("best")
+    context.work.get_tree(f"{BEST}{step}", folder)
+    return context.publish("model", folder)
+
+
+def _lora(lora: Lora | None) -> tuple[int, int, float] | None:
+    return None if lora is None else (lora.rank, lora.alpha, lora.dropout)
+
+
+def keep_checkpoint(context: Context, folder: Path, step: int) -> None:
+    """Put a training checkpoint into the store, show it in MLflow, and drop the ones before the last few."""
+    context.work.put_tree(folder.name, folder)
+    uri = f"{context.settings.storage.root.rstrip('/')}/work/{context.job.stage}/{context.job.key}/{folder.name}"
+    context.run.log_checkpoint(f"{context.job.stage}-{folder.name}", step=step, metrics={}, uri=uri, params={})
+    names = sorted(context.work.trees(), key=_step_of)
+    old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
+    # A best model is needed only while a kept checkpoint may still hand it on: the newest one always does.
+    best = [name for name in names if name.startswith(BEST)][:-1]
+    for name in [*old, *best]:
+        context.work.delete(name)
+
+
+def latest_checkpoint(context: Context, trainer: Path) -> Path | None:
+    """The newest whole checkpoint of an interrupted attempt, fetched below `trainer`, or None."""
+    names = sorted((name for name in context.work.trees() if name.startswith(CHECKPOINT)), key=_step_of)
+    if not names:
+        return None
+    target = trainer / names[-1]
+    if target.exists():
+        shutil.rmtree(target)
+    context.work.get_tree(names[-1], target)
+    context.child.say(f"resuming from {names[-1]}")
+    return target
+
+
+def _step_of(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def read_pass_rates(trajectories: Path) -> dict[str, float]:
+    """Pass rate by pair id."""
+    table = pq.read_table(trajectories / "pass_rates.parquet")
+    return dict(zip(table["pair_id"].to_pylist(), table["pass_rate"].to_pylist(), strict=True))
+
+
+def write_history(folder: Path, log: list[dict[str, float]], **more: object) -> None:
+    """The trainer's figures by step, without those that depend on the clock."""
+
+    def lasting(row: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in row.items() if not any(part in name for part in TIMED)}
+
+    rows = [lasting(row) for row in log if "train_loss" not in row]
+    (folder / "history.json").write_text(json.dumps({"log": rows, **more}, indent=1, sort_keys=True) + "\n")
