@@ -1,0 +1,104 @@
+"""What tracking could not deliver yet: a JSONL file beside the work, in the order it was made.
+
+A record is `{"do": operation, "with": arguments}`. The file outlives the process, so a stage that is killed
+while the tracking server is away delivers the records when it is resumed with the same file.
+"""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+
+
+class Spool:
+    """Records that wait, in memory and in `path` (None: in memory only). Never raises: tracking must not stop work."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._complained = False
+        self._waiting: list[Record] = self._read()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def waiting(self) -> list[Record]:
+        """The records, oldest first."""
+        return list(self._waiting)
+
+    def add(self, record: Record) -> None:
+        """Puts a record at the end, durably if there is a file."""
+        self._waiting.append(record)
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            self._complain(error)
+
+    def keep_file(self, source: Path) -> Path:
+        """A copy of a file that is to be delivered, since the original may be gone by then.
+
+        The original's own path when there is nowhere to copy it.
+        """
+        if self.path is None:
+            return source
+        try:
+            folder = self._files()
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = folder / f"{len(list(folder.iterdir())):04d}-{source.name}"
+            shutil.copyfile(source, kept)
+        except OSError as error:
+            self._complain(error)
+            return source
+        return kept
+
+    def replace(self, waiting: list[Record]) -> None:
+        """Makes `waiting` all that waits; the file goes when nothing does."""
+        self._waiting = list(waiting)
+        if self.path is None:
+            return
+        try:
+            if not waiting:
+                self.path.unlink(missing_ok=True)
+                shutil.rmtree(self._files(), ignore_errors=True)
+                return
+            aside = self.path.with_name(self.path.name + ".new")
+            aside.write_text("".join(json.dumps(record) + "\n" for record in waiting), encoding="utf-8")
+            os.replace(aside, self.path)
+        except OSError as error:
+            self._complain(error)
+
+    def _files(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(self.path.name + ".files")
+
+    def _read(self) -> list[Record]:
+        if self.path is None or not self.path.is_file():
+            return []
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._complain(error)
+            return []
+        records: list[Record] = []
+        for line in text.splitlines():
+            try:
+                record = json.loads(line)
+                records.append({"do": str(record["do"]), "with": dict(record["with"])})
+            except (ValueError, KeyError, TypeError):
+                # A process that was killed while it appended leaves half a line.
+                logger.warning("%s: left out an unreadable record of %d characters", self.path, len(line))
+        return records
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            logger.warning("%s cannot be used (%s): undelivered tracking is kept in memory only", self.path, error)
+            self._complained = True
