@@ -1,0 +1,242 @@
+"""The one door to the `openai` package: an endpoint, one request with bounded retries, and the Batch API's calls.
+
+The package is imported only when a connection is made. The key never appears in a message: server texts are
+quoted only with the key taken out, and not at all where the key itself was refused.
+"""
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from models.errors import TeacherRefused, TeacherUnreachable
+from models.teacher_limits import Limits, Pace
+
+Answer = dict[str, Any]  # text, finish_reason, prompt_tokens, completion_tokens
+Returned = TypeVar("Returned")
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+LONGEST_BACKOFF_S = 60.0
+RETRIED = frozenset({408, 409, 429})
+REFUSED = frozenset({401, 403, 404})
+
+
+class RequestRejected(Exception):
+    """The endpoint will not answer this one request (400, 413, 422): others may fare better."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a teacher is: the API's address up to `/v1`, its key, and the model to ask."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    model: str
+
+    @classmethod
+    def from_environment(cls, model: str) -> Self:
+        """From OPENAI_BASE_URL (default: OpenAI's own) and OPENAI_API_KEY. Raises `TeacherRefused` without a key."""
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not key:
+            raise TeacherRefused(
+                "OPENAI_API_KEY is not set: set it to the endpoint's key (any word for a server that checks none), "
+                "or choose distill.teacher=embedded"
+            )
+        return cls(os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL, key, model)
+
+    @property
+    def host(self) -> str:
+        """The address without a path or anything secret, for messages."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+class Connection:
+    """One client, with the pace and the retries of `limits`. Use as an async context manager."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        self.endpoint = endpoint
+        self.retries = 0
+        self.given_up = False  # set by the caller: no further try is made
+        self._limits = limits
+        self._requests = Pace(limits.requests_per_minute)
+        self._tokens = Pace(limits.tokens_per_minute)
+        self._most_tokens = "max_tokens"
+        self._jitter = random.Random()
+
+    async def __aenter__(self) -> Self:
+        import openai
+
+        client = None
+        if urlsplit(self.endpoint.base_url).hostname in ("127.0.0.1", "localhost", "::1"):
+            client = openai.DefaultAsyncHttpxClient(trust_env=False)  # a proxy cannot reach our own machine
+        self._client = openai.AsyncOpenAI(
+            api_key=self.endpoint.api_key,
+            base_url=self.endpoint.base_url,
+            timeout=self._limits.timeout_s,
+            max_retries=0,
+            http_client=client,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    def body(self, messages: list[dict[str, Any]], ask: int) -> dict[str, Any]:
+        """The body of a chat completion. A further ask differs by its `seed`, which no first ask sends."""
+        body = {
+            "model": self.endpoint.model,
+            "messages": messages,
+            "temperature": self._limits.temperature,
+            self._most_tokens: self._limits.max_tokens,
+        }
+        return body | {"seed": ask} if ask else body
+
+    async def complete(self, messages: list[dict[str, Any]], ask: int, tokens: float) -> Answer:
+        """One answer. `tokens` is what the request is expected to take.
+
+        Raises `RequestRejected`, `TeacherRefused` or `TeacherUnreachable`.
+        """
+
+        async def call() -> Any:
+            await self._tokens.wait(tokens)
+            return await self._client.chat.completions.create(**self.body(messages, ask))
+
+        try:
+            return self._read(await self._tried(call))
+        except RequestRejected as rejected:
+            # Newer OpenAI models know only the other name of this field.
+            if self._most_tokens != "max_tokens" or "max_completion_tokens" not in str(rejected):
+                raise
+            self._most_tokens = "max_completion_tokens"
+            return self._read(await self._tried(call))
+
+    def _read(self, reply: Any) -> Answer:
+        completion = reply.model_dump() if hasattr(reply, "model_dump") else None
+        if completion is None or "choices" not in completion:
+            raise TeacherRefused(
+                f"{self.endpoint.host} does not answer as a chat completions API: check that OPENAI_BASE_URL ends "
+                "where /chat/completions follows, usually in /v1"
+            )
+        if not completion["choices"]:
+            raise RequestRejected("an answer without choices")
+        return answer_of(completion)
+
+    async def upload(self, path: Path) -> str:
+        """Upload a JSONL file of batch requests; its id."""
+        created = await self._tried(lambda: self._client.files.create(file=path, purpose="batch"))
+        return str(created.id)
+
+    async def create_batch(self, file_id: str, token: str) -> str:
+        """Start a batch that is marked with `token`; its id."""
+        created = await self._tried(
+            lambda: self._client.batches.create(
+                input_file_id=file_id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={"thinkreward": token},
+            )
+        )
+        return str(created.id)
+
+    async def find_batch(self, token: str) -> str | None:
+        """The id of the batch marked with `token`, among the endpoint's latest hundred, or None."""
+        page = await self._tried(lambda: self._client.batches.list(limit=100))
+        return next((str(one.id) for one in page.data if (one.metadata or {}).get("thinkreward") == token), None)
+
+    async def batch(self, batch_id: str) -> dict[str, Any]:
+        """A batch's state as the API words it."""
+        shown: dict[str, Any] = (await self._tried(lambda: self._client.batches.retrieve(batch_id))).model_dump()
+        return shown
+
+    async def lines(self, file_id: str) -> list[dict[str, Any]]:
+        """The rows of a JSONL file."""
+        content = await self._tried(lambda: self._client.files.content(file_id))
+        return [json.loads(line) for line in content.text.splitlines() if line.strip()]
+
+    async def _tried(self, call: Callable[[], Awaitable[Returned]]) -> Returned:
+        """Call until it works, at most `max_attempts` times, waiting longer each time or as the endpoint says."""
+        import openai
+
+        for attempt in range(1, self._limits.max_attempts + 1):
+            await self._requests.wait()
+            try:
+                return await call()
+            except openai.APIStatusError as error:
+                said = self._read_status(error)
+                wait = retry_after(error.response.headers)
+            except openai.APIConnectionError as error:
+                said, wait = f"no connection ({type(error.__cause__ or error).__name__})", None
+                if isinstance(error, openai.APITimeoutError):
+                    said = f"no answer within {self._limits.timeout_s:g} s"
+            if attempt == self._limits.max_attempts or self.given_up or (wait or 0) > self._limits.max_wait_s:
+                break
+            self.retries += 1
+            await asyncio.sleep(self._delay(attempt, wait))
+        asked_to_wait = f", asking to wait {wait:g} s" if wait and wait > self._limits.max_wait_s else ""
+        raise TeacherUnreachable(
+            f"{self.endpoint.host} gave no answer in {attempt} tries (last: {said}{asked_to_wait}); every answer so "
+            "far is kept: start again to continue, with more distill.max_attempts or a lower "
+            "distill.requests_per_minute"
+        )
+
+    def _read_status(self, error: Any) -> str:
+        """What a status that is worth another try says; raises for one that is not."""
+        status, host = int(error.status_code), self.endpoint.host
+        if status in (401, 403):
+            raise TeacherRefused(f"{host} refused the key in OPENAI_API_KEY ({status}): check it") from None
+        said = f"{status} {self._without_key(str(error.message))}"
+        if status in REFUSED:
+            raise TeacherRefused(
+                f"{host} has no model {self.endpoint.model!r}, or no such route ({said}): check distill.model and "
+                "OPENAI_BASE_URL"
+            ) from None
+        if status == 429 and error.code == "insufficient_quota":
+            raise TeacherRefused(f"{host} says that the account has no quota left: add some and start again") from None
+        if status in RETRIED or status >= 500:
+            return said
+        raise RequestRejected(said) from None
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self.endpoint.api_key, "***")[:300]
+
+    def _delay(self, attempt: int, wait: float | None) -> float:
+        """Seconds before the next try: never less than asked for, else doubling, with jitter."""
+        if wait is not None:
+            return wait * self._jitter.uniform(1.0, 1.25)
+        longest: float = min(LONGEST_BACKOFF_S, self._limits.backoff_s * 2 ** (attempt - 1))
+        return longest * self._jitter.uniform(0.5, 1.0)
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds that a response asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110)."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        value = headers.get("retry-after")
+        if value is None:
+            return None
+        if value.replace(".", "", 1).strip().isdigit():
+            return float(value)
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def answer_of(completion: dict[str, Any]) -> Answer:
+    """What is kept of a chat completion. A refusal has no content and reads as an empty text."""
+    choice = (completion.get("choices") or [{}])[0]
+    usage = completion.get("usage") or {}
+    return {
+        "text": (choice.get("message") or {}).get("content") or "",
+        "finish_reason": choice.get("finish_reason") or "",
+        "prompt_tokens": usage.get("prompt_tokens") or 0,
+        "completion_tokens": usage.get("completion_tokens") or 0,
+    }
