@@ -14,9 +14,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, values are not coerced loosely."""
+    """Base of all sections: unknown keys, values of another type, NaN and infinities are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False)
     RESULT_NEUTRAL: ClassVar[frozenset[str]] = frozenset()
 
     def key_fields(self) -> dict[str, object]:
@@ -32,26 +32,49 @@ class Section(BaseModel):
 class Storage(Section):
     """Where artifacts live."""
 
-    root: str = Field(".thinkreward/store", min_length=1, description="store root: a folder, file:// or s3://bucket/prefix")
+    root: str = Field(
+        ".thinkreward/store", min_length=1, description="store root: a folder, file:// or s3://bucket/prefix"
+    )
     cache_dir: str = Field(".thinkreward/cache", description="local folder for downloaded artifacts")
-    cache_max_gib: float = Field(50.0, gt=0, description="size at which the local cache drops what was used longest ago, GiB")
-    lease_ttl_s: float = Field(60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over")
+    cache_max_gib: float = Field(
+        50.0, gt=0, description="size at which the local cache drops what was used longest ago, GiB"
+    )
+    lease_ttl_s: float = Field(
+        60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over"
+    )
 
 
 class Tracking(Section):
     """Where runs and registered models are recorded (MLflow)."""
 
-    uri: str = Field("sqlite:///.thinkreward/mlflow.db", description="MLflow tracking URI; file: stores are refused by MLflow 3")
+    uri: str = Field(
+        "sqlite:///.thinkreward/mlflow.db", description="MLflow tracking URI; file: stores are refused by MLflow 3"
+    )
     experiment: str = Field("thinkreward", min_length=1, description="MLflow experiment name")
     registered_model: str = Field("thinkreward", min_length=1, description="name in the MLflow model registry")
+
+    @model_validator(mode="after")
+    def _not_a_file_store(self) -> Self:
+        if self.uri.startswith("file:") or ("://" not in self.uri and self.uri != "databricks"):
+            raise ValueError(
+                f"uri is {self.uri!r}, a file store, which MLflow 3 refuses: "
+                "give sqlite:///PATH, or the http(s):// address of a tracking server"
+            )
+        return self
 
 
 class Runtime(Section):
     """How stages use this machine. Nothing here changes a result's meaning, so nothing here is in a key."""
 
-    threads: int = Field(2, ge=1, le=256, description="CPU threads of a compute process (oversubscription costs up to 8x)")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models run; auto takes a GPU if there is one")
-    processes: int = Field(1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun")
+    threads: int = Field(
+        2, ge=1, le=256, description="CPU threads of a compute process (oversubscription costs up to 8x)"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where models run; auto takes a GPU if there is one"
+    )
+    processes: int = Field(
+        1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun"
+    )
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
@@ -61,12 +84,25 @@ class Runtime(Section):
 class Model(Section):
     """The base model and what it is shown."""
 
-    base: str = Field("models/shapes/base", min_length=1, description="model directory, relative to the repository, or hub id")
+    base: str = Field(
+        "models/shapes/base", min_length=1, description="model directory, relative to the repository, or hub id"
+    )
     revision: str | None = Field(None, description="hub revision of the base (a commit, for reproducible runs)")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights and compute type")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="attention implementation")
-    max_pixels: int = Field(147_456, ge=1024, description="pixels an image or frame is reduced to at most (paper: 147456)")
+    max_pixels: int = Field(
+        147_456, ge=1024, description="pixels an image or frame is reduced to at most (paper: 147456)"
+    )
     max_frames: int = Field(8, ge=1, le=256, description="frames a video is sampled to at most (paper: 8)")
+
+    @model_validator(mode="after")
+    def _flash_attention_fits_dtype(self) -> Self:
+        if self.attention == "flash_attention_2" and self.dtype == "float32":
+            raise ValueError(
+                "attention is flash_attention_2, which has no float32 kernels, but dtype is float32: "
+                "set model.dtype=bfloat16, or model.attention=sdpa"
+            )
+        return self
 
 
 class Lora(Section):
@@ -80,7 +116,9 @@ class Lora(Section):
 class Prepare(Section):
     """The preference data of all four tasks, in one schema with a train and a held-out split."""
 
-    source: Literal["shapes", "jsonl"] = Field("shapes", description="shapes: the embedded world; jsonl: your own pairs")
+    source: Literal["shapes", "jsonl"] = Field(
+        "shapes", description="shapes: the embedded world; jsonl: your own pairs"
+    )
     path: str | None = Field(None, description="folder with pairs.jsonl and its media, for source jsonl")
     train_pairs: int = Field(1600, ge=1, description="training pairs a task (source shapes)")
     held_out_pairs: int = Field(400, ge=1, description="held-out pairs a task (source shapes)")
@@ -122,7 +160,9 @@ class Distill(Section):
     max_requests: Positive = Field(100_000, description="requests after which none is sent")
     usd_per_million_input: float = Field(2.5, ge=0, description="price of prompt tokens, dollars a million")
     usd_per_million_output: float = Field(10.0, ge=0, description="price of answer tokens, dollars a million")
-    mode: Literal["online", "batch"] = Field("online", description="batch: the OpenAI Batch API (upload, poll, collect)")
+    mode: Literal["online", "batch"] = Field(
+        "online", description="batch: the OpenAI Batch API (upload, poll, collect)"
+    )
     concurrency: int = Field(16, ge=1, le=1024, description="requests under way at once")
     requests_per_minute: float = Field(60_000, gt=0, description="client-side limit, requests a minute")
     tokens_per_minute: float = Field(60_000_000, gt=0, description="client-side limit, tokens a minute")
@@ -176,6 +216,12 @@ class Rewards(Section):
     accuracy: float = Field(1.0, ge=0, description="weight of preferring what people prefer")
     consistency: float = Field(0.0, ge=0, description="weight of sums that add up and an answer that follows")
 
+    @model_validator(mode="after")
+    def _something_is_rewarded(self) -> Self:
+        if not (self.format or self.accuracy or self.consistency):
+            raise ValueError("format, accuracy and consistency are all 0, so nothing is rewarded: set one above 0")
+        return self
+
 
 class Grpo(Section):
     """Group-relative policy optimisation on what rejection sampling still got wrong."""
@@ -194,7 +240,9 @@ class Grpo(Section):
     validation_pairs: Positive = Field(160, description="training pairs set aside to choose the checkpoint on")
     group: int = Field(8, ge=2, le=256, description="completions a prompt (paper: 8)")
     prompts_per_step: Positive = Field(8, description="prompts an optimizer step")
-    micro_batch: Positive = Field(64, description="completions a device handles at once; divides group x prompts_per_step")
+    micro_batch: Positive = Field(
+        64, description="completions a device handles at once; divides group x prompts_per_step"
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; many distinct pairs once beat few repeated")
     learning_rate: float = Field(1e-6, gt=0, le=1, description="learning rate (paper: 1e-6)")
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature (paper: 1.0)")
@@ -235,23 +283,30 @@ class Promote(Section):
     """The gate before the alias `champion` moves."""
 
     min_valid_rate: Fraction = Field(0.95, description="share of valid reasoning at least")
-    max_accuracy_drop: Fraction = Field(0.0, description="accuracy may lie below the champion's by so much beyond the interval")
+    max_accuracy_drop: Fraction = Field(
+        0.0, description="accuracy may lie below the champion's by so much beyond the interval"
+    )
     min_both_orders: Fraction = Field(0.5, description="share of pairs right in both orders at least")
 
 
 class Settings(Section):
     """One profile, complete."""
 
+    RESULT_NEUTRAL = frozenset({"profile", "storage", "tracking", "runtime"})
     profile: str = Field("shapes", min_length=1, description="the profile's name")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all that is random")
-    storage: Storage = Field(default_factory=Storage)
-    tracking: Tracking = Field(default_factory=Tracking)
-    runtime: Runtime = Field(default_factory=Runtime)
-    model: Model = Field(default_factory=Model)
-    prepare: Prepare = Field(default_factory=Prepare)
-    distill: Distill = Field(default_factory=Distill)
-    cold_start: Sft = Field(default_factory=Sft)
-    rejection_sampling: RejectionSampling = Field(default_factory=RejectionSampling)
-    grpo: Grpo = Field(default_factory=Grpo)
-    evaluate: Evaluate = Field(default_factory=Evaluate)
-    promote: Promote = Field(default_factory=Promote)
+    storage: Storage = Field(default_factory=Storage, description="where artifacts live")
+    tracking: Tracking = Field(
+        default_factory=Tracking, description="where runs and registered models are recorded (MLflow)"
+    )
+    runtime: Runtime = Field(default_factory=Runtime, description="how stages use this machine")
+    model: Model = Field(default_factory=Model, description="the base model and what it is shown")
+    prepare: Prepare = Field(default_factory=Prepare, description="the preference data of all four tasks")
+    distill: Distill = Field(default_factory=Distill, description="reasoning asked from a teacher")
+    cold_start: Sft = Field(default_factory=Sft, description="fine-tuning of the base on the distilled reasoning")
+    rejection_sampling: RejectionSampling = Field(
+        default_factory=RejectionSampling, description="sampling on all four tasks and fine-tuning on what is right"
+    )
+    grpo: Grpo = Field(default_factory=Grpo, description="policy optimisation on what is still wrong")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="judging the held-out pairs")
+    promote: Promote = Field(default_factory=Promote, description="the gate before the alias champion moves")

@@ -1,0 +1,62 @@
+# Thinkreward: set-up, demo, checks. `make help` lists the targets.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+# Nothing here reports home, and nothing is fetched but packages.
+export DO_NOT_TRACK := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-fast test-all lint types imports format base-model clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## make the environment in .venv (again only if pyproject.toml or constraints.txt changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## run the whole recipe on the embedded world: seven stages, minutes on two cores
+	$(BIN)/thinkreward run
+
+test: lint types imports ## everything: lint, types, import direction, all tests
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+test-fast: $(STAMP) ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: ## what `make test` runs, in an environment made for it and thrown away (.ci/run)
+	.ci/run
+
+lint: $(STAMP) ## ruff: faults and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## import-linter: the arrows and the doors
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff repair and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+base-model: $(STAMP) ## pretrain the tiny base model again (an hour or two of CPU; its result is committed)
+	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base
+
+clean: ## remove caches; the environment and .thinkreward (your results) stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find configs deployments flows models tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +

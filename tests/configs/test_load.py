@@ -1,0 +1,219 @@
+"""Profiles, overrides, and every refusal with its field, value, limit and fix."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configs.load import FOLDER, SettingsError, describe, load_settings, profiles
+from configs.schema import Lora, Settings
+
+Write = Callable[[str], Path]
+
+
+def refusal(profile: str | Path = "shapes", *overrides: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(str(profile), overrides)
+    return str(caught.value)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_profile(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_profile
+
+
+def stated(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        flat |= stated(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+class TestProfiles:
+    def test_the_three_profiles_are_listed(self) -> None:
+        assert profiles() == ["qwen2_5_vl_7b", "qwen3_vl_8b", "shapes"]
+
+    @pytest.mark.parametrize("name", profiles())
+    def test_every_profile_loads_and_bears_its_name(self, name: str) -> None:
+        assert load_settings(name).profile == name
+
+    @pytest.mark.parametrize("name", profiles())
+    def test_every_profile_opens_with_its_purpose(self, name: str) -> None:
+        assert (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+
+    @pytest.mark.parametrize("name", profiles())
+    def test_a_profile_states_only_what_differs_from_the_defaults(self, name: str) -> None:
+        defaults = stated(Settings().model_dump())
+        fields = stated(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+        assert [path for path, value in fields.items() if defaults[path] == value] == []
+
+    @pytest.mark.parametrize("name", ["qwen2_5_vl_7b", "qwen3_vl_8b"])
+    def test_large_profiles_train_fully_unless_lora_is_set(self, name: str) -> None:
+        assert load_settings(name).grpo.lora is None
+        assert load_settings(name, ["grpo.lora.rank=64"]).grpo.lora == Lora(rank=64)
+
+    def test_the_paper_profile_keeps_the_papers_numbers(self) -> None:
+        settings = load_settings("qwen2_5_vl_7b")
+        sft = settings.cold_start
+        assert settings.distill.pairs == 10_000
+        assert (sft.epochs, sft.learning_rate, sft.batch, sft.warmup) == (3, 2.5e-6, 128, 0.03)
+        assert (settings.grpo.preset, settings.grpo.learning_rate, settings.grpo.group) == ("paper", 1e-6, 8)
+        assert (settings.model.max_pixels, settings.model.max_frames) == (147_456, 8)
+
+    def test_a_path_is_a_profile_named_by_its_stem(self, write: Write) -> None:
+        settings = load_settings(str(write("seed: 7\n")))
+        assert (settings.profile, settings.seed) == ("mine", 7)
+
+    def test_an_empty_file_means_the_defaults(self, write: Write) -> None:
+        assert load_settings(str(write("# nothing\n"))) == Settings(profile="mine")
+
+
+class TestOverrides:
+    def test_values_are_read_as_yaml(self) -> None:
+        overrides = ["grpo.learning_rate=2e-5", "cold_start.freeze_vision=false", "distill.model=no"]
+        settings = load_settings("shapes", overrides)
+        assert settings.grpo.learning_rate == 2e-5
+        assert settings.cold_start.freeze_vision is False
+        assert settings.distill.model == "no"
+
+    def test_the_last_of_two_wins(self) -> None:
+        assert load_settings("shapes", ["seed=1", "seed=2"]).seed == 2
+
+    def test_a_field_of_an_absent_section_brings_the_section(self) -> None:
+        assert load_settings("shapes", ["cold_start.lora.rank=16"]).cold_start.lora == Lora(rank=16)
+
+    def test_a_section_can_be_switched_off_again(self) -> None:
+        assert load_settings("shapes", ["cold_start.lora.rank=16", "cold_start.lora=null"]).cold_start.lora is None
+
+    def test_a_value_may_hold_an_equals_sign(self) -> None:
+        assert load_settings("shapes", ["tracking.uri=postgresql://h/d?a=b"]).tracking.uri == "postgresql://h/d?a=b"
+
+    def test_a_callers_settings_lie_between_profile_and_overrides(self) -> None:
+        extra = {"grpo": {"pairs": 4, "max_tokens": 99}}
+        settings = load_settings("shapes", ["grpo.pairs=2"], extra=extra)
+        assert (settings.grpo.pairs, settings.grpo.max_tokens, settings.grpo.preset) == (2, 99, "modern")
+        assert extra == {"grpo": {"pairs": 4, "max_tokens": 99}}
+
+
+class TestRefusals:
+    def test_an_unknown_profile_names_the_nearest_and_the_known(self) -> None:
+        message = refusal("shape")
+        assert "'shape'" in message
+        assert "did you mean shapes?" in message
+        assert "qwen2_5_vl_7b, qwen3_vl_8b, shapes" in message
+
+    def test_a_missing_file_is_named(self) -> None:
+        assert "no/such.yaml" in refusal("no/such.yaml")
+
+    def test_a_folder_is_no_profile(self, tmp_path: Path) -> None:
+        assert "no such file" in refusal(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("override", "told"),
+        [
+            ("grpo.gruop=8", ["grpo.gruop", "unknown", "did you mean grpo.group?"]),  # a slip of the finger
+            ("gropo.group=8", ["gropo.group", "unknown"]),  # a section's slip
+            ("learning_rate=1", ["cold_start.learning_rate", "grpo.learning_rate"]),  # without its section
+            ("cold_start.lora.rnk=1", ["did you mean cold_start.lora.rank?"]),  # inside a section that is absent
+            ("grpo.pairs.x=1", ["grpo.pairs takes a whole number above 0"]),  # below a plain value
+            ("grpo={gruop: 8}", ["did you mean grpo.group?"]),  # inside a value
+            ("grpo.xyzzy=1", ["grpo has preset, hard"]),  # nothing near: the fields that there are
+            ("grpo.group=1", ["grpo.group: 1 ", "from 2 to 256", "default 8"]),
+            ("promote.min_valid_rate=1.5", ["promote.min_valid_rate: 1.5", "from 0 to 1"]),
+            ("distill.pairs=0", ["distill.pairs: 0", "above 0"]),
+            ("evaluate.pairs=-3", ["evaluate.pairs: -3", "above 0, or null"]),
+            ("prepare.held_out_share=1", ["above 0 and below 1"]),
+            ("distill.temperature=.nan", ["distill.temperature: nan", "not finite", "from 0 to 2"]),
+            ("distill.timeout_s=.inf", ["distill.timeout_s: inf", "not finite"]),
+            ("seed=1.0", ["seed: 1.0", "a whole number"]),  # a fraction is no whole number, even this one
+            ("seed='1'", ["seed: '1'", "a whole number"]),  # nor is text
+            ("cold_start.freeze_vision=yes", ["'yes'", "true or false"]),  # YAML 1.2 has no yes
+            ("storage.root=", ["storage.root: null", "text"]),
+            ("storage.root=''", ["too short", "at least 1 character"]),
+            ("grpo.preset=moderm", ["'moderm'", "did you mean modern?", "one of paper, modern"]),
+            ("runtime.device=gpu", ["'gpu'", "one of auto, cpu, cuda"]),
+            ("grpo=5", ["grpo: 5 is not a section", "grpo.preset"]),
+            ("cold_start.batch=100", ["batch 100 is not a multiple of micro_batch 64", "choose"]),
+            ("grpo.micro_batch=12", ["micro_batch 12 must divide", "choose 8 times"]),
+            ("grpo.validate_every=15", ["15 is not a multiple of checkpoint_every 10"]),
+            ("prepare.source=jsonl", ["path is empty", "set prepare.path"]),
+            ("prepare.path=x", ["source is shapes", "set prepare.source=jsonl"]),
+            ("tracking.uri=file:///tmp/x", ["'file:///tmp/x'", "sqlite:///"]),
+            ("tracking.uri=mlruns", ["'mlruns'", "sqlite:///"]),
+            ("model.attention=flash_attention_2", ["float32", "set model.dtype=bfloat16"]),
+            ("grpo.rewards={format: 0, accuracy: 0}", ["nothing is rewarded", "above 0"]),
+            ("grpo.group", ["malformed", "section.field=value"]),
+            ("=8", ["malformed"]),
+            ("grpo..group=8", ["malformed"]),
+            ("", ["malformed"]),
+            ("grpo.pairs=[1", ["grpo.pairs", "'[1'"]),
+            ("grpo={group: 8, group: 4}", ["'group'", "already"]),
+        ],
+    )
+    def test_an_override_is_refused_in_one_line(self, override: str, told: list[str]) -> None:
+        message = refusal("shapes", override)
+        assert all(part in message for part in told), message
+        assert override in message
+        assert "\n" not in message
+
+    def test_all_problems_are_told_at_once(self) -> None:
+        message = refusal("shapes", "grpo.gruop=1", "oops", "seed=-1", "distill.pairs=0")
+        assert len(message.splitlines()) == 4
+
+    def test_a_problem_names_where_the_value_was_set(self, write: Write) -> None:
+        path = write("grpo:\n  group: 1\nseed: -1\n")
+        lines = refusal(path, "seed=-2").splitlines()
+        assert [line for line in lines if "grpo.group: 1" in line and str(path) in line]
+        assert [line for line in lines if "seed: -2" in line and "--set seed=-2" in line]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("seed: 1\ngrpo: [1\n", ["line 3"]),  # a list that never ends
+            ("seed: 1\n\tgrpo: 2\n", ["line 2"]),  # a tab
+            ("seed: 1\ngrpo:\n  group: 8\nseed: 2\n", ["line 4", "'seed'", "line 1 already"]),  # twice
+            ("grpo: {group: 8, group: 8}\n", ["line 1", "'group'"]),  # twice on one line
+            ("seed: 1\n---\nseed: 2\n", ["line 2"]),  # two documents
+            ("- seed\n", ["a list, not fields"]),
+            ("shapes\n", ["a str, not fields"]),
+            ("1: 2\n", ["key 1 is not a name"]),
+            ("grpo:\n  1: 2\n", ["grpo.1", "unknown field"]),
+            ("seed: 1\nx: \x07\n", ["line 2", "not allowed"]),  # a control character
+            ("seed: !!python/object:os.system 1\n", ["line 1"]),  # no objects from YAML
+            ("grpo: &g {rewards: *g}\n", ["grpo.rewards"]),  # refers to itself
+            ("[" * 5000, ["too deeply"]),
+            (f"seed: {'9' * 5000}\n", ["mine.yaml"]),  # more digits than Python reads
+            ("grpo:\n  learning_rat: 1e-5\n", ["did you mean grpo.learning_rate?"]),
+            ("grpo:\n", ["grpo: null is not a section"]),
+        ],
+    )
+    def test_a_bad_file_is_refused_with_its_name_and_line(self, write: Write, text: str, told: list[str]) -> None:
+        message = refusal(write(text))
+        assert "mine.yaml" in message
+        assert all(part in message for part in told), message
+
+    def test_bytes_that_are_not_text_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.yaml").write_bytes(b"seed: \xff\xfe\n")
+        assert "UTF-8" in refusal(tmp_path / "x.yaml")
+
+    def test_a_long_value_is_cut(self) -> None:
+        assert len(refusal("shapes", f"grpo.group={'x' * 3000}").split(" [--set")[0]) < 300
+
+
+class TestDescribe:
+    def test_every_field_is_a_row_with_type_default_and_description(self) -> None:
+        rows = {row.path: row for row in describe()}
+        assert rows["grpo.group"].type == "a whole number from 2 to 256"
+        assert rows["grpo.group"].default == "8"
+        assert rows["cold_start.freeze_vision"].default == "true"
+        assert rows["cold_start.lora"].default == "null"
+        assert rows["cold_start.lora.rank"].default == "64"
+        assert set(stated(Settings().model_dump())) <= set(rows)
+        assert all(row.type and row.description for row in rows.values())
