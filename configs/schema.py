@@ -191,7 +191,8 @@ class Sft(Section):
     def _micro_divides_batch(self) -> Self:
         if self.batch % self.micro_batch:
             raise ValueError(
-                f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}: choose a micro_batch that divides it"
+                f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}: "
+                "choose a micro_batch that divides it"
             )
         return self
 
