@@ -84,8 +84,8 @@ def _accuracy(
         else f"95 % interval {_points(interval[0])} to {_points(interval[1])}"
     )
     return holds, (
-        f"Accuracy {_percent(challenger.accuracy)} against the champion's {_percent(champion.accuracy)}, a difference of "
-        f"{_points(difference)} points ({measured}), "
+        f"Accuracy {_percent(challenger.accuracy)} against the champion's {_percent(champion.accuracy)}, "
+        f"a difference of {_points(difference)} points ({measured}), "
         f"{'within' if holds else 'beyond'} the allowed drop of {100 * allowed:.1f} points."
     )
 

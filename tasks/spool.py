@@ -6,7 +6,6 @@ while the tracking server is away delivers the records when it is resumed with t
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ class Spool:
         if self.path is None:
             return source
         try:
-            folder = self._files()
+            folder = self.path.with_name(self.path.name + ".files")
             folder.mkdir(parents=True, exist_ok=True)
             kept = folder / f"{len(list(folder.iterdir())):04d}-{source.name}"
             shutil.copyfile(source, kept)
@@ -68,17 +67,22 @@ class Spool:
         try:
             if not waiting:
                 self.path.unlink(missing_ok=True)
-                shutil.rmtree(self._files(), ignore_errors=True)
+                shutil.rmtree(self.path.with_name(self.path.name + ".files"), ignore_errors=True)
                 return
-            aside = self.path.with_name(self.path.name + ".new")
-            aside.write_text("".join(json.dumps(record) + "\n" for record in waiting), encoding="utf-8")
-            os.replace(aside, self.path)
         except OSError as error:
             self._complain(error)
+        else:
+            self._write(waiting)
 
-    def _files(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(self.path.name + ".files")
+    def _write(self, records: list[Record]) -> None:
+        if self.path is None:
+            return
+        try:
+            aside = self.path.with_name(self.path.name + ".new")
+            aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            aside.replace(self.path)
+        except OSError as error:
+            self._complain(error)
 
     def _read(self) -> list[Record]:
         if self.path is None or not self.path.is_file():
@@ -96,6 +100,8 @@ class Spool:
             except (ValueError, KeyError, TypeError):
                 # A process that was killed while it appended leaves half a line.
                 logger.warning("%s: left out an unreadable record of %d characters", self.path, len(line))
+        if text and not text.endswith("\n"):
+            self._write(records)  # else the next record would be appended to that half line
         return records
 
     def _complain(self, error: OSError) -> None:

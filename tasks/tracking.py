@@ -196,10 +196,10 @@ class TrackedRun:
             if len(self._spool):
                 self._catch_up(final=True)
             if self.lost:
-                kept = f"; {self._spool.path} keeps what was not refused" if self._spool.path and len(self._spool) else ""
-                logger.warning(
-                    "MLflow at %s misses %d records of run %s%s", shown(self._tracker.uri), self.lost, self.run_id, kept
-                )
+                where = shown(self._tracker.uri)
+                logger.warning("MLflow at %s misses %d records of run %s", where, self.lost, self.run_id)
+            if len(self._spool) and self._spool.path:
+                logger.warning("%s keeps them; a resumed run delivers them", self._spool.path)
 
     def _log(self, operation: str, **arguments: Any) -> None:
         record: Record = {"do": operation, "with": arguments}
@@ -258,7 +258,7 @@ class TrackedRun:
         if not self._out:
             where = self._spool.path or "memory"
             logger.warning(
-                "MLflow at %s failed: %s. Work goes on; what is tracked is kept in %s and delivered when it answers again",
+                "MLflow at %s failed: %s. Work goes on; what is tracked waits in %s until it answers again",
                 shown(self._tracker.uri), _short(error), where,
             )  # fmt: skip
         self._out = True
@@ -439,7 +439,7 @@ def _clean(name: str) -> str:
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Plain floats (also from numpy and torch scalars) under names that MLflow takes; the rest is left out, with a word."""
+    """Plain floats (also from numpy and torch scalars) under names that MLflow takes; no number is left out unsaid."""
     numbers = {}
     for name, value in metrics.items():
         try:

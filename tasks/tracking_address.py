@@ -24,6 +24,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is for people and --json
     # A uv.lock where a command happens to run is no part of a saved model.
     "MLFLOW_UV_AUTO_DETECT": "false",
@@ -49,8 +51,8 @@ def normalised(uri: str) -> str:
     scheme = uri.partition("://")[0] if "://" in uri else ""
     if scheme in ("", "file") or uri.startswith("sqlite:"):
         raise TrackingError(
-            f"the tracking URI {uri!r} is not served by MLflow 3: use sqlite:///folder/mlflow.db for a local database, or "
-            "the http:// address of a server (tracking.uri)"
+            f"the tracking URI {uri!r} is not served by MLflow 3: use sqlite:///folder/mlflow.db for a local database, "
+            "or the http:// address of a server (tracking.uri)"
         )
     return uri
 
