@@ -4,7 +4,7 @@ A small set of wrong answers alone inverts a judge while its training reward ris
 the presets other than the paper's take the pairs that are sometimes right first and mix in solved ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Literal

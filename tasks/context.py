@@ -78,10 +78,18 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
     tags = {"thinkreward.stage": job.stage, "thinkreward.key": job.key, "thinkreward.profile": settings.profile}
     tags |= {f"thinkreward.input.{name}": f"{ref.kind}/{ref.digest}" for name, ref in job.inputs.items()}
     with tracker.run(
-        f"{job.stage} {job.key[:8]}", tags=tags, params=flat(job.settings, job.stage), run_id=earlier.get("run_id")
+        f"{job.stage} {job.key[:8]}", tags=tags, params=flat(job.settings, job.stage),
+        run_id=earlier.get("run_id"), spool=spool_file(job),
     ) as run:
         work.put_json(RUN_FILE, {"run_id": run.run_id})
         yield Context(job=job, store=store, work=work, run=run, child=child, scratch=scratch)
+    if run.lost:
+        child.say(f"{run.lost} tracking records have not reached MLflow; they wait in {spool_file(job)}")
+
+
+def spool_file(job: Job) -> Path:
+    """Where tracking records wait while MLflow is away; the same file for a resumed stage."""
+    return Path(job.settings.storage.cache_dir) / "tracking" / f"{job.stage}-{job.key[:16]}.jsonl"
 
 
 def flat(settings: Settings, stage: str) -> dict[str, str]:

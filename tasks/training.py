@@ -118,13 +118,18 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
         on_metrics=lambda step, values: context.run.log_metrics(dict(values), step=step),
         on_progress=context.progress("steps"),
         on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
-        on_completions=lambda step, rows: context.run.log_table("completions", rows, step=step),
+        on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
     )
     result: dict[str, Any] = train_grpo(
         start, [pairs[one] for one in train], [pairs[one] for one in validation], media, plan=plan, scratch=trainer,
         resume_from=latest_checkpoint(context, trainer), hooks=hooks,
     )
     return result
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows turned into columns."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
 def _best_model(context: Context, result: dict[str, Any]) -> ArtifactRef:

@@ -48,7 +48,7 @@ def instruction_tokens() -> list[str]:
 def build_tokenizer(texts: Iterable[str], more_fixed: Iterable[str] = ()) -> Any:
     """Learn the byte-level BPE from `texts`; `more_fixed` become single tokens as the instructions do."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Qwen2Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -60,7 +60,8 @@ def build_tokenizer(texts: Iterable[str], more_fixed: Iterable[str] = ()) -> Any
     bpe.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     fixed = [*instruction_tokens(), *more_fixed, THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]
     bpe.add_tokens([AddedToken(token, special=False, normalized=False) for token in fixed])
-    return Qwen2Tokenizer(
+    # Not Qwen2Tokenizer: that class puts its own pre-tokenizer in place of the learned one when it is loaded.
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token=END, pad_token=PAD, unk_token=None, bos_token=None,
         additional_special_tokens=list(SPECIAL[1:]), model_max_length=CONTEXT, chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,

@@ -3,7 +3,9 @@
 Departs from a real base in size and world alone: it ends as an ordinary Qwen3-VL directory that the Auto
 classes load. Its result is committed under `models/shapes/base`; to make it again::
 
-    make base-model        # python -m models.shapes.pretraining --out models/shapes/base
+    make base-model
+
+It runs two phases: 2000 steps at a high learning rate, then 700 fresh ones whose rate falls to its end.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import AutoModelForImageTextToText
 
+from models.backbone import load_model, load_processor
 from models.preference import Task
 from models.prompts import attach, chat, image_part
 from models.shapes.base_model import END, build_config, build_processor, build_tokenizer
@@ -126,11 +129,20 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
     return sum(isinstance(parse_verdict(text, Task.IMAGE_GENERATION), Verdict) for text in texts) / count
 
 
-def pretrain(out: Path, *, steps: int, batch_size: int, peak_lr: float, seed: int, check_every: int) -> None:
-    """Train from random weights and save model, processor and `measured.json` under `out`."""
+def pretrain(
+    out: Path, *, start: Path | None, steps: int, stop_after: int | None, batch_size: int, peak_lr: float, seed: int,
+    check_every: int,
+) -> None:  # fmt: skip
+    """Train from random weights, or on from those in `start`, and save model, processor and `measured.json` under `out`.
+
+    The learning rate falls along a cosine over `steps`; `stop_after` ends the training before its end.
+    """
     torch.manual_seed(seed)
-    processor = build_processor(build_tokenizer(tokenizer_texts(seed), (COMPARE, LOOK, ADD)))
-    model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
+    if start is None:
+        processor = build_processor(build_tokenizer(tokenizer_texts(seed), (COMPARE, LOOK, ADD)))
+        model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
+    else:
+        processor, model = load_processor(start), load_model(start)
     log.info("%.2f M parameters, %d tokens", model.num_parameters() / 1e6, len(processor.tokenizer))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
@@ -143,7 +155,8 @@ def pretrain(out: Path, *, steps: int, batch_size: int, peak_lr: float, seed: in
     )
     batches = iter(DataLoader(Lessons(processor, batch_size, seed), batch_size=None, num_workers=1, prefetch_factor=4))
     started, losses = time.monotonic(), []
-    for step in range(1, steps + 1):
+    last = min(steps, stop_after or steps)
+    for step in range(1, last + 1):
         model.train()
         loss = model(**next(batches)).loss
         optimizer.zero_grad(set_to_none=True)
@@ -154,14 +167,14 @@ def pretrain(out: Path, *, steps: int, batch_size: int, peak_lr: float, seed: in
         losses.append(loss.item())
         if step % 50 == 0:
             log.info("step %d loss %.4f (%.0f s)", step, sum(losses[-50:]) / 50, time.monotonic() - started)
-        if step % check_every == 0 or step == steps:
+        if step % check_every == 0 or step == last:
             model.eval()
             checked = direct_accuracy(model, processor, seed=seed + VALIDATION_SEED_OFFSET, count=100, held_out=False)
             log.info("step %d direct, training scenes: %s", step, checked)
             save(model, processor, out)
     model.eval()
     measured = {
-        "steps": steps, "batch_size": batch_size, "peak_lr": peak_lr, "seed": seed,
+        "steps": last, "batch_size": batch_size, "peak_lr": peak_lr, "seed": seed,
         "parameters": model.num_parameters(), "final_loss": sum(losses[-100:]) / len(losses[-100:]),
         "seconds": round(time.monotonic() - started),
         "direct_accuracy_held_out": direct_accuracy(model, processor, seed=seed + 1, count=400, held_out=True),
@@ -181,7 +194,9 @@ def main() -> None:
     """The command line of `make base-model`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--start", type=Path, help="a model directory to go on from; random weights by default")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--stop-after", type=int, help="end before the learning rate has fallen to its end")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--peak-lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,90 @@
+"""`thinkreward`: a thin command line over the flows. Prefect is imported when a flow runs, not for `--help`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli_artifacts import artifacts
+from flows.cli_tools import doctor, estimate, judge
+from flows.options import DEFAULT_PROFILE, DryRun, Json, Profile, Refresh, Sets, settings_from, settle_environment
+from models.errors import ConfigError, ThinkrewardError
+from tasks.graph import RECIPE
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    help="Train chain-of-thought reward models for images and video. `thinkreward run` does the whole recipe.",
+)
+app.add_typer(artifacts, name="artifacts")
+app.command()(judge)
+app.command()(doctor)
+app.command()(estimate)
+
+Stages = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")]
+INTERRUPTED = 130
+
+
+@app.command()
+def run(
+    stages: Stages = None,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    refresh: Refresh = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Run the recipe, or the stages named, reusing what is unchanged."""
+    _run(stages or list(RECIPE), profile, sets, refresh, dry_run, as_json)
+
+
+def _stage_command(name: str) -> None:
+    def command(
+        profile: Profile = DEFAULT_PROFILE,
+        sets: Sets = None,
+        refresh: Annotated[bool, typer.Option("--refresh", help="compute again even if nothing changed")] = False,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+    ) -> None:
+        _run([name], profile, sets, [name] if refresh else None, dry_run, as_json)
+
+    app.command(name, help=f"Run the stage {name} on its newest upstream artifacts.")(command)
+
+
+for _name in RECIPE:
+    _stage_command(_name)
+
+
+def _run(
+    stages: Sequence[str], profile: str, sets: list[str] | None, refresh: list[str] | None, dry_run: bool, as_json: bool
+) -> None:
+    for name in [*stages, *(refresh or ())]:
+        if name not in RECIPE:
+            raise ConfigError(f"there is no stage {name!r}: choose of {', '.join(RECIPE)}")
+    settings = settings_from(profile, sets)
+    from flows.running import announce, dry_run_lines, run_recipe
+
+    if dry_run:
+        dry_run_lines(settings, stages, refresh or [], as_json=as_json)
+        return
+    results = run_recipe(settings, stages, refresh or [], quiet=as_json)
+    announce(settings, results, as_json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Entry point: a named error is one line and its exit status; Ctrl-C says how to resume."""
+    settle_environment()
+    try:
+        return app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+    except ThinkrewardError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        again = shlex.join(["thinkreward", *(arguments if arguments is not None else sys.argv[1:])])
+        typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

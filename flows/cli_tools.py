@@ -1,0 +1,69 @@
+"""`thinkreward judge`, `doctor` and `estimate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import out, plain_table, print_json
+from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
+from models.errors import ConfigError
+
+Files = Annotated[list[Path] | None, typer.Argument(metavar="[A B]", help="the two images or videos to compare")]
+
+
+def judge(
+    files: Files = None,
+    prompt: Annotated[str | None, typer.Option(help="the caption, or the question")] = None,
+    about: Annotated[Path | None, typer.Option(help="the image or video that the question is about")] = None,
+    answer: Annotated[list[str] | None, typer.Option(help="an answer to the question; give two")] = None,
+    model: Annotated[str, typer.Option(help="registry alias, model directory or artifact digest")] = "champion",
+    direct: Annotated[bool, typer.Option("--direct", help="the answer alone, without reasoning")] = False,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two images or videos for a caption, or two answers to a question; prints reasoning and verdict."""
+    from tasks.judging import judge_files
+
+    if not prompt:
+        raise ConfigError("judge needs --prompt: the caption of the two files, or the question")
+    if bool(files) == bool(answer) or len(files or answer or ()) != 2 or bool(about) != bool(answer):
+        raise ConfigError(
+            "judge takes either two files (judge --prompt CAPTION A.png B.png) or a question with its medium and two "
+            "answers (judge --prompt QUESTION --about A.png --answer X --answer Y)"
+        )
+    said = judge_files(
+        settings_from(profile, sets), prompt=prompt, files=files or [], about=about, answers=answer or [], model=model,
+        mode="direct" if direct else "think",
+    )
+    if as_json:
+        print_json(said)
+        return
+    out.print(said["text"], markup=False)
+    out.print(f"\n[bold]{said['answer']}[/] (shown the other way round: {said['answer_swapped']})")
+
+
+def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+    """Check versions, accelerator, storage, MLflow and teacher; each line says ok or what to do."""
+    from tasks.diagnosis import examine
+
+    checks = examine(settings_from(profile, sets))
+    if as_json:
+        print_json({"checks": [vars(check) for check in checks], "ok": all(check.ok for check in checks)})
+    else:
+        for check in checks:
+            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.says}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def estimate(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+    """Say what a run would take: teacher calls, tokens and dollars, samples, steps and disk."""
+    from tasks.estimation import estimate_run
+
+    rows = estimate_run(settings_from(profile, sets))
+    if as_json:
+        print_json({"estimate": [vars(row) for row in rows]})
+        return
+    out.print(plain_table([["what", "amount", "how"], *([row.what, row.amount, row.how] for row in rows)]))

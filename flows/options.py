@@ -1,0 +1,47 @@
+"""Options that every command shares, and how they become settings."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.load import SettingsError, load_settings
+from configs.schema import Settings
+from models.errors import ConfigError
+
+Profile = Annotated[str, typer.Option("--profile", "-p", help="profile name (configs/NAME.yaml) or a YAML file")]
+Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="SECTION.FIELD=VALUE", help="change one setting")]
+Json = Annotated[bool, typer.Option("--json", help="quiet; one JSON object on standard output")]
+Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute this stage again")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say which stages would run and why, and stop")]
+
+DEFAULT_PROFILE = "shapes"
+STATE_FOLDER = Path(".thinkreward")
+# Nothing here calls home, and Prefect keeps its records beside the artifacts unless told otherwise.
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+}
+
+
+def settle_environment() -> None:
+    """Set what must be set before Prefect is imported; what the user has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ.setdefault("PREFECT_HOME", str((STATE_FOLDER / "prefect").resolve()))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def settings_from(profile: str, sets: list[str] | None) -> Settings:
+    """The profile with its changes. Raises `ConfigError`, exit status 2."""
+    try:
+        return load_settings(profile, sets or ())
+    except SettingsError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,82 @@
+"""What `thinkreward doctor` looks at: versions, accelerator, storage, MLflow, teacher."""
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from configs.schema import Settings
+from models.errors import ThinkrewardError
+from tasks.graph import find_base
+from tasks.stages import open_store
+from tasks.tracking import Tracker
+
+PACKAGES = ("prefect", "torch", "transformers", "trl", "peft", "datasets", "openai", "s3fs", "mlflow", "fastapi", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: whether it is well, and what it says or what to do."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+def examine(settings: Settings) -> list[Check]:
+    """All checks; none stops another."""
+    checks = [("versions", _versions), ("accelerator", _accelerator), ("base model", _base), ("storage", _storage),
+              ("mlflow", _mlflow), ("teacher", _teacher)]
+    return [_guarded(name, check, settings) for name, check in checks]
+
+
+def _guarded(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+    try:
+        return Check(name, True, check(settings))
+    except (ThinkrewardError, ImportError) as error:
+        return Check(name, False, str(error))
+
+
+def _versions(settings: Settings) -> str:
+    try:
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(f"{error.name} is not installed: run `make setup`") from error
+
+
+def _accelerator(settings: Settings) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())}
+        return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}"
+    if settings.runtime.device == "cuda":
+        raise ThinkrewardError("runtime.device is cuda but torch sees no GPU: set runtime.device=auto, or install a driver")
+    cores = os.cpu_count() or 1
+    if settings.runtime.threads > cores:
+        raise ThinkrewardError(f"runtime.threads is {settings.runtime.threads} on {cores} cores: set runtime.threads={cores}")
+    return f"none; the CPU with {settings.runtime.threads} of {cores} threads"
+
+
+def _base(settings: Settings) -> str:
+    folder = find_base(settings)
+    return str(folder) if folder else f"{settings.model.base}: a hub id, downloaded when first used"
+
+
+def _storage(settings: Settings) -> str:
+    open_store(settings).check_writable()
+    return f"{settings.storage.root} can be written"
+
+
+def _mlflow(settings: Settings) -> str:
+    Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+    return f"{settings.tracking.uri} answers"
+
+
+def _teacher(settings: Settings) -> str:
+    if settings.distill.teacher == "embedded":
+        return "embedded: a local server that reads pixels"
+    from models.teacher_connection import Endpoint
+
+    endpoint = Endpoint.from_environment(settings.distill.model)
+    return f"{settings.distill.model} at {endpoint.host}; the key is set (not tried: a call costs money)"

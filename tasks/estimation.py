@@ -1,0 +1,75 @@
+"""What a run would take, from the settings alone: upper bounds, said with how they come about."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from configs.schema import Settings
+from models.preference import Task
+from models.verdict import instructions
+from tasks.graph import find_base
+
+CHARACTERS_PER_TOKEN = 4  # https://platform.openai.com/tokenizer
+PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL: a merged patch (arXiv 2502.13923, section 2.1)
+CAPTION_TOKENS = 60
+TRAINING_STATE = 3  # a checkpoint holds the weights and Adam's two moments
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity, its amount with unit, and how it was counted."""
+
+    what: str
+    amount: str
+    how: str
+
+
+def estimate_run(settings: Settings) -> list[Row]:
+    """Teacher calls, tokens and dollars; samples; optimizer steps; disk."""
+    return [*_teacher(settings), *_samples(settings), *_steps(settings), *_disk(settings)]
+
+
+def _teacher(settings: Settings) -> list[Row]:
+    d, m = settings.distill, settings.model
+    calls = d.pairs * (1 + d.max_reasks)
+    prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
+    prompt += 2 * ceil(m.max_pixels / PIXELS_PER_TOKEN)
+    dollars = (d.pairs * prompt * d.usd_per_million_input + d.pairs * d.max_tokens * d.usd_per_million_output) / 1e6
+    price = "nothing: the embedded teacher is local" if d.teacher == "embedded" else f"at most ${min(dollars, d.max_cost_usd):,.2f}"
+    return [
+        Row("teacher calls", f"{d.pairs:,} to {min(calls, d.max_requests):,}", "distill.pairs, with every re-ask at most"),
+        Row("teacher tokens", f"{d.pairs * prompt:,} in, {d.pairs * d.max_tokens:,} out at most", f"{prompt} a prompt"),
+        Row("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
+    ]
+
+
+def _samples(settings: Settings) -> list[Row]:
+    r, e, g = settings.rejection_sampling, settings.evaluate, settings.grpo
+    sampled = r.pairs * len(Task) * 2 * r.samples
+    judged = (e.pairs or settings.prepare.held_out_pairs) * len(Task) * 2 * 2 * 4
+    rollouts = g.pairs * 2 * g.group
+    return [
+        Row("samples", f"{sampled:,}", f"{r.pairs} pairs x 4 tasks x 2 orders x {r.samples}; {r.max_tokens} tokens at most"),
+        Row("grpo rollouts", f"{round(rollouts * g.epochs):,}", f"{g.pairs} pairs x 2 orders x group of {g.group}"),
+        Row("judgments", f"{judged:,}", "held-out pairs x 2 orders x 2 modes x 4 models"),
+    ]
+
+
+def _steps(settings: Settings) -> list[Row]:
+    r, g = settings.rejection_sampling, settings.grpo
+    cold = ceil(settings.distill.pairs / settings.cold_start.batch) * settings.cold_start.epochs
+    kept = ceil(r.pairs * len(Task) * r.keep_per_pair / r.sft.batch) * r.sft.epochs
+    steps = ceil(g.pairs * 2 / g.prompts_per_step) * g.epochs
+    return [
+        Row("cold-start steps", f"{ceil(cold):,} at most", f"all answers kept, batch {settings.cold_start.batch}"),
+        Row("sampling SFT steps", f"{ceil(kept):,} at most", f"all pairs kept, batch {r.sft.batch}"),
+        Row("grpo steps", f"{ceil(steps):,} at most", f"{g.prompts_per_step} prompts a step"),
+    ]
+
+
+def _disk(settings: Settings) -> list[Row]:
+    folder = find_base(settings)
+    if folder is None:
+        return [Row("disk", "unknown", f"{settings.model.base} is not here yet; about 5 model sizes and its checkpoints")]
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 2**30
+    kept = settings.runtime.checkpoints_kept * TRAINING_STATE
+    return [Row("disk", f"{weights * (5 + kept):.2f} GiB", f"{weights:.2f} GiB of weights x (5 models + {kept} while training)")]

@@ -1,0 +1,84 @@
+"""Judging a few files with a registered or local model, in this process."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from configs.schema import Settings
+from models.errors import ConfigError, MediaError, StoreError
+from models.judge import Judge, Judgment
+from models.media import decode, shrink
+from models.preference import Candidate, Media, PreferencePair, Task
+from models.verdict import Malformed, Mode, answer_text
+from tasks.graph import find_base
+from tasks.registry import get_alias
+from tasks.stages import open_store
+
+
+def judge_files(
+    settings: Settings, *, prompt: str, files: Sequence[Path], about: Path | None, answers: Sequence[str], model: str, mode: Mode
+) -> dict[str, Any]:
+    """The verdict on two files, or on two answers about one; also with the candidates the other way round.
+
+    Raises `MediaError` for a file that cannot be read, `ConfigError` for a model that is not to be found.
+    """
+    frames: dict[str, list[Image.Image]] = {}
+
+    def medium(path: Path) -> Media:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise MediaError(str(path), f"cannot be read: {error.strerror}") from error
+        decoded = decode(data, str(path), max_frames=settings.model.max_frames)
+        digest = hashlib.sha256(data).hexdigest()
+        frames[digest] = [shrink(frame, settings.model.max_pixels) for frame in decoded]
+        return Media(kind="video" if len(decoded) > 1 else "image", uri=digest, sha256=digest)
+
+    shown = [medium(path) for path in files]
+    context = (medium(about),) if about else ()
+    kinds = {one.kind for one in (*shown, *context)}
+    if len(kinds) > 1:
+        raise ConfigError(f"{files[0]} and {files[1]} are not of one kind: give two images or two videos")
+    task = Task(f"{kinds.pop()}_{'understanding' if answers else 'generation'}")
+    candidates = [Candidate(text=answer) for answer in answers] or [Candidate(media=one) for one in shown]
+    pair = PreferencePair(
+        id="asked", task=task, prompt=prompt, context=context, candidates=(candidates[0], candidates[1]), preferred="tie",
+        source="command line",
+    )
+    judge = Judge.load(
+        find_model(settings, model), frames=frames.__getitem__, device=settings.runtime.device, dtype=settings.model.dtype,
+        attention=settings.model.attention,
+    )
+    given, swapped = judge.judge([pair], mode, both_orders=True, max_tokens=settings.evaluate.max_tokens)
+    return {
+        "task": str(task), "text": given.text, "answer": _said(given), "answer_swapped": _said(swapped),
+        "preferred": given.preferred, "preferred_swapped": swapped.preferred, "valid": given.valid,
+    }
+
+
+def _said(judgment: Judgment) -> str:
+    if isinstance(judgment.verdict, Malformed):
+        return f"no valid verdict ({judgment.verdict.reason})"
+    return answer_text(judgment.pair.task, judgment.verdict.preferred)
+
+
+def find_model(settings: Settings, name: str) -> Path:
+    """A model directory by path, `base`, artifact digest or registry alias, in that order."""
+    if Path(name).is_dir():
+        return Path(name)
+    if name == "base" and (base := find_base(settings)):
+        return base
+    store = open_store(settings)
+    try:
+        return store.fetch(store.resolve(name))
+    except StoreError:
+        version = get_alias(settings.tracking.uri, settings.tracking.registered_model, name)
+    if version is None:
+        raise ConfigError(
+            f"there is no model {name!r}: give a directory, an artifact digest, `base`, or an alias of "
+            f"{settings.tracking.registered_model}; `thinkreward run` makes the alias champion"
+        )
+    return store.fetch(store.resolve(version.tags["thinkreward.model.digest"]))

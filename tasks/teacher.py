@@ -1,0 +1,79 @@
+"""The body of `distill`: ask the teacher about image_generation pairs, every answer kept as it arrives."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from configs.schema import Distill
+from models.distillation import distill as distill_pairs
+from models.preference import Task
+from models.shapes.teacher_server import EmbeddedTeacher, Faults
+from models.teacher import ask_all
+from models.teacher_connection import Endpoint
+from models.teacher_limits import Limits
+from tasks.context import Context, stage_context
+from tasks.launching import Child, Done, Job
+
+
+class WorkAnswers:
+    """Answers under the stage's work in progress: nothing is paid for twice, whatever happens to this process."""
+
+    def __init__(self, context: Context) -> None:
+        self._work = context.work
+
+    def get(self, digest: str) -> dict[str, Any] | None:
+        """The answer kept under a request's digest, or None."""
+        kept: dict[str, Any] | None = self._work.get_json(f"answers/{digest}.json")
+        return kept
+
+    def put(self, digest: str, value: dict[str, Any]) -> None:
+        """Keep an answer."""
+        self._work.put_json(f"answers/{digest}.json", value)
+
+
+def distill(job: Job, child: Child, scratch: Path) -> Done:
+    """Ask, validate, keep; the yield and the cost go to MLflow and to the run's facts."""
+    with stage_context(job, child, scratch) as context, _endpoint(job.settings.distill, job.settings.seed) as endpoint:
+        config = job.settings.distill
+        dataset = context.preferences()
+        pairs = [pair for pair in dataset.pairs("train", Task.IMAGE_GENERATION) if pair.preferred != "tie"][: config.pairs]
+        ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=WorkAnswers(context), mode=config.mode)
+        folder = context.new_folder("distilled")
+        facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))
+        usage = facts["usage"]
+        if facts["stopped"]:
+            child.say(f"stopped early: {facts['stopped']}; {facts['answered']} answers are used")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in facts["rejected"].items())
+        child.say(
+            f"{facts['kept']} of {facts['asked']} kept ({reasons or 'none rejected'}); {usage['requests']} requests, "
+            f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens, ${usage['cost_usd']:.2f}"
+        )
+        context.run.log_file(folder / "yield.json", "yield.json")
+        return context.done({"distilled": context.publish("distilled", folder)}, **facts)
+
+
+@contextmanager
+def _endpoint(config: Distill, seed: int) -> Iterator[Endpoint]:
+    """The teacher's address: a local server for the embedded one, else what the environment names."""
+    if config.teacher == "openai":
+        yield Endpoint.from_environment(config.model)
+        return
+    faults = Faults(
+        wrong_perception=config.embedded.wrong_perception, broken_grammar=config.embedded.broken_grammar,
+        rate_limited=config.embedded.rate_limited, server_error=config.embedded.server_error,
+    )
+    with EmbeddedTeacher(faults, seed=seed, model=config.model) as teacher:
+        yield Endpoint(base_url=teacher.base_url, api_key=teacher.api_key, model=config.model)
+
+
+def _limits(config: Distill) -> Limits:
+    return Limits(
+        temperature=config.temperature, max_tokens=config.max_tokens, max_reasks=config.max_reasks,
+        max_cost_usd=config.max_cost_usd, max_requests=config.max_requests,
+        usd_per_million_input=config.usd_per_million_input, usd_per_million_output=config.usd_per_million_output,
+        concurrency=config.concurrency, requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute, timeout_s=config.timeout_s, max_attempts=config.max_attempts,
+        batch_poll_s=config.batch_poll_s,
+    )
