@@ -5,8 +5,8 @@
     judge.predict([{"task": "image_generation", "prompt": "a cube", "candidate_1": "1.png", "candidate_2": "2.png"}])
 
 models/request_rows.py tells the columns of requests and answers. Needs Thinkreward installed where it is loaded.
-`model_config` (`load_model(uri, model_config={"device": "cuda"})`) sets device, dtype, attention, batch, max_pixels
-and max_frames; `params` of `predict` set mode, both_orders and max_tokens.
+`model_config` (`load_model(uri, model_config={"device": "cuda"})`) sets what `DEFAULTS` names; `params` of `predict`
+set mode, both_orders and max_tokens.
 """
 
 import threading
@@ -23,11 +23,14 @@ DEFAULTS: dict[str, Any] = {
     "batch": 64,
     "max_pixels": 147_456,
     "max_frames": 8,
+    "max_tokens": 1024,
 }
 
 
 class PairwiseJudge(PythonModel):
     """Judges rows of pairs, greedily. One request at a time: the model is one."""
+
+    max_tokens: int = DEFAULTS["max_tokens"]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the weights. Raises `ModelError`, for instance for a directory without a processor."""
@@ -37,6 +40,7 @@ class PairwiseJudge(PythonModel):
         from models.request_rows import RequestMedia
 
         config = DEFAULTS | dict(context.model_config or {})
+        self.max_tokens = config["max_tokens"]
         self.lock = threading.Lock()
         self.media = RequestMedia(max_pixels=config["max_pixels"], max_frames=config["max_frames"])
         self.judge = Judge.load(
@@ -72,7 +76,7 @@ class PairwiseJudge(PythonModel):
                         [pairs[number] for number in numbers],
                         mode,
                         both_orders=both_orders,
-                        max_tokens=int(given.get("max_tokens", 1024)),
+                        max_tokens=int(given.get("max_tokens", self.max_tokens)),
                     )
                     each = len(judgments) // len(numbers)
                     for at, number in enumerate(numbers):

@@ -123,7 +123,7 @@ def save_registry_model(
 ) -> Path:
     """Writes a model directory into the new folder `out` in the form that `mlflow.pyfunc.load_model` loads.
 
-    `config` are defaults of models/registry_model.py (max_pixels, max_frames, dtype, …), `metadata` any JSON kept
+    `config` are defaults of models/registry_model.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON kept
     in the MLmodel file, `card` the README, `requirements` pip requirements (default: the installed versions).
 
     Equal arguments, files and installed versions give equal bytes, so that the artifact's digest tells what is in it:
@@ -147,7 +147,7 @@ def save_registry_model(
             python_model=str(MODEL_FILE),
             artifacts={"model": str(stand_in)},
             model_config=dict(config or {}),
-            signature=_signature(),
+            signature=_signature(int((config or {}).get("max_tokens", 1024))),
             input_example=_input_example(),
             pip_requirements=list(requirements),
             metadata=dict(metadata or {}),
@@ -160,7 +160,7 @@ def save_registry_model(
     return out
 
 
-def _signature() -> "ModelSignature":
+def _signature(max_tokens: int) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
@@ -177,7 +177,7 @@ def _signature() -> "ModelSignature":
     params = [
         ParamSpec("mode", DataType.string, "think"),
         ParamSpec("both_orders", DataType.boolean, False),
-        ParamSpec("max_tokens", DataType.long, 1024),
+        ParamSpec("max_tokens", DataType.long, max_tokens),
     ]
     return ModelSignature(inputs=Schema(columns), outputs=Schema(outputs), params=ParamSchema(params))
 

@@ -165,7 +165,7 @@ import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 judge = mlflow.pyfunc.load_model("models:/thinkreward@champion")
 rows = pandas.DataFrame(json.loads(sys.argv[2]))
-answers = judge.predict(rows, params={"mode": "direct", "max_tokens": 24, "both_orders": True})
+answers = judge.predict(rows, params={"mode": "direct", "both_orders": True})
 print("ANSWER " + answers.to_json(orient="records"))
 """
 
@@ -173,7 +173,7 @@ print("ANSWER " + answers.to_json(orient="records"))
 @needs_model
 def test_a_fresh_process_judges_with_the_champion(uri: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "the store"))
-    ref = store.publish("registry-model", save_registry_model(MODEL, tmp_path / "out"))
+    ref = store.publish("registry-model", save_registry_model(MODEL, tmp_path / "out", config={"max_tokens": 24}))
     made = register(uri, "thinkreward", source_uri=store.uri(ref), run_id="", tags={DIGEST_TAG: ref.digest})
     set_alias(uri, "thinkreward", "champion", made.version)
     for name in ("red", "blue"):
