@@ -14,7 +14,9 @@ from models.errors import ConfigError, ThinkrewardError
 from tasks.graph import RECIPE
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
     help="Train chain-of-thought reward models for images and video. `thinkreward run` does the whole recipe.",
 )
 app.add_typer(artifacts, name="artifacts")
@@ -22,7 +24,9 @@ app.command()(judge)
 app.command()(doctor)
 app.command()(estimate)
 
-Stages = Annotated[list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")]
+Stages = Annotated[
+    list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")
+]
 INTERRUPTED = 130
 
 

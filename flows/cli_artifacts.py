@@ -26,7 +26,9 @@ def _store(profile: str, sets: list[str] | None) -> Store:
 @artifacts.command("ls")
 def list_artifacts(
     kind: Annotated[str | None, typer.Option(help="of this kind alone, such as model")] = None,
-    profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
     """What is in the store, newest stage first."""
     store = _store(profile, sets)
@@ -34,15 +36,24 @@ def list_artifacts(
     rows: list[dict[str, Any]] = []
     for ref in store.artifacts(kind):
         entry = made.get(ref.digest)
-        rows.append({
-            "kind": ref.kind, "digest": ref.digest, "bytes": ref.size, "files": ref.n_files,
-            "stage": entry.stage if entry else "", "created_at": entry.created_at if entry else "",
-        })
+        rows.append(
+            {
+                "kind": ref.kind,
+                "digest": ref.digest,
+                "bytes": ref.size,
+                "files": ref.n_files,
+                "stage": entry.stage if entry else "",
+                "created_at": entry.created_at if entry else "",
+            }
+        )
     rows.sort(key=lambda row: row["created_at"], reverse=True)
     if as_json:
         print_json({"artifacts": rows})
         return
-    cells = [[r["kind"], r["digest"][:12], f"{r['bytes'] / MIB:.2f}", str(r["files"]), r["stage"], r["created_at"][:19]] for r in rows]
+    cells = [
+        [r["kind"], r["digest"][:12], f"{r['bytes'] / MIB:.2f}", str(r["files"]), r["stage"], r["created_at"][:19]]
+        for r in rows
+    ]
     out.print(plain_table([["kind", "digest", "MiB", "files", "stage", "made"], *cells]))
 
 
@@ -52,14 +63,19 @@ def show(which: Which, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as
     store = _store(profile, sets)
     ref = store.resolve(which)
     manifest = store.manifest(ref)
-    entries = [e.model_dump(mode="json") for e in store.entries() if ref.digest in {o.digest for o in e.outputs.values()}]
+    entries = [
+        e.model_dump(mode="json") for e in store.entries() if ref.digest in {o.digest for o in e.outputs.values()}
+    ]
     if as_json:
         print_json({"manifest": manifest.model_dump(mode="json"), "uri": store.uri(ref), "made_by": entries})
         return
     out.print(f"{ref.kind}/{ref.digest}\n{store.uri(ref)}")
-    out.print(plain_table([["file", "bytes", "sha256"], *([f.path, str(f.size), f.sha256[:16]] for f in manifest.files)]))
+    out.print(
+        plain_table([["file", "bytes", "sha256"], *([f.path, str(f.size), f.sha256[:16]] for f in manifest.files)])
+    )
     for entry in entries:
-        out.print(f"made by {entry['stage']} {entry['key'][:12]} at {entry['created_at'][:19]}, mlflow {entry['run_ids'].get('mlflow', '-')}")
+        run = entry["run_ids"].get("mlflow", "-")
+        out.print(f"made by {entry['stage']} {entry['key'][:12]} at {entry['created_at'][:19]}, mlflow {run}")
         out.print_json(json.dumps(entry["config"]))
 
 
@@ -100,7 +116,9 @@ def verify(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and keep it")] = False,
     grace_days: Annotated[float, typer.Option(min=0, help="keep what is younger, days")] = 1.0,
-    profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
 ) -> None:
     """Remove what no index entry, registry version or running stage refers to."""
     from tasks.garbage import gc as collect

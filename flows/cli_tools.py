@@ -34,7 +34,12 @@ def judge(
             "answers (judge --prompt QUESTION --about A.png --answer X --answer Y)"
         )
     said = judge_files(
-        settings_from(profile, sets), prompt=prompt, files=files or [], about=about, answers=answer or [], model=model,
+        settings_from(profile, sets),
+        prompt=prompt,
+        files=files or [],
+        about=about,
+        answers=answer or [],
+        model=model,
         mode="direct" if direct else "think",
     )
     if as_json:

@@ -47,8 +47,12 @@ class StageProgress:
 def progress_bars(*, quiet: bool) -> Iterator[StageProgress]:
     """Bars on standard error, or none at all."""
     columns = (
-        SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-        TextColumn("{task.fields[what]}"), TimeElapsedColumn(),
+        SpinnerColumn(),
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[what]}"),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=screen, disable=quiet, transient=True) as progress:
         yield StageProgress(progress)
@@ -80,7 +84,10 @@ def plain_table(rows: Sequence[Sequence[str]]) -> Table:
 def stage_json(result: StageResult) -> dict[str, Any]:
     """A stage as `thinkreward run --json` gives it."""
     return {
-        "name": result.name, "state": result.state, "key": result.key, "seconds": result.seconds,
+        "name": result.name,
+        "state": result.state,
+        "key": result.key,
+        "seconds": result.seconds,
         "artifacts": {name: f"{ref.kind}/{ref.digest}" for name, ref in result.outputs.items()},
         "mlflow_run": result.mlflow_run,
     }

@@ -1,4 +1,4 @@
-"""Stage `distill`: reasoning from a teacher, kept only if it is whole and its answer equals the label (paper section 3.2).
+"""Stage `distill`: reasoning from a teacher, kept only if it is whole and right (paper section 3.2).
 
 Run it with `thinkreward distill`, on the newest upstream artifacts for its settings.
 """

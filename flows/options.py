@@ -12,7 +12,9 @@ from configs.schema import Settings
 from models.errors import ConfigError
 
 Profile = Annotated[str, typer.Option("--profile", "-p", help="profile name (configs/NAME.yaml) or a YAML file")]
-Sets = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="SECTION.FIELD=VALUE", help="change one setting")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="SECTION.FIELD=VALUE", help="change one setting")
+]
 Json = Annotated[bool, typer.Option("--json", help="quiet; one JSON object on standard output")]
 Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute this stage again")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say which stages would run and why, and stop")]

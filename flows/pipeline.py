@@ -29,6 +29,8 @@ METHOD = {
 
 
 @flow(name="nightly", flow_run_name="nightly-{settings.profile}")
-def nightly(settings: Settings, stages: Sequence[str] = tuple(METHOD), refresh: Sequence[str] = ()) -> list[StageResult]:
+def nightly(
+    settings: Settings, stages: Sequence[str] = tuple(METHOD), refresh: Sequence[str] = ()
+) -> list[StageResult]:
     """Run the stages asked for in the method's order, reusing what is unchanged."""
     return [stage(settings, refresh=name in refresh) for name, stage in METHOD.items() if name in stages]

@@ -20,7 +20,9 @@ def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str]
     open_store(settings).check_writable()
     Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
     if not quiet:
-        screen.print(f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}")
+        screen.print(
+            f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
+        )
     from flows.pipeline import nightly
     from tasks.orchestration import watch_with
 
@@ -56,7 +58,9 @@ def _where(settings: Settings, results: Sequence[StageResult]) -> None:
     if promoted := by_name.get("promote"):
         said = json.loads((store.fetch(promoted.outputs["registration"]) / "registration.json").read_text())
         name = settings.tracking.registered_model
-        out.print(f"registry   models:/{name}/{said['version']} as {', '.join(said['aliases'])}; {'; '.join(said['reasons'])}")
+        out.print(
+            f"registry   models:/{name}/{said['version']} as {', '.join(said['aliases'])}; {'; '.join(said['reasons'])}"
+        )
     runs = [f"{result.name} {result.mlflow_run[:8]}" for result in results if result.mlflow_run]
     if runs:
         out.print(f"mlflow     {settings.tracking.uri}: {', '.join(runs)}")
@@ -107,9 +111,15 @@ def dry_run_lines(settings: Settings, stages: Sequence[str], refresh: Sequence[s
             planned = plan(store, settings, name, known)
             forced = name in refresh
             state = "cached" if planned.cached and not forced else "run"
-            rows.append({"name": name, "state": state, "key": planned.key, "reason": "refreshed" if forced else planned.reason})
+            rows.append(
+                {"name": name, "state": state, "key": planned.key, "reason": "refreshed" if forced else planned.reason}
+            )
     if as_json:
         print_json({"stages": rows, "seconds": round(time.monotonic() - started, 2)})
         return
     heading = ["stage", "would", "key", "why"]
-    out.print(plain_table([heading, *([r["name"] or "", r["state"] or "", (r["key"] or "")[:12], r["reason"] or ""] for r in rows)]))
+    out.print(
+        plain_table(
+            [heading, *([r["name"] or "", r["state"] or "", (r["key"] or "")[:12], r["reason"] or ""] for r in rows)]
+        )
+    )

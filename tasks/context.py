@@ -45,8 +45,7 @@ class Context:
 
     def new_folder(self, name: str) -> Path:
         """An empty folder that goes when the stage ends."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.scratch))
-        return folder
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.scratch))
 
     def publish(self, kind: str, folder: Path) -> ArtifactRef:
         """Put a folder into the store, with where it came from beside its digest."""
@@ -78,8 +77,11 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
     tags = {"thinkreward.stage": job.stage, "thinkreward.key": job.key, "thinkreward.profile": settings.profile}
     tags |= {f"thinkreward.input.{name}": f"{ref.kind}/{ref.digest}" for name, ref in job.inputs.items()}
     with tracker.run(
-        f"{job.stage} {job.key[:8]}", tags=tags, params=flat(job.settings, job.stage),
-        run_id=earlier.get("run_id"), spool=spool_file(job),
+        f"{job.stage} {job.key[:8]}",
+        tags=tags,
+        params=flat(job.settings, job.stage),
+        run_id=earlier.get("run_id"),
+        spool=spool_file(job),
     ) as run:
         work.put_json(RUN_FILE, {"run_id": run.run_id})
         yield Context(job=job, store=store, work=work, run=run, child=child, scratch=scratch)

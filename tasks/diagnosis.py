@@ -11,7 +11,19 @@ from tasks.graph import find_base
 from tasks.stages import open_store
 from tasks.tracking import Tracker
 
-PACKAGES = ("prefect", "torch", "transformers", "trl", "peft", "datasets", "openai", "s3fs", "mlflow", "fastapi", "sqlalchemy")
+PACKAGES = (
+    "prefect",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "openai",
+    "s3fs",
+    "mlflow",
+    "fastapi",
+    "sqlalchemy",
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +37,14 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """All checks; none stops another."""
-    checks = [("versions", _versions), ("accelerator", _accelerator), ("base model", _base), ("storage", _storage),
-              ("mlflow", _mlflow), ("teacher", _teacher)]
+    checks = [
+        ("versions", _versions),
+        ("accelerator", _accelerator),
+        ("base model", _base),
+        ("storage", _storage),
+        ("mlflow", _mlflow),
+        ("teacher", _teacher),
+    ]
     return [_guarded(name, check, settings) for name, check in checks]
 
 
@@ -51,10 +69,14 @@ def _accelerator(settings: Settings) -> str:
         names = {torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())}
         return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}"
     if settings.runtime.device == "cuda":
-        raise ThinkrewardError("runtime.device is cuda but torch sees no GPU: set runtime.device=auto, or install a driver")
+        raise ThinkrewardError(
+            "runtime.device is cuda but torch sees no GPU: set runtime.device=auto, or install a driver"
+        )
     cores = os.cpu_count() or 1
     if settings.runtime.threads > cores:
-        raise ThinkrewardError(f"runtime.threads is {settings.runtime.threads} on {cores} cores: set runtime.threads={cores}")
+        raise ThinkrewardError(
+            f"runtime.threads is {settings.runtime.threads} on {cores} cores: set runtime.threads={cores}"
+        )
     return f"none; the CPU with {settings.runtime.threads} of {cores} threads"
 
 

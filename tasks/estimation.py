@@ -34,9 +34,17 @@ def _teacher(settings: Settings) -> list[Row]:
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
     prompt += 2 * ceil(m.max_pixels / PIXELS_PER_TOKEN)
     dollars = (d.pairs * prompt * d.usd_per_million_input + d.pairs * d.max_tokens * d.usd_per_million_output) / 1e6
-    price = "nothing: the embedded teacher is local" if d.teacher == "embedded" else f"at most ${min(dollars, d.max_cost_usd):,.2f}"
+    price = (
+        "nothing: the embedded teacher is local"
+        if d.teacher == "embedded"
+        else f"at most ${min(dollars, d.max_cost_usd):,.2f}"
+    )
     return [
-        Row("teacher calls", f"{d.pairs:,} to {min(calls, d.max_requests):,}", "distill.pairs, with every re-ask at most"),
+        Row(
+            "teacher calls",
+            f"{d.pairs:,} to {min(calls, d.max_requests):,}",
+            "distill.pairs, with every re-ask at most",
+        ),
         Row("teacher tokens", f"{d.pairs * prompt:,} in, {d.pairs * d.max_tokens:,} out at most", f"{prompt} a prompt"),
         Row("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
     ]
@@ -48,7 +56,11 @@ def _samples(settings: Settings) -> list[Row]:
     judged = (e.pairs or settings.prepare.held_out_pairs) * len(Task) * 2 * 2 * 4
     rollouts = g.pairs * 2 * g.group
     return [
-        Row("samples", f"{sampled:,}", f"{r.pairs} pairs x 4 tasks x 2 orders x {r.samples}; {r.max_tokens} tokens at most"),
+        Row(
+            "samples",
+            f"{sampled:,}",
+            f"{r.pairs} pairs x 4 tasks x 2 orders x {r.samples}; {r.max_tokens} tokens at most",
+        ),
         Row("grpo rollouts", f"{round(rollouts * g.epochs):,}", f"{g.pairs} pairs x 2 orders x group of {g.group}"),
         Row("judgments", f"{judged:,}", "held-out pairs x 2 orders x 2 modes x 4 models"),
     ]
@@ -69,7 +81,15 @@ def _steps(settings: Settings) -> list[Row]:
 def _disk(settings: Settings) -> list[Row]:
     folder = find_base(settings)
     if folder is None:
-        return [Row("disk", "unknown", f"{settings.model.base} is not here yet; about 5 model sizes and its checkpoints")]
+        return [
+            Row("disk", "unknown", f"{settings.model.base} is not here yet; about 5 model sizes and its checkpoints")
+        ]
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 2**30
     kept = settings.runtime.checkpoints_kept * TRAINING_STATE
-    return [Row("disk", f"{weights * (5 + kept):.2f} GiB", f"{weights:.2f} GiB of weights x (5 models + {kept} while training)")]
+    return [
+        Row(
+            "disk",
+            f"{weights * (5 + kept):.2f} GiB",
+            f"{weights:.2f} GiB of weights x (5 models + {kept} while training)",
+        )
+    ]

@@ -1,4 +1,4 @@
-"""Garbage collection of a store. (Not `gc.py`: that name would shadow the standard library's.)"""
+"""Garbage collection of a store. Not `gc.py`: that name would shadow the standard library's."""
 
 import logging
 import math

@@ -68,7 +68,9 @@ def fingerprint(folder: Path) -> str:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             status = path.stat()
             small = status.st_size <= HASHED_BYTES
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if small else f"{status.st_size} {status.st_mtime_ns}"
+            content = (
+                hashlib.sha256(path.read_bytes()).hexdigest() if small else f"{status.st_size} {status.st_mtime_ns}"
+            )
             yield f"{path.relative_to(folder)} {content}"
 
     return hashlib.sha256("\n".join(said()).encode()).hexdigest()

@@ -19,7 +19,14 @@ from tasks.stages import open_store
 
 
 def judge_files(
-    settings: Settings, *, prompt: str, files: Sequence[Path], about: Path | None, answers: Sequence[str], model: str, mode: Mode
+    settings: Settings,
+    *,
+    prompt: str,
+    files: Sequence[Path],
+    about: Path | None,
+    answers: Sequence[str],
+    model: str,
+    mode: Mode,
 ) -> dict[str, Any]:
     """The verdict on two files, or on two answers about one; also with the candidates the other way round.
 
@@ -45,17 +52,30 @@ def judge_files(
     task = Task(f"{kinds.pop()}_{'understanding' if answers else 'generation'}")
     candidates = [Candidate(text=answer) for answer in answers] or [Candidate(media=one) for one in shown]
     pair = PreferencePair(
-        id="asked", task=task, prompt=prompt, context=context, candidates=(candidates[0], candidates[1]), preferred="tie",
+        id="asked",
+        task=task,
+        prompt=prompt,
+        context=context,
+        candidates=(candidates[0], candidates[1]),
+        preferred="tie",
         source="command line",
     )
     judge = Judge.load(
-        find_model(settings, model), frames=frames.__getitem__, device=settings.runtime.device, dtype=settings.model.dtype,
+        find_model(settings, model),
+        frames=frames.__getitem__,
+        device=settings.runtime.device,
+        dtype=settings.model.dtype,
         attention=settings.model.attention,
     )
     given, swapped = judge.judge([pair], mode, both_orders=True, max_tokens=settings.evaluate.max_tokens)
     return {
-        "task": str(task), "text": given.text, "answer": _said(given), "answer_swapped": _said(swapped),
-        "preferred": given.preferred, "preferred_swapped": swapped.preferred, "valid": given.valid,
+        "task": str(task),
+        "text": given.text,
+        "answer": _said(given),
+        "answer_swapped": _said(swapped),
+        "preferred": given.preferred,
+        "preferred_swapped": swapped.preferred,
+        "valid": given.valid,
     }
 
 

@@ -71,23 +71,39 @@ def run_child(
         request.write_text(job.model_dump_json())
         process = subprocess.Popen(
             [*_command(job.settings), str(request)],
-            cwd=os.getcwd(), env=_environment(job.settings), start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            cwd=os.getcwd(),
+            env=_environment(job.settings),
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
-        timer = threading.Timer(timeout_s, _end_group, [process])
+        timed_out = threading.Event()
+
+        def end() -> None:
+            timed_out.set()
+            _end_group(process)
+
+        timer = threading.Timer(timeout_s, end)
         timer.daemon = True
         timer.start()
         try:
             done, failure, tail = _follow(process, watch_progress, say)
             code = process.wait()
         finally:
-            timed_out = not timer.is_alive()
             timer.cancel()
             _end_group(process)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
         if done is not None and code == 0:
             return done
-        if timed_out:
-            raise StageFailed(f"{job.stage} passed its limit of {timeout_s:g} s and was ended: raise runtime.stage_timeout_s")
+        if timed_out.is_set():
+            raise StageFailed(
+                f"{job.stage} passed its limit of {timeout_s:g} s and was ended: raise runtime.stage_timeout_s"
+            )
         if failure is not None:
             raise _as_error(failure)
         said = "\n".join(tail)
@@ -98,16 +114,27 @@ def _command(settings: Settings) -> list[str]:
     if settings.runtime.processes == 1:
         return [sys.executable, "-m", "tasks.launching"]
     return [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        f"--nproc-per-node={settings.runtime.processes}", "-m", "tasks.launching",
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={settings.runtime.processes}",
+        "-m",
+        "tasks.launching",
     ]
 
 
 def _environment(settings: Settings) -> dict[str, str]:
     threads = str(settings.runtime.threads)
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false",
-             "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    quiet = {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONWARNINGS": "ignore",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+    }
     return {**os.environ, **quiet, "PYTHONPATH": path, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
 
 
@@ -226,7 +253,7 @@ def main() -> int:
     except ThinkrewardError as error:
         child.failed(error, "")
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (whatever a body raises is the parent's to tell)
         child.failed(error, traceback.format_exc(limit=-6))
         return 1
     if rank == 0:

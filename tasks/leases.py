@@ -141,10 +141,12 @@ class Lease:
             except StoreError as error:
                 logger.warning("Lease of %s not renewed, trying again: %s", self._state.stage, error)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to renew the heartbeat, in a thread of its own."""
         self._thread.start()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Stop renewing, and mark the lease released."""
         self._stop.set()
         self._thread.join()
         try:
@@ -170,11 +172,11 @@ def hold_lease(
 ) -> Iterator[Lease]:
     """Waits for the lease of a stage key, holds it through the block, and releases it. See `Store.lease`."""
     lease = Lease(objects, _acquire(objects, stage, key, owner, ttl_s, poll_s, on_wait, tuple(refs)))
-    lease._start()
+    lease.start()
     try:
         yield lease
     finally:
-        lease._release()
+        lease.release()
 
 
 def _acquire(

@@ -27,7 +27,11 @@ def watch_with(make: Callable[[str], Watch] | None) -> None:
 
 
 @task(
-    name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=True, result_serializer="json",
+    name="stage",
+    task_run_name="{name}",
+    cache_policy=NO_CACHE,
+    persist_result=True,
+    result_serializer="json",
     log_prints=False,
 )
 def run(name: str, settings: Settings, refresh: bool) -> StageResult:

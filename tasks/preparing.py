@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from models.backbone import load_processor
-from models.dataset import write_dataset
+from models.dataset import Quarantined, write_dataset
 from models.errors import ConfigError, DataError, ModelError
 from models.sources.jsonl import read_jsonl
 from models.sources.shapes import read_shapes
@@ -26,7 +26,9 @@ def base(job: Job, child: Child, scratch: Path) -> Done:
         if not any(source.glob("*.safetensors")):
             raise ModelError(f"{source} holds no safetensors weights: convert them with transformers' save_pretrained")
         folder = context.new_folder("base")
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.bin", "*.pt", "*.md"))
+        shutil.copytree(
+            source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.bin", "*.pt", "*.md")
+        )
         return context.done({"model": context.publish("model", folder)})
 
 
@@ -34,9 +36,13 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise ConfigError(f"model.base is {name!r}, which is neither a model directory here nor a hub id like owner/name")
+        raise ConfigError(
+            f"model.base is {name!r}, which is neither a model directory here nor a hub id like owner/name"
+        )
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])
+        )
     except Exception as error:
         raise ModelError(f"{name} is no directory here and could not be downloaded from the hub: {error}") from error
 
@@ -48,15 +54,19 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         progress = context.progress("pairs")
         if prepare.source == "shapes":
             splits, blobs = read_shapes(
-                train_pairs=prepare.train_pairs, held_out_pairs=prepare.held_out_pairs, seed=job.settings.seed,
+                train_pairs=prepare.train_pairs,
+                held_out_pairs=prepare.held_out_pairs,
+                seed=job.settings.seed,
                 on_progress=progress,
             )
-            quarantined = []
+            quarantined: list[Quarantined] = []
         else:
             if prepare.path is None:
                 raise DataError("prepare.path is empty")
             splits, blobs, quarantined = read_jsonl(
-                Path(prepare.path), held_out_share=prepare.held_out_share, max_frames=job.settings.model.max_frames,
+                Path(prepare.path),
+                held_out_share=prepare.held_out_share,
+                max_frames=job.settings.model.max_frames,
                 on_progress=progress,
             )
         for one in quarantined[:20]:

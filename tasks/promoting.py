@@ -41,7 +41,9 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
     model = context.job.inputs["model"]
     packaged = context.scratch / "registry-model"
     config = {
-        "max_pixels": settings.model.max_pixels, "max_frames": settings.model.max_frames, "dtype": settings.model.dtype,
+        "max_pixels": settings.model.max_pixels,
+        "max_frames": settings.model.max_frames,
+        "dtype": settings.model.dtype,
         "max_tokens": settings.evaluate.max_tokens,
     }
     save_registry_model(context.input("model"), packaged, config=config, metadata={"model": model.digest})
@@ -49,13 +51,21 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
     lineage = {f"thinkreward.input.{name}": one.digest for name, one in context.job.inputs.items()}
     lineage |= {f"thinkreward.model.{name}": digest for name, digest in report["models"].items()}
     tags = {
-        DIGEST_TAG: ref.digest, MODEL_TAG: model.digest, "thinkreward.profile": settings.profile,
-        "thinkreward.accuracy.think": scores["think"]["overall"], "thinkreward.accuracy.direct": scores["direct"]["overall"],
-        "thinkreward.valid_rate": scores["valid_rate"], "thinkreward.both_orders": scores["both_orders"], **lineage,
+        DIGEST_TAG: ref.digest,
+        MODEL_TAG: model.digest,
+        "thinkreward.profile": settings.profile,
+        "thinkreward.accuracy.think": scores["think"]["overall"],
+        "thinkreward.accuracy.direct": scores["direct"]["overall"],
+        "thinkreward.valid_rate": scores["valid_rate"],
+        "thinkreward.both_orders": scores["both_orders"],
+        **lineage,
     }
     return register(
-        settings.tracking.uri, settings.tracking.registered_model, source_uri=context.store.uri(ref),
-        run_id=context.run.run_id, tags=tags,
+        settings.tracking.uri,
+        settings.tracking.registered_model,
+        source_uri=context.store.uri(ref),
+        run_id=context.run.run_id,
+        tags=tags,
         description="A judge of images and video that reasons in scored dimensions before it answers.",
     )
 
@@ -74,8 +84,12 @@ def _decide(context: Context, report: dict[str, Any], champion: RegisteredVersio
     scores = report["accuracy"]["grpo"]
     challenger = GateFacts(scores["think"]["overall"], scores["valid_rate"], scores["both_orders"])
     return decide(
-        challenger, champion_facts, difference_interval=interval, min_valid_rate=gate.min_valid_rate,
-        min_both_orders=gate.min_both_orders, max_accuracy_drop=gate.max_accuracy_drop,
+        challenger,
+        champion_facts,
+        difference_interval=interval,
+        min_valid_rate=gate.min_valid_rate,
+        min_both_orders=gate.min_both_orders,
+        max_accuracy_drop=gate.max_accuracy_drop,
     )
 
 

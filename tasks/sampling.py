@@ -17,7 +17,6 @@ from tasks.launching import Child, Done, Job
 from tasks.training import fine_tune
 
 
-
 def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
     """Sample all four tasks in both orders; what is right becomes training data, what is not is `hard`."""
     with stage_context(job, child, scratch) as context:
@@ -68,8 +67,14 @@ def _sample_shard(
 ) -> list[dict[str, object]]:
     config = context.settings.rejection_sampling
     judgments = judge.judge(
-        shard, "think", n=config.samples, both_orders=True, temperature=config.temperature, max_tokens=config.max_tokens,
-        seed=context.settings.seed * 1_000_003 + number, on_progress=tell,
+        shard,
+        "think",
+        n=config.samples,
+        both_orders=True,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        seed=context.settings.seed * 1_000_003 + number,
+        on_progress=tell,
     )
     return [
         {"pair_id": one.pair.id, "swapped": one.swapped, "text": one.text, "rejection": rejection(one.text, one.pair)}
@@ -84,14 +89,21 @@ def load_judge(context: Context, model_input: str) -> Judge:
     settings = context.settings
     use_threads(settings.runtime.threads)
     return Judge.load(
-        context.input(model_input), frames=context.preferences().frames, device=settings.runtime.device,
-        dtype=settings.model.dtype, attention=settings.model.attention, batch=settings.runtime.generation_batch,
+        context.input(model_input),
+        frames=context.preferences().frames,
+        device=settings.runtime.device,
+        dtype=settings.model.dtype,
+        attention=settings.model.attention,
+        batch=settings.runtime.generation_batch,
     )
 
 
-def _publish(context: Context, sampled: list[Sampled], kept: list[Sampled], rates: list[PassRate]) -> dict[str, ArtifactRef]:
+def _publish(
+    context: Context, sampled: list[Sampled], kept: list[Sampled], rates: list[PassRate]
+) -> dict[str, ArtifactRef]:
     rows = [
-        {"pair_id": r.pair_id, "task": r.task, "samples": r.samples, "right": r.right, "pass_rate": r.rate} for r in rates
+        {"pair_id": r.pair_id, "task": r.task, "samples": r.samples, "right": r.right, "pass_rate": r.rate}
+        for r in rates
     ]
     trajectories, hard = context.new_folder("trajectories"), context.new_folder("hard")
     pq.write_table(pa.Table.from_pylist([vars(one) for one in sampled]), trajectories / "sampled.parquet")

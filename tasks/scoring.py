@@ -70,7 +70,12 @@ def judged_rows(context: Context, name: str) -> list[JudgedRow]:
         write_rows(folder / "judgments.parquet", _judge(context, name))
         outputs = {"judgments": context.publish("judgments", folder)}
         entry = IndexEntry(
-            stage=JUDGING, key=key, outputs=outputs, inputs=inputs, config=stage.config(protocol), code_version=stage.version
+            stage=JUDGING,
+            key=key,
+            outputs=outputs,
+            inputs=inputs,
+            config=stage.config(protocol),
+            code_version=stage.version,
         )
         context.store.record(entry)
     return read_rows(context.store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
@@ -101,7 +106,10 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
 
             pairs = [pair for pair in held_out_pairs(context) if pair.task == task]
             judgments = judge.judge(
-                pairs, mode, both_orders=True, on_progress=tell,
+                pairs,
+                mode,
+                both_orders=True,
+                on_progress=tell,
                 max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated] for one in judgments]
@@ -126,7 +134,11 @@ def _differences(context: Context, rows: dict[str, list[JudgedRow]]) -> list[dic
     for mode in MODES:
         for after, before in compared:
             d = paired_difference(
-                rows[after], rows[before], mode=mode, bootstrap=context.settings.evaluate.bootstrap, seed=context.settings.seed
+                rows[after],
+                rows[before],
+                mode=mode,
+                bootstrap=context.settings.evaluate.bootstrap,
+                seed=context.settings.seed,
             )
             found.append({"from": before, "to": after, "mode": mode, **vars(d)})
     return found
@@ -159,7 +171,9 @@ def _stage_rows(context: Context) -> list[dict[str, Any]]:
     rows = []
     for name in RECIPE:
         for entry in context.store.entries(name):
-            if wanted & {ref.digest for ref in entry.outputs.values()} and set(entry.outputs) == set(STAGES[name].outputs):
+            if wanted & {ref.digest for ref in entry.outputs.values()} and set(entry.outputs) == set(
+                STAGES[name].outputs
+            ):
                 artifacts = {output: ref.short for output, ref in entry.outputs.items()}
                 facts = {"seconds": entry.facts.get("seconds"), "peak_memory_mib": entry.facts.get("peak_memory_mib")}
                 rows.append({"name": name, "state": "computed", "key": entry.key, "artifacts": artifacts, **facts})
@@ -169,4 +183,9 @@ def _stage_rows(context: Context) -> list[dict[str, Any]]:
 
 def _meta(context: Context) -> dict[str, str]:
     inputs = {f"input {name}": ref.short for name, ref in context.job.inputs.items()}
-    return {"profile": context.settings.profile, "seed": str(context.settings.seed), "key": context.job.key[:12], **inputs}
+    return {
+        "profile": context.settings.profile,
+        "seed": str(context.settings.seed),
+        "key": context.job.key[:12],
+        **inputs,
+    }

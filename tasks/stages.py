@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from configs.schema import Settings
 from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.graph import STAGES, Stage
+from tasks.graph import RECIPE, STAGES, Stage
 from tasks.launching import Job, run_child
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def resolve_inputs(store: Store, settings: Settings, name: str) -> dict[str, Art
     for input_name, need in STAGES[name].needs.items():
         upstream = plan(store, settings, need.stage, known)
         if upstream.entry is None:
-            first = next((p.name for p in known.values() if not p.cached), need.stage)
+            first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), need.stage)
             raise StageFailed(
                 f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
                 f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first"

@@ -9,7 +9,8 @@ from typing import Any
 from configs.schema import Distill
 from models.distillation import distill as distill_pairs
 from models.preference import Task
-from models.shapes.teacher_server import EmbeddedTeacher, Faults
+from models.shapes.teacher_answers import Faults
+from models.shapes.teacher_server import EmbeddedTeacher
 from models.teacher import ask_all
 from models.teacher_connection import Endpoint
 from models.teacher_limits import Limits
@@ -38,7 +39,9 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
     with stage_context(job, child, scratch) as context, _endpoint(job.settings.distill, job.settings.seed) as endpoint:
         config = job.settings.distill
         dataset = context.preferences()
-        pairs = [pair for pair in dataset.pairs("train", Task.IMAGE_GENERATION) if pair.preferred != "tie"][: config.pairs]
+        pairs = [pair for pair in dataset.pairs("train", Task.IMAGE_GENERATION) if pair.preferred != "tie"][
+            : config.pairs
+        ]
         ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=WorkAnswers(context), mode=config.mode)
         folder = context.new_folder("distilled")
         facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))
@@ -61,8 +64,10 @@ def _endpoint(config: Distill, seed: int) -> Iterator[Endpoint]:
         yield Endpoint.from_environment(config.model)
         return
     faults = Faults(
-        wrong_perception=config.embedded.wrong_perception, broken_grammar=config.embedded.broken_grammar,
-        rate_limited=config.embedded.rate_limited, server_error=config.embedded.server_error,
+        wrong_perception=config.embedded.wrong_perception,
+        broken_grammar=config.embedded.broken_grammar,
+        rate_limited=config.embedded.rate_limited,
+        server_error=config.embedded.server_error,
     )
     with EmbeddedTeacher(faults, seed=seed, model=config.model) as teacher:
         yield Endpoint(base_url=teacher.base_url, api_key=teacher.api_key, model=config.model)
@@ -70,10 +75,17 @@ def _endpoint(config: Distill, seed: int) -> Iterator[Endpoint]:
 
 def _limits(config: Distill) -> Limits:
     return Limits(
-        temperature=config.temperature, max_tokens=config.max_tokens, max_reasks=config.max_reasks,
-        max_cost_usd=config.max_cost_usd, max_requests=config.max_requests,
-        usd_per_million_input=config.usd_per_million_input, usd_per_million_output=config.usd_per_million_output,
-        concurrency=config.concurrency, requests_per_minute=config.requests_per_minute,
-        tokens_per_minute=config.tokens_per_minute, timeout_s=config.timeout_s, max_attempts=config.max_attempts,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens,
+        max_reasks=config.max_reasks,
+        max_cost_usd=config.max_cost_usd,
+        max_requests=config.max_requests,
+        usd_per_million_input=config.usd_per_million_input,
+        usd_per_million_output=config.usd_per_million_output,
+        concurrency=config.concurrency,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+        timeout_s=config.timeout_s,
+        max_attempts=config.max_attempts,
         batch_poll_s=config.batch_poll_s,
     )

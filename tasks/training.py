@@ -41,10 +41,20 @@ def fine_tune(
 
     settings = context.settings
     plan = SftPlan(
-        epochs=sft.epochs, learning_rate=sft.learning_rate, schedule=sft.schedule, warmup=sft.warmup, batch=sft.batch,
-        micro_batch=sft.micro_batch, weight_decay=sft.weight_decay, freeze_vision=sft.freeze_vision, lora=_lora(sft.lora),
-        checkpoint_every=sft.checkpoint_every, seed=settings.seed, dtype=settings.model.dtype,
-        attention=settings.model.attention, device=settings.runtime.device,
+        epochs=sft.epochs,
+        learning_rate=sft.learning_rate,
+        schedule=sft.schedule,
+        warmup=sft.warmup,
+        batch=sft.batch,
+        micro_batch=sft.micro_batch,
+        weight_decay=sft.weight_decay,
+        freeze_vision=sft.freeze_vision,
+        lora=_lora(sft.lora),
+        checkpoint_every=sft.checkpoint_every,
+        seed=settings.seed,
+        dtype=settings.model.dtype,
+        attention=settings.model.attention,
+        device=settings.runtime.device,
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
     )
     if not pairs:
@@ -57,8 +67,15 @@ def fine_tune(
         on_progress=context.progress("steps"),
     )
     facts = train_sft(
-        context.input(model_input), pairs, completions, context.preferences(), out, plan=plan, scratch=trainer,
-        resume_from=latest_checkpoint(context, trainer), hooks=hooks,
+        context.input(model_input),
+        pairs,
+        completions,
+        context.preferences(),
+        out,
+        plan=plan,
+        scratch=trainer,
+        resume_from=latest_checkpoint(context, trainer),
+        hooks=hooks,
     )
     history = context.new_folder("history")
     write_history(history, facts.pop("log"))
@@ -72,8 +89,12 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         settings = job.settings
         rates = read_pass_rates(context.input("trajectories"))
         chosen = plan_curriculum(
-            rates, band=settings.grpo.hard, pairs=settings.grpo.pairs, solved_share=settings.grpo.solved_share,
-            validation=settings.grpo.validation_pairs, seed=settings.seed,
+            rates,
+            band=settings.grpo.hard,
+            pairs=settings.grpo.pairs,
+            solved_share=settings.grpo.solved_share,
+            validation=settings.grpo.validation_pairs,
+            seed=settings.seed,
         )
         start = context.input("model")
         if not chosen.hard:
@@ -93,8 +114,12 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
         )
         return context.done(
-            outputs, hard_pairs=chosen.hard, trained_on=len(chosen.train), best_step=best["step"],
-            validation_start=first, validation_best=best["accuracy"],
+            outputs,
+            hard_pairs=chosen.hard,
+            trained_on=len(chosen.train),
+            best_step=best["step"],
+            validation_start=first,
+            validation_best=best["accuracy"],
         )
 
 
@@ -103,12 +128,26 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
 
     settings, g = context.settings, context.settings.grpo
     plan = GrpoPlan(
-        preset=g.preset, group=g.group, prompts_per_step=g.prompts_per_step, micro_batch=g.micro_batch, epochs=g.epochs,
-        learning_rate=g.learning_rate, temperature=g.temperature, max_tokens=g.max_tokens, freeze_vision=g.freeze_vision,
-        lora=_lora(g.lora), reward_weights=g.rewards.model_dump(), checkpoint_every=g.checkpoint_every,
-        validate_every=g.validate_every, completions_every=g.completions_every, seed=settings.seed,
-        dtype=settings.model.dtype, attention=settings.model.attention, device=settings.runtime.device,
-        gradient_checkpointing=settings.runtime.gradient_checkpointing, generation_batch=settings.runtime.generation_batch,
+        preset=g.preset,
+        group=g.group,
+        prompts_per_step=g.prompts_per_step,
+        micro_batch=g.micro_batch,
+        epochs=g.epochs,
+        learning_rate=g.learning_rate,
+        temperature=g.temperature,
+        max_tokens=g.max_tokens,
+        freeze_vision=g.freeze_vision,
+        lora=_lora(g.lora),
+        reward_weights=g.rewards.model_dump(),
+        checkpoint_every=g.checkpoint_every,
+        validate_every=g.validate_every,
+        completions_every=g.completions_every,
+        seed=settings.seed,
+        dtype=settings.model.dtype,
+        attention=settings.model.attention,
+        device=settings.runtime.device,
+        gradient_checkpointing=settings.runtime.gradient_checkpointing,
+        generation_batch=settings.runtime.generation_batch,
     )
     media = context.preferences()
     pairs = {pair.id: pair for pair in media.pairs("train")}
@@ -121,8 +160,14 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
         on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
     )
     result: dict[str, Any] = train_grpo(
-        start, [pairs[one] for one in train], [pairs[one] for one in validation], media, plan=plan, scratch=trainer,
-        resume_from=latest_checkpoint(context, trainer), hooks=hooks,
+        start,
+        [pairs[one] for one in train],
+        [pairs[one] for one in validation],
+        media,
+        plan=plan,
+        scratch=trainer,
+        resume_from=latest_checkpoint(context, trainer),
+        hooks=hooks,
     )
     return result
 

@@ -94,6 +94,17 @@ def _rough_length(lesson: Lesson) -> int:
     return len(lesson.answer) + 25 * sum(len(frames) for frames in lesson.frames.values())
 
 
+def lesson_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The mean over lessons of each one's mean loss a token: a direct answer of five tokens counts as much as a
+    comparison of a hundred. Without it the one token that decides a direct answer is drowned out.
+    """
+    labels = batch["labels"][:, 1:]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[:, :-1]
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
+    counts: torch.Tensor = (labels != -100).sum(dim=1)
+    return (losses.sum(dim=1) / counts).mean()
+
+
 @torch.inference_mode()
 def direct_accuracy(model: Any, processor: Any, *, seed: int, count: int, held_out: bool) -> dict[str, float]:
     """Share of pairs whose right answer sentence is likelier than the wrong one's, by task."""
@@ -131,7 +142,7 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
 
 def pretrain(
     out: Path, *, start: Path | None, steps: int, stop_after: int | None, batch_size: int, peak_lr: float, seed: int,
-    check_every: int,
+    check_every: int, by_lesson: bool,
 ) -> None:  # fmt: skip
     """Train from random weights, or on from those in `start`, and save model, processor and `measured.json` under `out`.
 
@@ -158,7 +169,7 @@ def pretrain(
     last = min(steps, stop_after or steps)
     for step in range(1, last + 1):
         model.train()
-        loss = model(**next(batches)).loss
+        loss = lesson_loss(model, next(batches)) if by_lesson else model(**next(batches)).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -200,6 +211,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--peak-lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--by-lesson", action="store_true", help="weigh lessons alike instead of tokens")
     parser.add_argument("--check-every", type=int, default=500)
     options = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

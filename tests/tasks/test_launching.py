@@ -1,0 +1,127 @@
+"""Child processes: what they report, how they fail, and that none outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.schema import Settings
+from models.errors import DataError, StageFailed
+from tasks.launching import REPOSITORY, Done, Job, run_child
+
+
+@pytest.fixture
+def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of stage bodies that a child can import."""
+    (tmp_path / "bodies_under_test.py").write_text(
+        textwrap.dedent(
+            """
+            import os, subprocess, sys, time
+            from pathlib import Path
+            from models.errors import DataError
+            from tasks.launching import Done
+
+            def well(job, child, scratch):
+                child.progress(1, 2, "halves")
+                child.say("half way")
+                child.progress(2, 2, "halves")
+                return Done(outputs={}, facts={"scratch": str(scratch), "threads": os.environ["OMP_NUM_THREADS"]})
+
+            def bad_data(job, child, scratch):
+                raise DataError("row 3 is empty: fill it")
+
+            def bug(job, child, scratch):
+                raise RuntimeError("a thing nobody foresaw")
+
+            def dies(job, child, scratch):
+                print("the last words", flush=True)
+                os.kill(os.getpid(), 9)
+
+            def sleeps(job, child, scratch):
+                grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+                Path(job.settings.storage.cache_dir, "pids").write_text(f"{os.getpid()} {grandchild.pid}")
+                time.sleep(600)
+            """
+        )
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def job(body: str, folder: Path) -> Job:
+    settings = Settings.model_validate({"storage": {"cache_dir": str(folder)}, "runtime": {"threads": 1}})
+    return Job(stage="tested", key="0" * 64, body=f"bodies_under_test:{body}", settings=settings, inputs={})
+
+
+def run(body: str, folder: Path, timeout_s: float = 60) -> tuple[Done, list[object]]:
+    heard: list[object] = []
+    done = run_child(
+        job(body, folder), timeout_s=timeout_s, watch_progress=lambda *event: heard.append(event), say=heard.append
+    )
+    return done, heard
+
+
+def gone(pids: list[int], within_s: float = 15) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def wait_for_pids(folder: Path) -> list[int]:
+    deadline = time.monotonic() + 30
+    while not (folder / "pids").exists() or len((folder / "pids").read_text().split()) < 2:
+        assert time.monotonic() < deadline, "the child never started"
+        time.sleep(0.05)
+    return [int(pid) for pid in (folder / "pids").read_text().split()]
+
+
+def test_a_child_reports_progress_and_its_result(bodies: Path) -> None:
+    done, heard = run("well", bodies)
+    assert heard == [(1, 2, "halves"), "half way", (2, 2, "halves")]
+    assert done.facts["threads"] == "1"
+    assert not Path(done.facts["scratch"]).exists()
+
+
+def test_a_named_error_keeps_its_name(bodies: Path) -> None:
+    with pytest.raises(DataError, match="row 3 is empty: fill it"):
+        run("bad_data", bodies)
+
+
+def test_an_unforeseen_error_is_told_with_its_trace(bodies: Path) -> None:
+    with pytest.raises(StageFailed, match=r"(?s)RuntimeError: a thing nobody foresaw.*bodies_under_test"):
+        run("bug", bodies)
+
+
+def test_a_child_that_is_killed_is_told_with_its_last_words(bodies: Path) -> None:
+    with pytest.raises(StageFailed, match=r"(?s)SIGKILL.*the last words"):
+        run("dies", bodies)
+
+
+def test_a_timeout_ends_the_whole_group_and_says_which_setting_to_raise(bodies: Path) -> None:
+    with pytest.raises(StageFailed, match=r"runtime\.stage_timeout_s"):
+        run("sleeps", bodies, timeout_s=8)
+    assert gone(wait_for_pids(bodies))
+
+
+def test_no_child_outlives_a_parent_that_is_killed(bodies: Path) -> None:
+    program = (
+        "from tasks.launching import *; from pathlib import Path\n"
+        f"job = Job.model_validate_json(Path({str(bodies / 'job.json')!r}).read_text())\n"
+        "run_child(job, timeout_s=600, watch_progress=lambda *e: None, say=lambda s: None)"
+    )
+    (bodies / "job.json").write_text(job("sleeps", bodies).model_dump_json())
+    path = os.pathsep.join([str(REPOSITORY), str(bodies)])
+    parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
+    child = wait_for_pids(bodies)[0]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert gone([child])

@@ -1,0 +1,140 @@
+"""Keys, reuse and planning, on stages whose bodies are not run."""
+
+from pathlib import Path
+
+import pytest
+
+from configs.load import load_settings
+from configs.schema import Settings
+from models.errors import StageFailed
+from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.graph import RECIPE, STAGES
+from tasks.stages import Planned, open_store, plan, resolve_inputs, run_stage, stage_key, verified_entry
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    places = (f"storage.root={tmp_path / 'store'}", f"storage.cache_dir={tmp_path / 'cache'}")
+    return load_settings("shapes", places)
+
+
+def recorded(store: Store, settings: Settings, name: str, folder: Path) -> IndexEntry:
+    """Record a stage as if it had been computed, with one small file an output."""
+    stage = STAGES[name]
+    inputs = resolve_inputs(store, settings, name)
+    outputs: dict[str, ArtifactRef] = {}
+    for output in stage.outputs:
+        made = folder / f"{name}-{output}"
+        made.mkdir(parents=True)
+        (made / "file.txt").write_text(f"{name} {output}")
+        outputs[output] = store.publish(output, made)
+    entry = IndexEntry(
+        stage=name, key=stage_key(stage, settings, inputs), outputs=outputs, inputs=inputs, config=stage.config(settings),
+        code_version=stage.version,
+    )  # fmt: skip
+    store.record(entry)
+    return entry
+
+
+def everything_computed(settings: Settings, folder: Path) -> Store:
+    store = open_store(settings)
+    for name in ("base", *RECIPE):
+        recorded(store, settings, name, folder)
+    return store
+
+
+def planned(settings: Settings) -> dict[str, Planned]:
+    known: dict[str, Planned] = {}
+    for name in RECIPE:
+        plan(open_store(settings), settings, name, known)
+    return known
+
+
+def test_each_need_is_an_output_of_an_earlier_stage() -> None:
+    seen: set[str] = set()
+    for name, stage in STAGES.items():
+        for need in stage.needs.values():
+            assert need.stage in seen
+            assert need.output in STAGES[need.stage].outputs
+        seen.add(name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "profile=other",  # a name
+        "runtime.threads=1",
+        "runtime.generation_batch=7",
+        "distill.concurrency=3",
+        "grpo.checkpoint_every=5",
+        "tracking.experiment=other",
+    ],
+)
+def test_what_changes_no_result_is_in_no_key(settings: Settings, change: str, tmp_path: Path) -> None:
+    if change == "profile=other":
+        other = settings.model_copy(update={"profile": "other"})
+    else:
+        other = load_settings("shapes", (change,))
+    for name in ("prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate"):
+        assert stage_key(STAGES[name], settings, {}) == stage_key(STAGES[name], other, {}), name
+
+
+def test_a_seed_an_input_and_the_code_version_change_the_key(settings: Settings, tmp_path: Path) -> None:
+    stage = STAGES["distill"]
+    ref = ArtifactRef(kind="preferences", digest="0" * 64, size=1, n_files=1)
+    other = ref.model_copy(update={"digest": "1" * 64})
+    keys = {
+        stage_key(stage, settings, {"preferences": ref}),
+        stage_key(stage, settings, {"preferences": other}),
+        stage_key(stage, settings.model_copy(update={"seed": 1}), {"preferences": ref}),
+        stage_key(STAGES["prepare"], settings, {"preferences": ref}),
+    }
+    assert len(keys) == 4
+
+
+def test_after_a_changed_grpo_setting_only_grpo_evaluate_and_promote_run(settings: Settings, tmp_path: Path) -> None:
+    everything_computed(settings, tmp_path / "made")
+    assert all(one.cached for one in planned(settings).values())
+    changed = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"learning_rate": 3e-5})})
+    after = planned(changed)
+    assert [name for name in RECIPE if not after[name].cached] == ["grpo", "evaluate", "promote"]
+    assert "grpo.learning_rate" in after["grpo"].reason or "learning_rate" in after["grpo"].reason
+    assert after["evaluate"].reason == "waits for grpo"
+
+
+def test_a_new_store_says_that_nothing_was_computed(settings: Settings) -> None:
+    after = planned(settings)
+    assert after["prepare"].reason == "never computed in this store"
+    assert not any(one.cached for one in after.values())
+
+
+def test_a_missing_upstream_names_the_command_to_run(settings: Settings) -> None:
+    with pytest.raises(StageFailed, match="thinkreward prepare"):
+        resolve_inputs(open_store(settings), settings, "grpo")
+
+
+def test_a_cached_stage_is_reused_without_a_process(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    entry = recorded(store, settings, "prepare", tmp_path / "made")
+    result = run_stage("prepare", settings)
+    assert result.state == "cached"
+    assert result.outputs == entry.outputs
+
+
+def test_a_truncated_artifact_is_not_handed_on(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    entry = recorded(store, settings, "prepare", tmp_path / "made")
+    file = tmp_path / "store" / entry.outputs["preferences"].path / "files" / "file.txt"
+    file.chmod(0o644)
+    file.write_text("x")
+    assert verified_entry(store, "prepare", entry.key) is None
+
+
+def test_a_changed_base_model_changes_its_key(settings: Settings, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    own = settings.model_copy(update={"model": settings.model.model_copy(update={"base": str(base)})})
+    before = stage_key(STAGES["base"], own, {})
+    (base / "config.json").write_text('{"a": 1}')
+    assert stage_key(STAGES["base"], own, {}) != before
