@@ -41,7 +41,12 @@ def load_processor(source: str | Path, *, revision: str | None = None) -> Any:
 
 
 def load_model(
-    source: str | Path, *, dtype: str = "float32", attention: str = "sdpa", device: str = "cpu", revision: str | None = None
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    device: str = "cpu",
+    revision: str | None = None,
 ) -> Any:
     """An image-text-to-text model in evaluation mode. Raises `ModelError` with the place and the reason."""
     import torch
@@ -53,7 +58,8 @@ def load_model(
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"no model can be loaded from {source}: {error}") from error
-    return model.to(resolve_device(device)).eval()
+    placed: Any = model.to(resolve_device(device))  # type: ignore[arg-type]  # its decorator hides the signature
+    return placed.eval()
 
 
 def is_vision(name: str) -> bool:
@@ -81,7 +87,10 @@ def lora_config(rank: int, alpha: int, dropout: float) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        task_type="CAUSAL_LM",
         target_modules=r"^(?!.*visual).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$",
     )
 

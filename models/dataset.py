@@ -1,9 +1,13 @@
 """A preference dataset on disk: pairs and media in Parquet, opened without unpacking.
 
+Its directory holds::
+
     <dir>/pairs-train.parquet      one pair a row: id, task, preferred, group, source, and the pair as JSON
     <dir>/pairs-held_out.parquet
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
     <dir>/summary.json             counts by task, label and group; what was quarantined and why
+
+The same pairs and media give the same bytes.
 """
 
 import hashlib
@@ -59,8 +63,14 @@ class PreferenceDataset:
     def blob(self, uri: str) -> bytes:
         """The encoded bytes of a medium. Raises `MediaError` if the dataset does not hold it."""
         if self._media is None:
-            tables = [pq.read_table(path, columns=["uri", "data"]) for path in sorted(self.directory.glob("media-*.parquet"))]
-            self._media = {u: d for table in tables for u, d in zip(table["uri"].to_pylist(), table["data"].to_pylist(), strict=True)}
+            tables = [
+                pq.read_table(path, columns=["uri", "data"]) for path in sorted(self.directory.glob("media-*.parquet"))
+            ]
+            self._media = {
+                u: d
+                for table in tables
+                for u, d in zip(table["uri"].to_pylist(), table["data"].to_pylist(), strict=True)
+            }
         if uri not in self._media:
             raise MediaError(uri, "is not in the dataset")
         return self._media[uri]
@@ -105,8 +115,14 @@ def write_dataset(
         _check_labels(split, pairs)
     for split, pairs in splits.items():
         rows = [
-            {"id": p.id, "task": str(p.task), "preferred": str(p.preferred), "group": p.group, "source": p.source,
-             "pair": p.model_dump_json()}
+            {
+                "id": p.id,
+                "task": str(p.task),
+                "preferred": str(p.preferred),
+                "group": p.group,
+                "source": p.source,
+                "pair": p.model_dump_json(),
+            }
             for p in pairs
         ]
         pq.write_table(pa.Table.from_pylist(rows), directory / f"pairs-{split}.parquet", compression="zstd")
@@ -123,8 +139,8 @@ def _check_labels(split: str, pairs: Sequence[PreferencePair]) -> None:
     labels = {pair.preferred for pair in pairs}
     if len(labels) == 1 and len(pairs) > 1:
         raise DataError(
-            f"all {len(pairs)} pairs of the {split} split prefer {labels.pop()!r}: a judge would learn the position alone; "
-            "shuffle the candidates' order where the data is made, or add pairs of the other class"
+            f"all {len(pairs)} pairs of the {split} split prefer {labels.pop()!r}: a judge would learn the position "
+            "alone; shuffle the candidates' order where the data is made, or add pairs of the other class"
         )
 
 
@@ -142,9 +158,7 @@ def _shards(blobs: Mapping[str, bytes]) -> Iterator[list[dict[str, Any]]]:
         yield shard
 
 
-def _summarise(
-    splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Sequence[Quarantined]
-) -> dict[str, Any]:
+def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Sequence[Quarantined]) -> dict[str, Any]:
     return {
         "splits": {split: _counts(pairs) for split, pairs in splits.items()},
         "quarantined": {
@@ -163,5 +177,3 @@ def _counts(pairs: Iterable[PreferencePair]) -> dict[str, Any]:
         "labels": dict(Counter(str(pair.preferred) for pair in pairs)),
         "groups": dict(Counter(f"{pair.task}/{pair.group}" for pair in pairs)),
     }
-
-

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from models.generation.protocol import Generator, Progress
-from models.preference import Preferred, PreferencePair
+from models.preference import PreferencePair, Preferred
 from models.prompts import attach, chat, image_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
 
@@ -91,7 +91,9 @@ class Judge:
             conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress
         )
         return [
-            Judgment(pair, mode, swapped, sample, done.text, done.truncated, parse_verdict(done.text, pair.task, mode=mode))
+            Judgment(
+                pair, mode, swapped, sample, done.text, done.truncated, parse_verdict(done.text, pair.task, mode=mode)
+            )
             for (pair, swapped), samples in zip(shown, completions, strict=True)
             for sample, done in enumerate(samples)
         ]

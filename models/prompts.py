@@ -33,8 +33,10 @@ def chat(pair: PreferencePair, mode: Mode) -> list[Message]:
 
 def attach(messages: list[Message], part_of: Callable[[str], list[Part]]) -> list[Message]:
     """Replace each media reference by what `part_of(uri)` makes of it: one image, or a video's frames."""
-    return [{**message, "content": [new for part in message["content"] for new in _filled(part, part_of)]}
-            for message in messages]
+    return [
+        {**message, "content": [new for part in message["content"] for new in _filled(part, part_of)]}
+        for message in messages
+    ]
 
 
 def image_part(image: object) -> Part:
@@ -66,6 +68,3 @@ def _filled(part: Part, part_of: Callable[[str], list[Part]]) -> list[Part]:
     if part["type"] == "text":
         return [part]
     return part_of(part[part["type"]]["url"])
-
-
-

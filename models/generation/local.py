@@ -43,7 +43,9 @@ class LocalGenerator:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order."""
         import torch
 
-        texts = [self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
+        texts = [
+            self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations
+        ]
         images = [[part["image"] for m in c for part in m["content"] if part["type"] == "image"] for c in conversations]
         order = sorted(range(len(texts)), key=lambda at: (len(images[at]), len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
@@ -67,11 +69,19 @@ class LocalGenerator:
 
         flat = [image for group in images for image in group]
         inputs = self.processor(
-            text=texts, images=flat or None, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+            text=texts,
+            images=flat or None,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
         ).to(self.model.device)
         sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         config = GenerationConfig(
-            max_new_tokens=max_tokens, num_return_sequences=n, eos_token_id=self.end, pad_token_id=self.pad,
+            max_new_tokens=max_tokens,
+            num_return_sequences=n,
+            eos_token_id=self.end,
+            pad_token_id=self.pad,
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():

@@ -76,7 +76,9 @@ def assess_answers(task: Task, truth: str, answers: tuple[str, str]) -> tuple[As
     accuracy, correctness, clarity = CORE_DIMENSIONS[task]
     good = [answer == truth for answer in answers]
     return (
-        Assessment(accuracy, _both(Remark(ok, f"says {a}, shows {truth}") for ok, a in zip(good, answers, strict=True))),
+        Assessment(
+            accuracy, _both(Remark(ok, f"says {a}, shows {truth}") for ok, a in zip(good, answers, strict=True))
+        ),
         Assessment(correctness, _both(Remark(ok, "right" if ok else "wrong") for ok in good)),
         Assessment(clarity, _both(Remark(True, "plain") for _ in answers)),
     )

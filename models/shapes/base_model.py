@@ -62,8 +62,14 @@ def build_tokenizer(texts: Iterable[str], more_fixed: Iterable[str] = ()) -> Any
     bpe.add_tokens([AddedToken(token, special=False, normalized=False) for token in fixed])
     # Not Qwen2Tokenizer: that class puts its own pre-tokenizer in place of the learned one when it is loaded.
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token=END, pad_token=PAD, unk_token=None, bos_token=None,
-        additional_special_tokens=list(SPECIAL[1:]), model_max_length=CONTEXT, chat_template=CHAT_TEMPLATE,
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        unk_token=None,
+        bos_token=None,
+        additional_special_tokens=list(SPECIAL[1:]),
+        model_max_length=CONTEXT,
+        chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
 
@@ -89,23 +95,45 @@ def build_config(tokenizer: Any) -> Any:
 
     token = tokenizer.convert_tokens_to_ids
     spread = 0.08  # initializer_range: learns far faster than the stock 0.02 at this width (measured)
-    return Qwen3VLConfig(
+    return Qwen3VLConfig(  # type: ignore[call-arg]  # keeps initializer_range as an attribute, untyped
         text_config={
-            "vocab_size": len(tokenizer), "hidden_size": HIDDEN, "intermediate_size": 3 * HIDDEN,
-            "num_hidden_layers": TEXT_LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": HEADS,
-            "head_dim": HIDDEN // HEADS, "max_position_embeddings": CONTEXT, "initializer_range": spread,
-            "tie_word_embeddings": True, "bos_token_id": None, "eos_token_id": token(END),
+            "vocab_size": len(tokenizer),
+            "hidden_size": HIDDEN,
+            "intermediate_size": 3 * HIDDEN,
+            "num_hidden_layers": TEXT_LAYERS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": HEADS,
+            "head_dim": HIDDEN // HEADS,
+            "max_position_embeddings": CONTEXT,
+            "initializer_range": spread,
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": token(END),
             "pad_token_id": token(PAD),
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5],
-                                "mrope_interleaved": True},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
         },
         vision_config={
-            "depth": VISION_LAYERS, "hidden_size": HIDDEN, "intermediate_size": 2 * HIDDEN, "num_heads": HEADS,
-            "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2, "out_hidden_size": HIDDEN,
-            "num_position_embeddings": (SIZE // PATCH) ** 2, "deepstack_visual_indexes": [0, 1],
+            "depth": VISION_LAYERS,
+            "hidden_size": HIDDEN,
+            "intermediate_size": 2 * HIDDEN,
+            "num_heads": HEADS,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "out_hidden_size": HIDDEN,
+            "num_position_embeddings": (SIZE // PATCH) ** 2,
+            "deepstack_visual_indexes": [0, 1],
             "initializer_range": spread,
         },
-        image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
-        tie_word_embeddings=True, initializer_range=spread,
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+        initializer_range=spread,
     )

@@ -115,9 +115,7 @@ def _track_positions(scene: Scene, flaw: Flaw | None, spoiled: int) -> list[tupl
     return path
 
 
-def _stamp(
-    image: Image.Image, shape: Shape, centre: tuple[float, float], look: Look, slot: int, *, cut: bool
-) -> None:
+def _stamp(image: Image.Image, shape: Shape, centre: tuple[float, float], look: Look, slot: int, *, cut: bool) -> None:
     dx, dy = look.jitter[slot]
     x, y, radius = centre[0] + dx, centre[1] + dy, look.radius[slot]
     points = [((x + px) * SCALE, (y + py) * SCALE) for px, py in outline(shape.shape, radius)]

@@ -75,7 +75,13 @@ def _look(rng: Random, seed: int) -> Lesson:
     if shown.motion is not None:
         seen.append(f"{shown.motion.shape} moving {shown.motion.direction}")
     seen += [f"{shape} at {PLACES[at]}" for at, shape in enumerate(shown.places) if shape is not None]
-    words = {Flaw.NOISE: "noisy", Flaw.BLUR: "blurred", Flaw.CUT: "cut off", Flaw.FLICKER: "flickers", Flaw.JUMP: "jumps"}
+    words = {
+        Flaw.NOISE: "noisy",
+        Flaw.BLUR: "blurred",
+        Flaw.CUT: "cut off",
+        Flaw.FLICKER: "flickers",
+        Flaw.JUMP: "jumps",
+    }
     seen.append(words.get(flaw, "fine") if flaw else "fine")
     media = Media(kind="video" if video else "image", uri="seen", sha256="0" * 64)
     part = f"{media.kind}_url"

@@ -50,9 +50,7 @@ def make_pair(
     return make(rng, task, level, preferred, name, held_out)
 
 
-def _generation(
-    rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool
-) -> MadePair:
+def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool) -> MadePair:
     flaws = IMAGE_FLAWS if task is Task.IMAGE_GENERATION else VIDEO_FLAWS
     while True:
         flaw = rng.choice(flaws)
@@ -86,9 +84,7 @@ def _as_seen(scene: Scene, flaw: Flaw) -> Seen:
     return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow)
 
 
-def _understanding(
-    rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool
-) -> MadePair:
+def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool) -> MadePair:
     scene = random_scene(rng, level, video=task is Task.VIDEO_UNDERSTANDING, held_out=held_out)
     question = random_question(rng, scene)
     right = answer_to(question, scene)

@@ -17,7 +17,14 @@ PLACES = ("top left", "top right", "bottom left", "bottom right")
 DIRECTIONS = ("right", "left", "down", "up")
 # Where a moving shape travels: its track's name, and the places at the track's two ends.
 TRACKS = {"top": (0, 1), "bottom": (2, 3), "left": (0, 2), "right": (1, 3)}
-NEAR_COLOURS = {"red": "orange", "orange": "red", "blue": "purple", "purple": "blue", "green": "yellow", "yellow": "green"}
+NEAR_COLOURS = {
+    "red": "orange",
+    "orange": "red",
+    "blue": "purple",
+    "purple": "blue",
+    "green": "yellow",
+    "yellow": "green",
+}
 FRAMES = 4
 HELD_OUT_SHARE = 5  # one scene in so many, by digest, belongs to the held-out split
 
@@ -140,7 +147,9 @@ def caption(scene: Scene) -> str:
     if scene.motion is not None:
         where = ("at the " if scene.motion.track in ("top", "bottom") else "on the ") + scene.motion.track
         parts.append(f"{_article(scene.motion.shape)} {scene.motion.shape} moving {scene.motion.direction} {where}")
-    parts += [f"{_article(shape)} {shape} at {PLACES[at]}" for at, shape in enumerate(scene.places) if shape is not None]
+    parts += [
+        f"{_article(shape)} {shape} at {PLACES[at]}" for at, shape in enumerate(scene.places) if shape is not None
+    ]
     return " and ".join(parts)
 
 

@@ -21,7 +21,7 @@ class Hooks:
     on_progress: OnProgress = field(default=lambda done, total: None)
 
 
-class HookCallback(TrainerCallback):  # type: ignore[misc]
+class HookCallback(TrainerCallback):
     """Passes a Hugging Face Trainer's events to `Hooks`."""
 
     def __init__(self, hooks: Hooks) -> None:
@@ -31,7 +31,9 @@ class HookCallback(TrainerCallback):  # type: ignore[misc]
         """Numbers of a step, without the totals a Trainer adds at the end."""
         if not state.is_world_process_zero:
             return
-        numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float) and not k.startswith("train_")}
+        numbers = {
+            k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float) and not k.startswith("train_")
+        }
         if numbers:
             self.hooks.on_metrics(state.global_step, numbers)
 

@@ -27,7 +27,11 @@ HISTORY = "validation.json"
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
     "modern": {
-        "loss_type": "dapo", "scale_rewards": "batch", "beta": 0.0, "epsilon_high": 0.28, "mask_truncated_completions": True,
+        "loss_type": "dapo",
+        "scale_rewards": "batch",
+        "beta": 0.0,
+        "epsilon_high": 0.28,
+        "mask_truncated_completions": True,
     },
 }
 
@@ -66,8 +70,8 @@ class GrpoHooks(Hooks):
     on_completions: Callable[[int, list[dict[str, Any]]], None] = field(default=lambda step, rows: None)
 
 
-class CompletionsTrainer(GRPOTrainer):  # type: ignore[misc]
-    """`GRPOTrainer` that hands its sampled completions on; TRL's own table reaches neither disk nor MLflow as we need it."""
+class CompletionsTrainer(GRPOTrainer):
+    """`GRPOTrainer` that hands its completions on; TRL's own table reaches neither disk nor MLflow as we need it."""
 
     def __init__(self, *, hooks: GrpoHooks, completions_every: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -78,7 +82,7 @@ class CompletionsTrainer(GRPOTrainer):  # type: ignore[misc]
         """Pass the table on every N steps, then log as TRL does."""
         step = self.state.global_step
         if self._logs["completion"] and step % self._completions_every == 0 and self.is_world_process_zero():
-            rewards = self._logs["rewards"]
+            rewards: Any = self._logs["rewards"]
             rows = [
                 {
                     "completion": completion_text(completion),
@@ -93,10 +97,12 @@ class CompletionsTrainer(GRPOTrainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
 
-class Validator(TrainerCallback):  # type: ignore[misc]
+class Validator(TrainerCallback):
     """Judges the validation pairs at every validated checkpoint, and keeps the best model."""
 
-    def __init__(self, judge_of: Callable[[Any], float], processor: Any, every: int, scratch: Path, hooks: GrpoHooks) -> None:
+    def __init__(
+        self, judge_of: Callable[[Any], float], processor: Any, every: int, scratch: Path, hooks: GrpoHooks
+    ) -> None:
         self.accuracy_of = judge_of
         self.processor = processor
         self.every = every
@@ -151,8 +157,11 @@ def train_grpo(
     hooks = hooks or GrpoHooks()
     processor = load_processor(source)
     full_resume = resume_from is not None and plan.lora is None
-    model = load_model(resume_from if full_resume and resume_from else source, dtype=plan.dtype, attention=plan.attention)
-    model.config._name_or_path = str(source)  # where TRL finds the reference model, also when resuming
+    model = load_model(
+        resume_from if full_resume and resume_from else source, dtype=plan.dtype, attention=plan.attention
+    )
+    # Where TRL finds the reference model, also when resuming.
+    model.config._name_or_path = str(source)  # noqa: SLF001
     if plan.freeze_vision and plan.lora is None:
         freeze_vision(model)
 

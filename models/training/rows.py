@@ -8,7 +8,9 @@ from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
 
 
-def training_rows(pairs: Sequence[PreferencePair], media: PreferenceDataset, completions: Sequence[str] | None = None) -> Any:
+def training_rows(
+    pairs: Sequence[PreferencePair], media: PreferenceDataset, completions: Sequence[str] | None = None
+) -> Any:
     """A `datasets.Dataset` in TRL's conversational form: `prompt`, `images` and, for SFT, `completion`.
 
     Rows hold the pair's JSON; images are decoded as they are read, so memory does not grow with the

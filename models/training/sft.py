@@ -63,7 +63,9 @@ def train_sft(
     processor = load_processor(source, revision=revision)
     model = load_model(
         resume_from if full_resume and resume_from else source,
-        dtype=plan.dtype, attention=plan.attention, revision=None if full_resume else revision,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        revision=None if full_resume else revision,
     )
     if plan.freeze_vision and plan.lora is None:
         freeze_vision(model)
