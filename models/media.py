@@ -5,11 +5,30 @@ Videos are animated images here (APNG, GIF, WebP), read by Pillow; a container s
 
 import base64
 import io
+import struct
+import zlib
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.errors import MediaError
 
+# Raster formats alone: Pillow hands others, such as EPS, to programs of their own.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+# What Pillow's decoders raise on broken bytes; those beyond OSError and ValueError were found by fuzzing.
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 
 
@@ -19,17 +38,27 @@ def decode(data: bytes, uri: str, *, max_frames: int) -> list[Image.Image]:
     Raises `MediaError` naming `uri` for bytes that are no image, are truncated, or pass the pixel limit.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise MediaError(uri, f"{image.width}x{image.height} pixels, above the limit of {MAX_IMAGE_PIXELS}")
-            count = getattr(image, "n_frames", 1)
+            # A phone's MPO is one photograph; its other frames are previews and gain maps.
+            count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             frames = []
             for index in sample_frames(count, max_frames):
                 image.seek(index)
-                frames.append(ImageOps.exif_transpose(image).convert("RGB"))
+                frames.append(_rgb(ImageOps.exif_transpose(image)))
             return frames
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # its own message holds a memory address
+        raise MediaError(uri, f"cannot be decoded: none of {', '.join(FORMATS)}") from error
+    except BROKEN as error:
         raise MediaError(uri, f"cannot be decoded: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """As RGB; Pillow's own conversion clips 16 bits a pixel to white instead of scaling them."""
+    if image.mode.startswith("I;16"):
+        image = image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    return image.convert("RGB")
 
 
 def sample_frames(count: int, most: int) -> list[int]:
