@@ -6,12 +6,12 @@
      "context": ["kite-1.png"], "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
 
 A line that cannot be read, and a pair whose medium is missing or cannot be decoded, is quarantined with
-its reason; the others go on. Pairs that share a medium stay in one split.
+its reason; the others go on. Pairs that share a medium, directly or through others, stay in one split.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,33 @@ def read_jsonl(
     listing = folder / "pairs.jsonl"
     if not listing.is_file():
         raise DataError(f"{listing} does not exist: put one JSON object a line there (README, 'Your own pairs')")
-    lines = [line for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    splits: dict[Split, list[PreferencePair]] = {"train": [], "held_out": []}
+    # Bytes, cut at line feeds alone: one undecodable line stays one line, and JSON text may hold U+2028.
+    lines = [(at, line) for at, line in enumerate(listing.read_bytes().split(b"\n"), start=1) if line.strip()]
+    pairs: dict[str, PreferencePair] = {}
     blobs: dict[str, bytes] = {}
     quarantined: list[Quarantined] = []
-    seen: set[str] = set()
-    for number, line in enumerate(lines, start=1):
+    for done, (number, line) in enumerate(lines, start=1):
+        row: Any = None
         try:
-            pair = _read_pair(line, folder, blobs, max_frames)
-            if pair.id in seen:
-                raise DataError(f"the id {pair.id!r} is there twice")
-            seen.add(pair.id)
-            splits[_split_of(pair, held_out_share)].append(pair)
+            row = json.loads(line)
+            pair = _read_pair(row, folder, blobs, max_frames)
+            if pair.id in pairs:
+                raise DataError("its id is there twice")
+            pairs[pair.id] = pair
         except MediaError as error:
-            quarantined.append(Quarantined(_name(line, number), "media", error.uri))
-        except (DataError, ValidationError, ValueError, KeyError, TypeError) as error:
-            quarantined.append(Quarantined(_name(line, number), f"row: {type(error).__name__}", str(error).split("\n")[0]))
+            quarantined.append(Quarantined(_name(row, number), f"media: {error.reason.split(':')[0]}", error.uri))
+        except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
+            quarantined.append(Quarantined(_name(row, number), f"row: {_why(error)}"))
         if on_progress is not None:
-            on_progress(number, len(lines))
-    return splits, blobs, quarantined
+            on_progress(done, len(lines))
+    used = {media.uri for pair in pairs.values() for media in pair.media()}
+    return _split(pairs.values(), held_out_share), {uri: blobs[uri] for uri in sorted(used)}, quarantined
 
 
-def _read_pair(line: str, folder: Path, blobs: dict[str, bytes], max_frames: int) -> PreferencePair:
-    row: dict[str, Any] = json.loads(line)
+def _read_pair(given: Any, folder: Path, blobs: dict[str, bytes], max_frames: int) -> PreferencePair:
+    if not isinstance(given, dict):
+        raise DataError("is no JSON object")
+    row = dict(given)
     kind = Task(row["task"]).media_kind
 
     def medium(name: str) -> dict[str, str]:
@@ -62,7 +66,12 @@ def _read_pair(line: str, folder: Path, blobs: dict[str, bytes], max_frames: int
             blobs[name] = _read_medium(folder, name, max_frames)
         return {"kind": kind, "uri": name, "sha256": hashlib.sha256(blobs[name]).hexdigest()}
 
-    row["context"] = [medium(name) for name in row.get("context", ())]
+    context = row.get("context", ())
+    if isinstance(context, str):
+        raise DataError("context is a text: give a list of media")
+    if any(not isinstance(candidate, dict) for candidate in row["candidates"]):
+        raise DataError('a candidate is neither {"text": …} nor {"media": …}')
+    row["context"] = [medium(name) for name in context]
     row["candidates"] = [{**c, "media": medium(c["media"])} if c.get("media") else c for c in row["candidates"]]
     row.setdefault("source", "jsonl")
     return PreferencePair.model_validate(row)
@@ -72,22 +81,47 @@ def _read_medium(folder: Path, name: str, max_frames: int) -> bytes:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise MediaError(name, "lies outside the data folder")
-    if not path.is_file():
-        raise MediaError(name, "does not exist")
-    data = path.read_bytes()
+    try:
+        if not path.is_file():
+            raise MediaError(name, "does not exist")
+        data = path.read_bytes()
+    except OSError as error:
+        raise MediaError(name, f"cannot be read: {error.strerror}") from error
     decode(data, name, max_frames=max_frames)
     return data
 
 
-def _name(line: str, number: int) -> str:
-    try:
-        return str(json.loads(line)["id"])
-    except (ValueError, KeyError, TypeError):
-        return f"line {number}"
+def _name(row: Any, number: int) -> str:
+    """The pair's id, or its line in the file, counted from 1."""
+    return str(row["id"]) if isinstance(row, dict) and "id" in row else f"line {number}"
 
 
-def _split_of(pair: PreferencePair, share: float) -> Split:
-    """By the digest of the pair's first medium, so that the order of lines does not matter."""
-    digests: Sequence[str] = sorted(media.sha256 for media in pair.media())
-    step = int(digests[0][:8], 16) % SPLIT_STEPS
-    return "held_out" if step < share * SPLIT_STEPS else "train"
+def _why(error: Exception) -> str:
+    """One line that says what is wrong with a row."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
+
+
+def _split(pairs: Iterable[PreferencePair], share: float) -> dict[Split, list[PreferencePair]]:
+    """By the smallest digest among all media that pairs connect, so that the order of lines does not matter."""
+    smaller: dict[str, str] = {}
+
+    def smallest(digest: str) -> str:
+        while (below := smaller.setdefault(digest, digest)) != digest:
+            smaller[digest] = digest = smaller[below]
+        return digest
+
+    pairs = list(pairs)
+    for pair in pairs:
+        roots = {smallest(media.sha256) for media in pair.media()}
+        smaller.update(dict.fromkeys(roots, min(roots)))
+    splits: dict[Split, list[PreferencePair]] = {"train": [], "held_out": []}
+    for pair in pairs:
+        step = int(smallest(pair.media()[0].sha256)[:8], 16) % SPLIT_STEPS
+        splits["held_out" if step < share * SPLIT_STEPS else "train"].append(pair)
+    return splits

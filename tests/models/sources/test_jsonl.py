@@ -1,0 +1,196 @@
+"""Your own pairs: what is whole is read, what is not is left out by name and reason, and the split is stable."""
+
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from models.dataset import Quarantined, Split, write_dataset
+from models.errors import DataError
+from models.preference import PreferencePair
+from models.sources.jsonl import read_jsonl
+
+
+def png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (number % 256, number // 256, 7)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def row(name: str, first: str, second: str, **changes: Any) -> dict[str, Any]:
+    fields = {"id": name, "task": "image_generation", "prompt": "a kite", "preferred": 1}
+    return fields | {"candidates": [{"media": first}, {"media": second}]} | changes
+
+
+def folder_of(folder: Path, rows: list[Any], images: int = 40) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(images):
+        (folder / f"{number}.png").write_bytes(png(number))
+    lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in rows]
+    (folder / "pairs.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    return folder
+
+
+def read(
+    folder: Path, share: float = 0.3
+) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
+    return read_jsonl(folder, held_out_share=share, max_frames=8)
+
+
+def ids(splits: dict[Split, list[PreferencePair]]) -> dict[str, set[str]]:
+    return {split: {pair.id for pair in pairs} for split, pairs in splits.items()}
+
+
+def left_out(tmp_path: Path, bad: Any) -> Quarantined:
+    """The one row left out, among good ones before and after it that are read."""
+    splits, blobs, quarantined = read(
+        folder_of(tmp_path, [row("a", "0.png", "1.png"), bad, row("z", "2.png", "3.png")])
+    )
+    assert {pair.id for pairs in splits.values() for pair in pairs} == {"a", "z"}
+    assert set(blobs) == {"0.png", "1.png", "2.png", "3.png"}, "media that no pair shows are not carried along"
+    (one,) = quarantined
+    return one
+
+
+def test_pairs_are_read_with_their_media_and_the_folder_as_source(tmp_path: Path) -> None:
+    asked = {
+        "id": "b",
+        "task": "image_understanding",
+        "prompt": "What flies?",
+        "preferred": 2,
+        "context": ["0.png"],
+        "candidates": [{"text": "a dog"}, {"text": "a kite"}],
+        "group": "birds",
+    }
+    splits, blobs, quarantined = read(folder_of(tmp_path, [row("a", "1.png", "2.png", source="mine"), asked]), share=0)
+    given, question = splits["train"]
+    assert (given.source, question.source, question.group) == ("mine", "jsonl", "birds")
+    assert [media.uri for media in given.media()] == ["1.png", "2.png"]
+    assert question.candidates[1].text == "a kite"
+    assert blobs == {name: (tmp_path / name).read_bytes() for name in ("0.png", "1.png", "2.png")}
+    assert quarantined == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gone.png", "media: does not exist"),
+        ("../outside.png", "media: lies outside the data folder"),
+        ("/etc/hostname", "media: lies outside the data folder"),
+        ("broken.png", "media: cannot be decoded"),
+        ("words.txt", "media: cannot be decoded"),
+        ("sub", "media: does not exist"),  # a folder
+        ("n" * 400, "media: cannot be read"),  # longer than a file name may be
+    ],
+)
+def test_a_pair_whose_medium_is_unusable_is_left_out_and_the_medium_named(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    folder = tmp_path / "data"
+    (folder / "sub").mkdir(parents=True)
+    (tmp_path / "outside.png").write_bytes(png(1))
+    (folder / "broken.png").write_bytes(png(1)[:50])
+    (folder / "words.txt").write_text("no picture")
+    assert left_out(folder, row("bad", "5.png", name)) == Quarantined("bad", reason, name)
+
+
+def test_a_link_out_of_the_folder_is_outside(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    assert left_out(folder, row("bad", "5.png", "link.png")).reason == "media: lies outside the data folder"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "says"),
+    [
+        (b'{"id": "cut", "task": ', "line 2", "not JSON"),
+        (b"\xff\xfe\xfd", "line 2", "decode"),  # no UTF-8
+        (b"[1, 2]", "line 2", "no JSON object"),
+        (b'"a text"', "line 2", "no JSON object"),
+        (b"[" * 100_000, "line 2", "recursion"),
+        ({"id": "t", "prompt": "p"}, "t", "'task' is missing"),
+        (row("t", "0.png", "1.png", task="poetry"), "t", "'poetry' is not a valid Task"),
+        (row("p", "0.png", "1.png", preferred=3), "p", "preferred"),
+        (row("p", "0.png", "1.png", prompt=""), "p", "prompt"),
+        (row("w", "0.png", "1.png", winner=1), "w", "winner"),  # an unknown field
+        (row("c", "0.png", "1.png", context=["2.png"]), "c", "takes no context media"),
+        (row("c", "0.png", "1.png", context="2.png"), "c", "context is a text"),
+        (row("n", "0.png", "1.png", candidates=["0.png", "1.png"]), "n", "a candidate is neither"),
+        (row("o", "0.png", "1.png", candidates=[{"media": "0.png"}]), "o", "candidates"),
+        (row("e", "0.png", "1.png", candidates=None), "e", "NoneType"),
+        (row("a", "0.png", "1.png"), "a", "its id is there twice"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_left_out_with_its_reason(tmp_path: Path, line: Any, name: str, says: str) -> None:
+    one = left_out(tmp_path, line)
+    assert one.id == name and one.uri == ""
+    assert one.reason.startswith("row: ") and says in one.reason
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    _, _, quarantined = read(folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), b"  ", b"{"]))
+    assert [one.id for one in quarantined] == ["line 4"]
+
+
+def test_windows_line_ends_and_line_separators_within_texts_break_no_line(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, [row("a", "0.png", "1.png", prompt="one\u2028two\x85three")])
+    text = json.dumps(json.loads((folder / "pairs.jsonl").read_bytes()), ensure_ascii=False)
+    (folder / "pairs.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\r\n")
+    splits, _, quarantined = read(folder)
+    assert quarantined == []
+    assert [pair.prompt for pairs in splits.values() for pair in pairs] == ["one\u2028two\x85three"]
+
+
+def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
+    rows = [row(f"g{n}", f"{n}.png", f"{n + 1}.png", preferred=1 + n % 2) for n in range(0, 30, 2)]
+    rows += [row(f"p{n}", f"{n}.png", f"{n + 1}.png", preferred=2) for n in range(30, 38, 2)]
+    rows += [row(f"m{n}", "gone.png", "0.png") for n in range(3)]
+    splits, blobs, quarantined = read(folder_of(tmp_path / "data", rows), share=0.5)
+    splits = {"train": [pair for pairs in splits.values() for pair in pairs]}
+    summary = write_dataset(tmp_path, splits, blobs, quarantined)
+    assert summary["quarantined"]["count"] == 3
+    assert summary["quarantined"]["by_reason"] == {"media: does not exist": 3}
+
+
+def test_the_split_depends_on_the_media_and_not_on_the_order_of_lines(tmp_path: Path) -> None:
+    rows = [row(f"r{n}", f"{2 * n}.png", f"{2 * n + 1}.png") for n in range(20)]
+    given, _, _ = read(folder_of(tmp_path, rows))
+    Random(1).shuffle(rows)
+    shuffled, _, _ = read(folder_of(tmp_path, rows))
+    assert ids(given) == ids(shuffled)
+    assert all(ids(given).values()), "both splits hold something"
+    for split in given.values():
+        for pair in split:
+            swapped = row(pair.id, pair.media()[1].uri, pair.media()[0].uri)
+            (alone,) = [name for name, there in ids(read(folder_of(tmp_path, [swapped]))[0]).items() if there]
+            assert pair.id in ids(given)[alone], "alone, and with its candidates the other way round"
+
+
+def test_pairs_that_share_a_medium_stay_together_also_through_others(tmp_path: Path) -> None:
+    chains = [[f"{at}.png" for at in range(start, start + 5)] for start in range(0, 60, 5)]
+    rows = [row(f"{a}-{b}", a, b) for chain in chains for a, b in pairwise(chain)]
+    Random(2).shuffle(rows)
+    folder = folder_of(tmp_path, rows, images=60)
+    (folder / "0.png").write_bytes(png(7))  # the bytes of 7.png under another name
+    splits, _, _ = read(folder)
+    train, held_out = ({media.sha256 for pair in pairs for media in pair.media()} for pairs in splits.values())
+    assert train and held_out and not train & held_out
+
+
+def test_a_folder_without_a_listing_says_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pairs\.jsonl does not exist: put one JSON object a line there"):
+        read(tmp_path)
+
+
+def test_progress_ends_with_all_lines(tmp_path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    folder = folder_of(tmp_path, [row("a", "0.png", "1.png"), b"{", row("b", "2.png", "3.png")])
+    read_jsonl(folder, held_out_share=0.5, max_frames=8, on_progress=lambda at, of: done.append((at, of)))
+    assert done == [(1, 3), (2, 3), (3, 3)]
