@@ -45,7 +45,8 @@ def plan_curriculum(
     solved = [one for one in rest if pass_rates[one] == 1.0]
     chosen = hard[: max(1, round(pairs * (1 - solved_share)))]
     # The share is of what is trained on, so that few hard pairs do not drown in solved ones.
-    easy = solved[: round(len(chosen) * solved_share / (1 - solved_share))] if solved_share < 1 else solved[:pairs]
+    share = round(len(chosen) * solved_share / (1 - solved_share)) if solved_share < 1 else pairs
+    easy = solved[: min(share, max(0, pairs - len(chosen)))]  # rounding never passes `pairs`
     train = [*chosen, *easy]
     rng.shuffle(train)
     return Curriculum(train=tuple(train), validation=held, hard=len(chosen))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from random import Random
 
 from models.preference import PreferencePair
@@ -32,7 +33,9 @@ class PassRate:
         return self.right / self.samples
 
 
-def pass_rates(pairs: Sequence[PreferencePair], sampled: Sequence[Sampled], is_right: Callable[[Sampled], bool]) -> list[PassRate]:
+def pass_rates(
+    pairs: Sequence[PreferencePair], sampled: Sequence[Sampled], is_right: Callable[[Sampled], bool]
+) -> list[PassRate]:
     """One entry a pair, in the pairs' order."""
     counts: dict[str, list[int]] = {pair.id: [0, 0] for pair in pairs}
     for one in sampled:
@@ -55,7 +58,16 @@ def keep(
     for pair in sorted(pairs, key=lambda pair: rng.random()):
         choices = accepted.get(pair.id, [])
         room = per_pair if cap is None else min(per_pair, cap - by_task.get(pair.task, 0))
-        chosen = rng.sample(choices, min(room, len(choices))) if room > 0 else []
+        chosen = _alternating(choices, rng)[: max(0, room)]
         by_task[pair.task] = by_task.get(pair.task, 0) + len(chosen)
         kept += chosen
     return kept
+
+
+def _alternating(choices: Sequence[Sampled], rng: Random) -> list[Sampled]:
+    """The choices in random order, the two presentation orders by turns while both last."""
+    orders: list[list[Sampled]] = [[one for one in choices if one.swapped == swapped] for swapped in (False, True)]
+    for order in orders:
+        rng.shuffle(order)
+    rng.shuffle(orders)
+    return [one for turn in zip_longest(*orders) for one in turn if one is not None]
