@@ -252,7 +252,7 @@ def _read_direct(text: str, task: Task) -> Verdict:
 def _read_thinking(text: str, task: Task) -> Verdict:
     think_start, think_end = _block(text, THINK_OPEN, THINK_CLOSE)
     answer_start, answer_end = _block(text, ANSWER_OPEN, ANSWER_CLOSE)
-    if answer_start < think_end:
+    if answer_start < think_end + len(THINK_CLOSE):  # within the reasoning, or its tag is
         _fail(Fault.MISSING_BLOCK, answer_start)
     _only_space(text, 0, think_start - len(THINK_OPEN))
     _only_space(text, think_end + len(THINK_CLOSE), answer_start - len(ANSWER_OPEN))
