@@ -14,7 +14,7 @@ from models.trajectories import PassRate, Sampled, keep, pass_rates
 from tasks.artifacts import ArtifactRef
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
-from tasks.training import fine_tune
+from tasks.training import fine_tune, passed_through
 
 
 def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
@@ -29,6 +29,10 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         outputs = _publish(context, sampled, kept, rates)
         by_id = {pair.id: pair for pair in pairs}
         shown = [by_id[one.pair_id].swapped() if one.swapped else by_id[one.pair_id] for one in kept]
+        if not kept:
+            child.say(f"none of {len(sampled)} samples can be kept: the model is passed through unchanged")
+            outputs |= passed_through(context)
+            return context.done(outputs, pairs=len(pairs), samples=len(sampled), kept=0, hard=len(pairs))
         tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], config.sft)
         hard = sum(rate.right < rate.samples for rate in rates)
         child.say(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")

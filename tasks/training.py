@@ -99,10 +99,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         start = context.input("model")
         if not chosen.hard:
             child.say(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
-            history = context.new_folder("history")
-            write_history(history, [], passed_through=True)
-            outputs = {"model": job.inputs["model"], "history": context.publish("history", history)}
-            return context.done(outputs, hard_pairs=0, passed_through=True)
+            return context.done(passed_through(context), hard_pairs=0, passed_through=True)
         result = _optimise(context, start, chosen.train, chosen.validation)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
@@ -121,6 +118,13 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             validation_start=first,
             validation_best=best["accuracy"],
         )
+
+
+def passed_through(context: Context) -> dict[str, ArtifactRef]:
+    """The stage's outputs when there is nothing to train on: its input model, and a history that says so."""
+    history = context.new_folder("history")
+    write_history(history, [], passed_through=True)
+    return {"model": context.job.inputs["model"], "history": context.publish("history", history)}
 
 
 def _optimise(context: Context, start: Path, train: tuple[str, ...], validation: tuple[str, ...]) -> dict[str, Any]:

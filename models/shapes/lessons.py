@@ -1,7 +1,7 @@
 """What the tiny base model is taught before any recipe: to see, to compare, to add up, to judge directly.
 
-Every lesson is a request and its answer in plain words. None holds a tag, a numbered line or a score out
-of ten: the verdict grammar is the cold start's to teach. Only scenes of the training split are used.
+Every lesson is a request and its answer in plain words. None holds a tag or a line of the verdict grammar,
+which is the cold start's to teach. Only scenes of the training split are used.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ class Lesson:
 
 
 def draw_lesson(rng: Random, seed: int) -> Lesson:
-    """One lesson of a random kind; half of them compare, a quarter judge directly."""
+    """One lesson of a random kind; six in ten compare, in one of several wordings."""
     kinds: list[Callable[[Random, int], Lesson]] = [_compare, _judge, _look, _add]
-    return rng.choices(kinds, weights=[0.5, 0.25, 0.15, 0.1])[0](rng, seed)
+    return rng.choices(kinds, weights=[0.6, 0.25, 0.1, 0.05])[0](rng, seed)
 
 
 def _some_pair(rng: Random, seed: int) -> MadePair:
@@ -47,19 +47,107 @@ def _judge(rng: Random, seed: int) -> Lesson:
 
 
 def _compare(rng: Random, seed: int) -> Lesson:
+    """A comparison in one of the wordings: each is asked for by its own request, the same for all four tasks.
+
+    That what is said and how it is said come apart is what lets a wording learned on one task serve the others.
+    """
     made = _some_pair(rng, seed)
-    names = candidate_names(made.pair.task)
-    lines = []
-    for assessment in made.assessments:
-        said = "; ".join(
-            f"{name} {'good' if remark.good else 'poor'} - {remark.words}"
-            for name, remark in zip(names, assessment.remarks, strict=True)
-        )
-        lines.append(f"{assessment.dimension}: {said}")
+    asked = rng.choice(list(WORDINGS))
     messages = chat(made.pair, "direct")
     first = messages[0]["content"][0]
-    first["text"] = first["text"].replace(mode_instructions("direct"), COMPARE)
-    return Lesson(messages, made.frames, "\n".join(lines))
+    first["text"] = first["text"].replace(mode_instructions("direct"), asked)
+    return Lesson(messages, made.frames, WORDINGS[asked](_marked(made, rng)))
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """A pair's comparison with marks: by aspect, then by candidate."""
+
+    names: tuple[str, str]
+    aspects: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
+    good: tuple[tuple[bool, bool], ...]
+    marks: tuple[tuple[int, int], ...]
+    conclusion: str
+
+    def sum_of(self, candidate: int) -> str:
+        """`9+8+9=26`, or by marks alone."""
+        marks = [both[candidate] for both in self.marks]
+        return f"{'+'.join(map(str, marks))}={sum(marks)}"
+
+
+def _marked(made: MadePair, rng: Random) -> _Marked:
+    def mark(good: bool) -> int:
+        return rng.choice((8, 9) if good else (2, 3, 4))
+
+    pairs = [assessment.remarks for assessment in made.assessments]
+    return _Marked(
+        names=candidate_names(made.pair.task),
+        aspects=tuple(assessment.dimension for assessment in made.assessments),
+        words=tuple((first.words, second.words) for first, second in pairs),
+        good=tuple((first.good, second.good) for first, second in pairs),
+        marks=tuple((mark(first.good), mark(second.good)) for first, second in pairs),
+        conclusion=answer_text(made.pair.task, made.pair.preferred),
+    )
+
+
+def _graded(m: _Marked) -> str:
+    def grade(good: bool) -> str:
+        return "good" if good else "poor"
+
+    rows = zip(m.aspects, m.good, m.words, strict=True)
+    return "\n".join(
+        f"{aspect}: {m.names[0]} {grade(good[0])} - {words[0]}; {m.names[1]} {grade(good[1])} - {words[1]}"
+        for aspect, good, words in rows
+    )
+
+
+def _in_marks(m: _Marked) -> str:
+    rows = zip(m.aspects, m.marks, m.words, strict=True)
+    lines = [
+        f"{aspect}: {m.names[0]} {marks[0]} of ten as it {words[0]}, {m.names[1]} {marks[1]} of ten as it {words[1]}."
+        for aspect, marks, words in rows
+    ]
+    return "\n".join([*lines, f"All in all {m.names[0]} {m.sum_of(0)}, {m.names[1]} {m.sum_of(1)}.", m.conclusion])
+
+
+def _marks_alone(m: _Marked) -> str:
+    lines = [f"{aspect} {marks[0]} and {marks[1]}" for aspect, marks in zip(m.aspects, m.marks, strict=True)]
+    return "\n".join([*lines, f"so {m.sum_of(0)} and {m.sum_of(1)}", m.conclusion])
+
+
+def _marks_last(m: _Marked) -> str:
+    rows = zip(m.aspects, m.marks, m.words, strict=True)
+    lines = [
+        f"* {aspect} = {m.names[0]} {words[0]}, {marks[0]} / {m.names[1]} {words[1]}, {marks[1]}"
+        for aspect, marks, words in rows
+    ]
+    sums = [f"* {name} has {m.sum_of(at)}" for at, name in enumerate(m.names)]
+    return "\n".join(["*", *lines, *sums, f"* {m.conclusion} *"])
+
+
+def _conclusion_first(m: _Marked) -> str:
+    return f"{m.conclusion}. {_graded(m)}"
+
+
+def _one_after_the_other(m: _Marked) -> str:
+    lines = []
+    for at, name in enumerate(m.names):
+        said = ", ".join(
+            f"{a} {marks[at]} ({words[at]})" for a, marks, words in zip(m.aspects, m.marks, m.words, strict=True)
+        )
+        lines.append(f"{name}: {said}. Sum {m.sum_of(at)}")
+    return "\n".join([*lines, m.conclusion])
+
+
+WORDINGS: dict[str, Callable[[_Marked], str]] = {
+    COMPARE: _graded,
+    "Compare in marks.": _in_marks,
+    "Give the marks alone.": _marks_alone,
+    "List with marks last.": _marks_last,
+    "Say which and why.": _conclusion_first,
+    "Take one after the other.": _one_after_the_other,
+}
 
 
 def _look(rng: Random, seed: int) -> Lesson:

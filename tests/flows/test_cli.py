@@ -1,0 +1,120 @@
+"""The command line as a stranger meets it: what it says, its exit status, and that `--help` is instant."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tasks import small_recipe as small
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "mlflow", "openai", "s3fs", "prefect")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nimport flows.cli\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--profile", "shpes"), "shapes"),  # an unknown profile names the nearest
+        (("run", "--set", "grpo.lr=1"), "grpo.lr"),  # an unknown field is named
+        (("run", "--set", "grpo.group=1"), "grpo.group"),  # out of range
+        (("run", "--set", "grpo.micro_batch=3"), "micro_batch"),  # a contradiction
+        (("run", "polish"), "polish"),  # an unknown stage
+        (("judge", "a.png"), "--prompt"),  # one file
+        (("judge", "--prompt", "x", "missing-1.png", "missing-2.png"), "missing-1.png"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], cwd=tmp_path, env=small.environment(tmp_path),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_work(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file, not a folder")
+    done = small.run("prepare", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert str(tmp_path / "store") in done.stderr
+
+
+def test_mlflow_that_cannot_be_reached_is_refused_before_work(tmp_path: Path) -> None:
+    done = small.run("prepare", folder=tmp_path, check=False, tracking__uri="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert not (tmp_path / "store" / "artifacts").exists()
+
+
+def test_a_dry_run_says_what_would_run_and_why(tmp_path: Path) -> None:
+    said = json.loads(small.run("run", "--dry-run", "--json", folder=tmp_path).stdout)
+    assert [row["state"] for row in said["stages"]] == ["run"] * 7
+    assert said["stages"][0]["reason"] == "never computed in this store"
+    assert said["stages"][1]["reason"] == "waits for prepare"
+
+
+def test_a_stage_without_its_upstream_names_the_one_to_run(tmp_path: Path) -> None:
+    done = small.run("distill", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "thinkreward prepare" in done.stderr
+
+
+def test_prepare_is_computed_once_and_then_cached(tmp_path: Path) -> None:
+    first = small.run_json("prepare", folder=tmp_path)
+    second = small.run_json("prepare", folder=tmp_path)
+    assert small.states(first) == {"prepare": "computed"}
+    assert small.states(second) == {"prepare": "cached"}
+    assert first["stages"][0]["artifacts"] == second["stages"][0]["artifacts"]
+    kept = json.loads(small.run("artifacts", "ls", "--json", folder=tmp_path).stdout)
+    assert "preferences" in [row["kind"] for row in kept["artifacts"]]
+
+
+def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
+    from models.shapes.pairs import make_pair
+    from models.preference import Task
+
+    data = tmp_path / "pairs"
+    data.mkdir()
+    lines = []
+    for number in range(60):
+        made = make_pair(Task.IMAGE_GENERATION, number, seed=5, held_out=False)
+        for uri, blob in made.blobs.items():
+            (data / uri).write_bytes(blob)
+        names = [candidate.media.uri for candidate in made.pair.candidates if candidate.media]
+        lines.append({
+            "id": made.pair.id, "task": "image_generation", "prompt": made.pair.prompt, "preferred": made.pair.preferred,
+            "candidates": [{"media": name} for name in names],
+        })  # fmt: skip
+    (data / names[0]).write_bytes(b"not a picture")
+    lines[3]["candidates"] = [{"media": "gone.png"}, {"media": "gone.png"}]
+    (data / "pairs.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    done = small.run("prepare", folder=tmp_path, prepare__source="jsonl", prepare__path=str(data))
+    assert "gone.png" in done.stderr
+    assert names[0] in done.stderr
+
+
+def test_doctor_says_ok_or_what_to_do(tmp_path: Path) -> None:
+    well = small.run("doctor", folder=tmp_path)
+    assert "versions" in well.stdout
+    ill = small.run("doctor", folder=tmp_path, check=False, distill__teacher="openai")
+    assert "fix" in ill.stdout or ill.returncode == 0  # a key in the environment of whoever runs this is fine
+
+
+def test_estimate_counts_samples_and_steps(tmp_path: Path) -> None:
+    rows = json.loads(small.run("estimate", "--json", folder=tmp_path).stdout)["estimate"]
+    amounts = {row["what"]: row["amount"] for row in rows}
+    assert amounts["samples"] == "128"
+    assert amounts["teacher cost"].startswith("nothing")

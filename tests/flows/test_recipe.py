@@ -1,0 +1,90 @@
+"""The whole recipe, small: every stage in a process of its own, then again, then with one setting changed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tasks import small_recipe as small
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+MODELS = ("base", "cold-start", "rejection-sampling", "grpo")
+TASKS = ("image_generation", "image_understanding", "video_generation", "video_understanding")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The recipe run once, and what it said."""
+    folder = tmp_path_factory.mktemp("recipe")
+    return folder, small.run_json("run", folder=folder)
+
+
+def test_every_stage_is_computed_and_scored(recipe: tuple[Path, dict[str, Any]]) -> None:
+    _, said = recipe
+    assert set(small.states(said).values()) == {"computed"}
+    assert set(said["accuracy"]) == set(MODELS)
+    for scores in said["accuracy"].values():
+        assert set(scores) == {"think", "direct", "valid_rate", "both_orders", "unparsed"}
+        for mode in ("think", "direct"):
+            assert set(scores[mode]) == {"overall", *TASKS}
+            assert all(0.0 <= value <= 1.0 for value in scores[mode].values())
+
+
+def test_the_base_has_never_seen_the_grammar_and_the_cold_start_teaches_it(recipe: tuple[Path, dict[str, Any]]) -> None:
+    _, said = recipe
+    assert said["accuracy"]["base"]["valid_rate"] < 0.02
+    assert said["accuracy"]["cold-start"]["valid_rate"] > said["accuracy"]["base"]["valid_rate"] + 0.2
+
+
+def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, first = recipe
+    again = small.run_json("run", folder=folder)
+    assert set(small.states(again).values()) == {"cached"}
+    assert again["accuracy"] == first["accuracy"]
+
+
+def test_after_a_grpo_setting_only_grpo_evaluate_and_promote_run(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = recipe
+    changed = small.run_json("run", folder=folder, grpo__learning_rate=2e-4)
+    assert [name for name, state in small.states(changed).items() if state != "cached"] == ["grpo", "evaluate", "promote"]
+
+
+def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = recipe
+    program = (
+        "import mlflow, json\n"
+        f"mlflow.set_tracking_uri('sqlite:///{folder}/mlflow.db')\n"
+        "model = mlflow.pyfunc.load_model('models:/thinkreward@champion')\n"
+        "from models.shapes.pairs import make_pair; from models.preference import Task\n"
+        "made = make_pair(Task.IMAGE_GENERATION, 0, seed=3, held_out=True)\n"
+        "a, b = made.blobs.values()\n"
+        "rows = [{'task': 'image_generation', 'prompt': made.pair.prompt, 'candidate_1': a, 'candidate_2': b}]\n"
+        "print(json.dumps({'text': model.predict(rows)['text'][0]}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=small.environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["text"]
+
+
+def test_a_corrupted_byte_is_found_and_never_used(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = recipe
+    digest = next(stage for stage in said["stages"] if stage["name"] == "prepare")["artifacts"]["preferences"]
+    kind, name = digest.split("/")
+    held = folder / "store" / "artifacts" / kind / name[:2] / name / "files" / "pairs-held_out.parquet"
+    whole = held.read_bytes()
+    held.chmod(0o644)
+    try:
+        held.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        found = small.run("artifacts", "verify", folder=folder, check=False)
+        assert found.returncode == 1
+        assert name[:12] in found.stdout + found.stderr
+        refused = small.run("distill", "--refresh", folder=folder, check=False)
+        assert refused.returncode == 1
+        assert "pairs-held_out.parquet" in refused.stderr
+    finally:
+        held.write_bytes(whole)
