@@ -10,7 +10,11 @@ from models.shapes.pairs import make_pair
 def read_shapes(
     *, train_pairs: int, held_out_pairs: int, seed: int, on_progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes]]:
-    """Pairs a task for both splits, and their media by uri. The splits share no scene."""
+    """Pairs a task for both splits, and their media by uri.
+
+    The splits share no scene that a prompt is about, and so no caption; a flawed candidate may happen to
+    show a scene of the other split.
+    """
     splits: dict[Split, list[PreferencePair]] = {"train": [], "held_out": []}
     blobs: dict[str, bytes] = {}
     wanted: tuple[tuple[Split, int], ...] = (("train", train_pairs), ("held_out", held_out_pairs))
