@@ -18,8 +18,9 @@ from tasks.launching import Child, Done, Job
 
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
-# Trainer figures that depend on the clock: shown in MLflow, left out of artifacts, whose digests they would change.
-TIMED = ("step_time", "runtime", "per_second", "samples_per", "profiling")
+# Figures that depend on the clock or on when a run was taken up again: shown in MLflow, but left out of artifacts,
+# whose digests they would change.
+PASSING = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
 
 
 def cold_start(job: Job, child: Child, scratch: Path) -> Done:
@@ -231,10 +232,10 @@ def read_pass_rates(trajectories: Path) -> dict[str, float]:
 
 
 def write_history(folder: Path, log: list[dict[str, float]], **more: object) -> None:
-    """The trainer's figures by step, without those that depend on the clock."""
+    """The trainer's figures by step, without the passing ones."""
 
     def lasting(row: Mapping[str, float]) -> dict[str, float]:
-        return {name: value for name, value in row.items() if not any(part in name for part in TIMED)}
+        return {name: value for name, value in row.items() if not any(part in name for part in PASSING)}
 
     rows = [lasting(row) for row in log if "train_loss" not in row]
     (folder / "history.json").write_text(json.dumps({"log": rows, **more}, indent=1, sort_keys=True) + "\n")

@@ -83,8 +83,8 @@ def test_prepare_is_computed_once_and_then_cached(tmp_path: Path) -> None:
 
 
 def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
-    from models.shapes.pairs import make_pair
     from models.preference import Task
+    from models.shapes.pairs import make_pair
 
     data = tmp_path / "pairs"
     data.mkdir()
@@ -95,8 +95,8 @@ def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
             (data / uri).write_bytes(blob)
         names = [candidate.media.uri for candidate in made.pair.candidates if candidate.media]
         lines.append({
-            "id": made.pair.id, "task": "image_generation", "prompt": made.pair.prompt, "preferred": made.pair.preferred,
-            "candidates": [{"media": name} for name in names],
+            "id": made.pair.id, "task": "image_generation", "prompt": made.pair.prompt,
+            "preferred": made.pair.preferred, "candidates": [{"media": name} for name in names],
         })  # fmt: skip
     (data / names[0]).write_bytes(b"not a picture")
     lines[3]["candidates"] = [{"media": "gone.png"}, {"media": "gone.png"}]

@@ -51,7 +51,16 @@ def checkpoint(step: int) -> Callable[[Path], bool]:
         ("grpo", checkpoint(2)),
         ("grpo", checkpoint(4)),
     ],
-    ids=["distill-early", "distill-late", "cold-start-6", "cold-start-18", "sampling-shards", "sampling-sft", "grpo-2", "grpo-4"],
+    ids=[
+        "distill-early",
+        "distill-late",
+        "cold-start-6",
+        "cold-start-18",
+        "sampling-shards",
+        "sampling-sft",
+        "grpo-2",
+        "grpo-4",
+    ],
 )
 def test_a_killed_stage_resumes_to_the_same_digests(
     stage: str,

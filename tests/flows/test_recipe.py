@@ -49,7 +49,11 @@ def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, d
 def test_after_a_grpo_setting_only_grpo_evaluate_and_promote_run(recipe: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = recipe
     changed = small.run_json("run", folder=folder, grpo__learning_rate=2e-4)
-    assert [name for name, state in small.states(changed).items() if state != "cached"] == ["grpo", "evaluate", "promote"]
+    assert [name for name, state in small.states(changed).items() if state != "cached"] == [
+        "grpo",
+        "evaluate",
+        "promote",
+    ]
 
 
 def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any]]) -> None:

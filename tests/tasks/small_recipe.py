@@ -64,7 +64,11 @@ def run(*arguments: str, folder: Path, check: bool = True, **changes: object) ->
     """Run `thinkreward` in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        command(*arguments, folder=folder, **changes), cwd=folder, env=environment(folder), capture_output=True, text=True
+        command(*arguments, folder=folder, **changes),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
     )
     if check and done.returncode != 0:
         raise AssertionError(f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -73,7 +77,9 @@ def run(*arguments: str, folder: Path, check: bool = True, **changes: object) ->
 
 def run_json(*arguments: str, folder: Path, **changes: object) -> dict[str, Any]:
     """Run with `--json` and read the one object."""
-    said: dict[str, Any] = json.loads(run(*arguments, "--json", folder=folder, **changes).stdout.strip().splitlines()[-1])
+    said: dict[str, Any] = json.loads(
+        run(*arguments, "--json", folder=folder, **changes).stdout.strip().splitlines()[-1]
+    )
     return said
 
 

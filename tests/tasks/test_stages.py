@@ -29,8 +29,8 @@ def recorded(store: Store, settings: Settings, name: str, folder: Path) -> Index
         (made / "file.txt").write_text(f"{name} {output}")
         outputs[output] = store.publish(output, made)
     entry = IndexEntry(
-        stage=name, key=stage_key(stage, settings, inputs), outputs=outputs, inputs=inputs, config=stage.config(settings),
-        code_version=stage.version,
+        stage=name, key=stage_key(stage, settings, inputs), outputs=outputs, inputs=inputs,
+        config=stage.config(settings), code_version=stage.version,
     )  # fmt: skip
     store.record(entry)
     return entry
