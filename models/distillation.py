@@ -97,9 +97,7 @@ def distill(
     return facts | {"usage": vars(asked.usage), "stopped": asked.stopped}
 
 
-def _select(
-    pairs: Sequence[PreferencePair], answers: Sequence[Answers]
-) -> tuple[list[dict[str, str]], dict[str, Any]]:
+def _select(pairs: Sequence[PreferencePair], answers: Sequence[Answers]) -> tuple[list[dict[str, str]], dict[str, Any]]:
     kept: list[dict[str, str]] = []
     rejected: Counter[str] = Counter()
     for pair, answer in zip(pairs, answers, strict=True):

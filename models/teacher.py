@@ -157,7 +157,7 @@ class Session:
             for place, index in places:
                 if not await self._ask_one(place, index, ask):
                     return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (raised again by the caller, once all askers have stopped)
             self._failure = self._failure or error
             self.connection.given_up = True
         finally:

@@ -158,7 +158,7 @@ class _Batches:
                 raise TeacherRefused(f"batch {batch_id} failed: {'; '.join(map(str, faults)) or 'no reason given'}")
 
     async def _ended(self, batch_id: str) -> dict[str, Any]:
-        while (state := await self._state(batch_id))["status"] not in ENDED:
+        while (state := await self._state(batch_id))["status"] not in ENDED:  # noqa: ASYNC110  (a remote state)
             await asyncio.sleep(self._limits.batch_poll_s)
         return state
 

@@ -157,7 +157,7 @@ def _look(rng: Random, seed: int) -> Lesson:
         flaw: Flaw | None = rng.choice([*(VIDEO_FLAWS if video else IMAGE_FLAWS), None])
         scene = random_scene(rng, level, video=video, held_out=False)
         shown = violate(scene, flaw, level, rng) if flaw else scene
-        if shown is not None:
+        if shown is not None and not shown.held_out:
             break
     seen = []
     if shown.motion is not None:

@@ -56,7 +56,7 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
         flaw = rng.choice(flaws)
         scene = random_scene(rng, level, video=task is Task.VIDEO_GENERATION, held_out=held_out)
         broken = violate(scene, flaw, level, rng)
-        if broken is not None:
+        if broken is not None and broken.held_out == held_out:  # what is shown is of the split too
             break
     good = draw_scene(scene, Look.random(rng), None, level, rng)
     bad = draw_scene(broken, Look.random(rng), flaw, level, rng)

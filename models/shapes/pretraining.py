@@ -95,8 +95,10 @@ def _rough_length(lesson: Lesson) -> int:
 
 
 def lesson_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The mean over lessons of each one's mean loss a token: a direct answer of five tokens counts as much as a
-    comparison of a hundred. Without it the one token that decides a direct answer is drowned out.
+    """The mean over lessons of each one's mean loss a token.
+
+    A direct answer of five tokens counts as much as a comparison of a hundred; otherwise the one token that
+    decides it is drowned out.
     """
     labels = batch["labels"][:, 1:]
     logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits[:, :-1]
@@ -132,7 +134,8 @@ def direct_accuracy(model: Any, processor: Any, *, seed: int, count: int, held_o
 def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 100) -> float:
     """Share of greedy thinking answers that follow the grammar (about 0 for a base model)."""
     made = [make_pair(Task.IMAGE_GENERATION, at, seed=seed, held_out=True) for at in range(count)]
-    prompts, images = zip(*(render(processor, Lesson(chat(one.pair, "think"), one.frames, "")) for one in made), strict=True)
+    lessons = [Lesson(chat(one.pair, "think"), one.frames, "") for one in made]
+    prompts, images = zip(*(render(processor, lesson) for lesson in lessons), strict=True)
     flat = [image for group in images for image in group]
     batch = processor(text=list(prompts), images=flat, return_tensors="pt", padding=True, padding_side="left")
     out = model.generate(**batch, do_sample=False, max_new_tokens=256)
@@ -144,7 +147,7 @@ def pretrain(
     out: Path, *, start: Path | None, steps: int, stop_after: int | None, batch_size: int, peak_lr: float, seed: int,
     check_every: int, by_lesson: bool,
 ) -> None:  # fmt: skip
-    """Train from random weights, or on from those in `start`, and save model, processor and `measured.json` under `out`.
+    """Train from random weights, or on from those in `start`; save model, processor and `measured.json` in `out`.
 
     The learning rate falls along a cosine over `steps`; `stop_after` ends the training before its end.
     """
@@ -185,8 +188,12 @@ def pretrain(
             save(model, processor, out)
     model.eval()
     measured = {
-        "steps": last, "batch_size": batch_size, "peak_lr": peak_lr, "seed": seed,
-        "parameters": model.num_parameters(), "final_loss": sum(losses[-100:]) / len(losses[-100:]),
+        "steps": last,
+        "batch_size": batch_size,
+        "peak_lr": peak_lr,
+        "seed": seed,
+        "parameters": model.num_parameters(),
+        "final_loss": sum(losses[-100:]) / len(losses[-100:]),
         "seconds": round(time.monotonic() - started),
         "direct_accuracy_held_out": direct_accuracy(model, processor, seed=seed + 1, count=400, held_out=True),
         "thinking_valid_rate_held_out": thinking_valid_rate(model, processor, seed=seed + 1),

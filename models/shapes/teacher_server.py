@@ -41,8 +41,14 @@ class EmbeddedTeacher:
     """
 
     def __init__(
-        self, faults: Faults | None = None, *, seed: int = 0, api_key: str = "", model: str = "shapes-teacher",
-        retry_after_s: tuple[float, float] = (0.05, 0.2), batch_polls: int = 1,
+        self,
+        faults: Faults | None = None,
+        *,
+        seed: int = 0,
+        api_key: str = "",
+        model: str = "shapes-teacher",
+        retry_after_s: tuple[float, float] = (0.05, 0.2),
+        batch_polls: int = 1,
     ) -> None:
         self.faults = faults or Faults()
         self.seed = seed
@@ -254,8 +260,19 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v1/files":
             content = _uploaded(data, self.headers.get("Content-Type", ""))
             name = teacher.add_file(content)
-            self._send(200, {"id": name, "object": "file", "bytes": len(content), "created_at": 0,
-                             "filename": "requests.jsonl", "purpose": "batch", "status": "processed"}, {})
+            self._send(
+                200,
+                {
+                    "id": name,
+                    "object": "file",
+                    "bytes": len(content),
+                    "created_at": 0,
+                    "filename": "requests.jsonl",
+                    "purpose": "batch",
+                    "status": "processed",
+                },
+                {},
+            )
             return
         try:
             body = json.loads(data)

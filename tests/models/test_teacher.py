@@ -399,8 +399,9 @@ def test_the_token_limit_slows_requests_down() -> None:
 def judging(count: int) -> tuple[list[MadePair], list[list[Message]]]:
     made = [make_pair(Task.IMAGE_GENERATION, n, seed=8, held_out=False) for n in range(count)]
     frames = {uri: shown for one in made for uri, shown in one.frames.items()}
-    return made, [attach(chat(one.pair, "think"), lambda uri: [data_url_part(data_url(f)) for f in frames[uri]])
-                  for one in made]
+    return made, [
+        attach(chat(one.pair, "think"), lambda uri: [data_url_part(data_url(f)) for f in frames[uri]]) for one in made
+    ]
 
 
 def test_the_embedded_teacher_gives_the_same_answers_at_any_concurrency_and_in_batches() -> None:
