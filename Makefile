@@ -55,9 +55,7 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff format .
 
 base-model: $(STAMP) ## pretrain the tiny base model again (an hour or two of CPU; its result is committed)
-	$(BIN)/python -m models.shapes.pretraining --out .thinkreward/base-phase-1 --steps 4000 --stop-after 2000
-	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base --start .thinkreward/base-phase-1 \
-		--steps 700 --peak-lr 1e-3 --seed 1
+	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base --steps 4000 --by-lesson
 
 clean: ## remove caches; the environment and .thinkreward (your results) stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

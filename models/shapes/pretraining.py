@@ -4,8 +4,6 @@ Departs from a real base in size and world alone: it ends as an ordinary Qwen3-V
 classes load. Its result is committed under `models/shapes/base`; to make it again::
 
     make base-model
-
-It runs two phases: 2000 steps at a high learning rate, then 700 fresh ones whose rate falls to its end.
 """
 
 import argparse
