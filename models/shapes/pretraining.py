@@ -168,9 +168,12 @@ def pretrain(
     batches = iter(DataLoader(Lessons(processor, batch_size, seed), batch_size=None, num_workers=1, prefetch_factor=4))
     started, losses = time.monotonic(), []
     last = min(steps, stop_after or steps)
+    seen: set[int] = set()
     for step in range(1, last + 1):
         model.train()
-        loss = lesson_loss(model, next(batches)) if by_lesson else model(**next(batches)).loss
+        batch = next(batches)
+        seen.update(batch["input_ids"].unique().tolist())
+        loss = lesson_loss(model, batch) if by_lesson else model(**batch).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -185,6 +188,8 @@ def pretrain(
             log.info("step %d direct, training scenes: %s", step, checked)
             save(model, processor, out)
     model.eval()
+    log.info("%d tokens were in no lesson", settle_unseen_tokens(model, seen))
+    save(model, processor, out)
     measured = {
         "steps": last,
         "batch_size": batch_size,
@@ -198,6 +203,22 @@ def pretrain(
     }
     (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
     log.info("measured: %s", json.dumps(measured))
+
+
+def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
+    """Put tokens that no lesson showed at the mean of the others, as one does with tokens added to a model.
+
+    Training drives them far away, since as outputs they are always wrong and the embedding is shared: the first
+    steps of a fine-tuning that uses them would wreck what the model knows. Returns how many there were.
+    """
+    weight = model.get_input_embeddings().weight
+    known = torch.tensor(sorted(seen))
+    unseen = torch.tensor(sorted(set(range(weight.shape[0])) - seen))
+    with torch.no_grad():
+        mean, spread = weight[known].mean(dim=0), weight[known].std(dim=0)
+        generator = torch.Generator().manual_seed(0)
+        weight[unseen] = mean + 0.1 * spread * torch.randn(len(unseen), weight.shape[1], generator=generator)
+    return len(unseen)
 
 
 def save(model: Any, processor: Any, out: Path) -> None:

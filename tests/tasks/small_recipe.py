@@ -10,10 +10,10 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 SMALL = {
-    "prepare.train_pairs": 96,
+    "prepare.train_pairs": 160,
     "prepare.held_out_pairs": 6,
-    "distill.pairs": 96,
-    "cold_start.epochs": 5.0,
+    "distill.pairs": 160,
+    "cold_start.epochs": 8.0,
     "cold_start.batch": 16,
     "cold_start.micro_batch": 16,
     "cold_start.checkpoint_every": 6,
