@@ -15,9 +15,10 @@ from models.prompts import Message, chat
 from models.shapes.draw import Look, draw_scene
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.world import IMAGE_FLAWS, PLACES, VIDEO_FLAWS, Flaw, Level, random_scene, violate
-from models.verdict import answer_text, candidate_names, mode_instructions
+from models.verdict import answer_text, candidate_names, mode_instructions, task_instructions
 
 COMPARE = "Compare the two in plain words, one aspect after the other."
+FIT = "Does it fit?"
 LOOK = "Say what you see."
 ADD = "Add up and compare."
 
@@ -32,9 +33,9 @@ class Lesson:
 
 
 def draw_lesson(rng: Random, seed: int) -> Lesson:
-    """One lesson of a random kind; six in ten compare, in one of several wordings."""
-    kinds: list[Callable[[Random, int], Lesson]] = [_compare, _judge, _look, _add]
-    return rng.choices(kinds, weights=[0.6, 0.25, 0.1, 0.05])[0](rng, seed)
+    """One lesson of a random kind: does it fit, how do two compare, which is better, what is there, sums."""
+    kinds: list[Callable[[Random, int], Lesson]] = [_fit, _compare, _judge, _look, _add]
+    return rng.choices(kinds, weights=[0.4, 0.3, 0.15, 0.1, 0.05])[0](rng, seed)
 
 
 def _some_pair(rng: Random, seed: int) -> MadePair:
@@ -44,6 +45,23 @@ def _some_pair(rng: Random, seed: int) -> MadePair:
 def _judge(rng: Random, seed: int) -> Lesson:
     made = _some_pair(rng, seed)
     return Lesson(chat(made.pair, "direct"), made.frames, answer_text(made.pair.task, made.pair.preferred))
+
+
+def _fit(rng: Random, seed: int) -> Lesson:
+    """One candidate alone: yes or no, evenly, and why. The short road to the comparison of wanted with shown."""
+    made = _some_pair(rng, seed)
+    which = rng.randrange(2)
+    message = chat(made.pair, "direct")[0]
+    parts = message["content"]
+    size = 2 if made.pair.task.judges_media else 1  # message parts a candidate: its name and medium, or its text
+    shared, own = parts[1 : -2 * size], parts[len(parts) - (2 - which) * size :][:size]
+    content = [{"type": "text", "text": f"{task_instructions(made.pair.task)}\n{FIT}"}, *shared, *own]
+    shown = {media.uri for media in (*made.pair.context, made.pair.candidates[which].media) if media is not None}
+    frames = {uri: one for uri, one in made.frames.items() if uri in shown}
+    remarks = [(assessment.dimension, assessment.remarks[which]) for assessment in made.assessments]
+    said = [f"{aspect}: {remark.words}, {'good' if remark.good else 'poor'}" for aspect, remark in remarks]
+    fits = "yes" if made.pair.preferred == which + 1 else "no"
+    return Lesson([{**message, "content": content}], frames, f"{fits}. {'. '.join(said)}")
 
 
 def _compare(rng: Random, seed: int) -> Lesson:
