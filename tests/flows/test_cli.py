@@ -101,7 +101,9 @@ def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
     (data / names[0]).write_bytes(b"not a picture")
     lines[3]["candidates"] = [{"media": "gone.png"}, {"media": "gone.png"}]
     (data / "pairs.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    done = small.run("prepare", folder=tmp_path, prepare__source="jsonl", prepare__path=str(data))
+    done = small.run(
+        "prepare", folder=tmp_path, prepare__source="jsonl", prepare__path=str(data), prepare__held_out_share=0.3
+    )
     assert "gone.png" in done.stderr
     assert names[0] in done.stderr
 
