@@ -26,9 +26,9 @@ import models.errors as errors
 from configs.schema import Settings
 from models.errors import StageFailed, ThinkrewardError
 from tasks.artifacts import ArtifactRef
+from tasks.graph import REPOSITORY
 
 log = logging.getLogger(__name__)
-REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE_S = 10.0
 EVENT = "\x1ethinkreward "  # starts a report line; all else a child prints is its log
 TAIL_LINES = 30

@@ -95,6 +95,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
     judge = None
     rows: list[JudgedRow] = []
     parts = [(task, mode) for mode in MODES for task in Task]
+    by_id = {pair.id: pair for pair in held_out_pairs(context)}  # read and verified once, not for every part
     for at, (task, mode) in enumerate(parts):
         part = f"judged/{name}-{task}-{mode}.json"
         done = context.work.get_json(part)
@@ -104,7 +105,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
             def tell(count: int, total: int, before: int = at) -> None:
                 context.child.progress(int((before + count / total) * 1000), len(parts) * 1000, name)
 
-            pairs = [pair for pair in held_out_pairs(context) if pair.task == task]
+            pairs = [pair for pair in by_id.values() if pair.task == task]
             judgments = judge.judge(
                 pairs,
                 mode,
@@ -114,7 +115,6 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated] for one in judgments]
             context.work.put_json(part, done)
-        by_id = {pair.id: pair for pair in held_out_pairs(context)}
         for pair_id, swapped, text, truncated in done:
             pair = by_id[pair_id].swapped() if swapped else by_id[pair_id]
             rows.append(JudgedRow.read(pair, mode, swapped, text, truncated))

@@ -24,7 +24,6 @@ from tasks.graph import RECIPE, STAGES, Stage
 from tasks.launching import Job, run_child
 
 log = logging.getLogger(__name__)
-REPOSITORY = Path(__file__).resolve().parent.parent
 State = Literal["computed", "cached", "resumed"]
 
 
