@@ -54,8 +54,8 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-base-model: $(STAMP) ## pretrain the tiny base model again (an hour or two of CPU; its result is committed)
-	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base --steps 4000 --by-lesson
+base-model: $(STAMP) ## pretrain the tiny base model again (about 35 minutes; its result is committed)
+	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base
 
 clean: ## remove caches; the environment and .thinkreward (your results) stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

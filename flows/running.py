@@ -14,11 +14,14 @@ from tasks.stages import Planned, StageResult, open_store, plan
 
 
 def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str], *, quiet: bool) -> list[StageResult]:
-    """Check storage and tracking, then run the flow with progress on standard error."""
-    from tasks.tracking import Tracker
+    """Check storage and, if any stage will run, tracking; then run the flow with progress on standard error."""
+    store = open_store(settings)
+    store.check_writable()
+    known: dict[str, Planned] = {}
+    if refresh or not all(plan(store, settings, name, known).cached for name in stages):
+        from tasks.tracking import Tracker  # seconds to import, and nothing is tracked where nothing runs
 
-    open_store(settings).check_writable()
-    Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+        Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"

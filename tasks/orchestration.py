@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import MissingContextError
 
 from configs.schema import Settings
+from tasks.run_pages import show
 from tasks.stages import StageResult, Watch, run_stage
 
 _watch: Callable[[str], Watch] | None = None
@@ -36,7 +37,9 @@ def watch_with(make: Callable[[str], Watch] | None) -> None:
 )
 def run(name: str, settings: Settings, refresh: bool) -> StageResult:
     """Reuse or compute one stage; the heavy work happens in a child process."""
-    return run_stage(name, settings, refresh=refresh, watch=_watch(name) if _watch else Watch(say=_logger().info))
+    result = run_stage(name, settings, refresh=refresh, watch=_watch(name) if _watch else Watch(say=_logger().info))
+    show(result, settings)
+    return result
 
 
 @task(name="base", task_run_name="base", cache_policy=NO_CACHE, log_prints=False)

@@ -4,22 +4,24 @@ Every lesson is a request and its answer in plain words. None holds a tag or a l
 which is the cold start's to teach. Only scenes of the training split are used.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from random import Random
 
 from PIL import Image
 
 from models.preference import Media, Task
 from models.prompts import Message, chat
+from models.shapes.assess import Seen, assess_generation, compare_content, side_by_side
 from models.shapes.draw import Look, draw_scene
-from models.shapes.pairs import MadePair, make_pair
-from models.shapes.world import IMAGE_FLAWS, PLACES, VIDEO_FLAWS, Flaw, Level, random_scene, violate
-from models.verdict import answer_text, candidate_names, mode_instructions, task_instructions
+from models.shapes.pairs import MadePair, as_seen, make_pair
+from models.shapes.questions import answer_to, random_question, wrong_answer
+from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, caption, random_scene, violate
+from models.verdict import answer_text, candidate_names, mode_instructions
 
-COMPARE = "Compare the two in plain words, one aspect after the other."
-FIT = "Does it fit?"
+CHECK = "Check this one alone."
 LOOK = "Say what you see."
+MATCH = "Match these words."
 ADD = "Add up and compare."
 
 
@@ -32,12 +34,6 @@ class Lesson:
     answer: str
 
 
-def draw_lesson(rng: Random, seed: int) -> Lesson:
-    """One lesson of a random kind: does it fit, how do two compare, which is better, what is there, sums."""
-    kinds: list[Callable[[Random, int], Lesson]] = [_fit, _compare, _judge, _look, _add]
-    return rng.choices(kinds, weights=[0.4, 0.3, 0.15, 0.1, 0.05])[0](rng, seed)
-
-
 def _some_pair(rng: Random, seed: int) -> MadePair:
     return make_pair(rng.choice(list(Task)), rng.getrandbits(40), seed=seed, held_out=False)
 
@@ -47,153 +43,175 @@ def _judge(rng: Random, seed: int) -> Lesson:
     return Lesson(chat(made.pair, "direct"), made.frames, answer_text(made.pair.task, made.pair.preferred))
 
 
-def _fit(rng: Random, seed: int) -> Lesson:
-    """One candidate alone: yes or no, evenly, and why. The short road to the comparison of wanted with shown."""
-    made = _some_pair(rng, seed)
-    which = rng.randrange(2)
-    message = chat(made.pair, "direct")[0]
-    parts = message["content"]
-    size = 2 if made.pair.task.judges_media else 1  # message parts a candidate: its name and medium, or its text
-    shared, own = parts[1 : -2 * size], parts[len(parts) - (2 - which) * size :][:size]
-    content = [{"type": "text", "text": f"{task_instructions(made.pair.task)}\n{FIT}"}, *shared, *own]
-    shown = {media.uri for media in (*made.pair.context, made.pair.candidates[which].media) if media is not None}
-    frames = {uri: one for uri, one in made.frames.items() if uri in shown}
-    remarks = [(assessment.dimension, assessment.remarks[which]) for assessment in made.assessments]
-    said = [f"{aspect}: {remark.words}, {'good' if remark.good else 'poor'}" for aspect, remark in remarks]
-    fits = "yes" if made.pair.preferred == which + 1 else "no"
-    return Lesson([{**message, "content": content}], frames, f"{fits}. {'. '.join(said)}")
+def _check(rng: Random, seed: int) -> Lesson:
+    """One candidate alone. Of generated ones every other shape differs from what the caption asks.
 
-
-def _compare(rng: Random, seed: int) -> Lesson:
-    """A comparison in one of the wordings: each is asked for by its own request, the same for all four tasks.
-
-    That what is said and how it is said come apart is what lets a wording learned on one task serve the others.
+    Pairs have one flaw each, so that most of what is asked is there: from them alone a model learns to
+    repeat the caption as what it sees, and long learns nothing else.
     """
     made = _some_pair(rng, seed)
-    asked = rng.choice(list(WORDINGS))
+    which = rng.randrange(2)
+    if made.pair.task.judges_media:
+        made = _much_changed(made, which, rng)
+    messages = _asking(made, CHECK)
+    parts = messages[0]["content"]
+    size = 2 if made.pair.task.judges_media else 1  # message parts a candidate: its name and medium, or its text
+    other = len(parts) - size * (1 + which)  # where the parts of the other candidate begin
+    del parts[other : other + size]
+    shown = {part[part["type"]]["url"] for part in parts if part["type"] != "text"}
+    frames = {uri: one for uri, one in made.frames.items() if uri in shown}
+    remarks = [(assessment.dimension, assessment.remarks[which]) for assessment in made.assessments]
+    said = [f"{aspect} {_grade(remark.good)}, {remark.words}" for aspect, remark in remarks]
+    return Lesson(messages, frames, ". ".join(said))
+
+
+def _much_changed(made: MadePair, which: int, rng: Random) -> MadePair:
+    """The pair with its candidate `which` drawn anew, its content changed in several ways, at times spoilt."""
+    scene, task = made.scene, made.pair.task
+    shown = _altered(scene, made.level, rng)
+    flaw = _spoilt(rng, video=task is Task.VIDEO_GENERATION)
+    seen = [Seen(scene), Seen(scene)]
+    seen[which] = as_seen(shown, flaw)
+    uri = getattr(made.pair.candidates[which].media, "uri", "")
+    frames = {**made.frames, uri: draw_scene(shown, Look.random(rng), flaw, made.level, rng)}
+    return replace(made, frames=frames, assessments=assess_generation(task, scene, (seen[0], seen[1])))
+
+
+def _altered(scene: Scene, level: Level, rng: Random) -> Scene:
+    """Another scene of the training split: about every other shape differs."""
+    more = (Flaw.COUNT, Flaw.MISSING, Flaw.DIRECTION if scene.motion else Flaw.RELATION)
+    while True:
+        shown = scene
+        for _ in range(scene.count):
+            change = rng.choice((None, None, None, Flaw.ATTRIBUTE, Flaw.ATTRIBUTE, *more))
+            shown = violate(shown, change, level, rng) or shown if change else shown
+        if not shown.held_out:
+            return shown
+
+
+def _spoilt(rng: Random, *, video: bool) -> Flaw | None:
+    """A flaw of rendering, or at even odds none."""
+    flaws = (Flaw.NOISE, Flaw.BLUR, *((Flaw.FLICKER, Flaw.JUMP) if video else (Flaw.CUT,)))
+    return rng.choice(flaws) if rng.random() < 0.5 else None
+
+
+def _asking(made: MadePair, asked: str) -> list[Message]:
+    """The request for a pair with another wish than a verdict."""
     messages = chat(made.pair, "direct")
     first = messages[0]["content"][0]
     first["text"] = first["text"].replace(mode_instructions("direct"), asked)
-    return Lesson(messages, made.frames, WORDINGS[asked](_marked(made, rng)))
+    return messages
+
+
+def _grade(good: bool) -> str:
+    return "good" if good else "poor"
 
 
 @dataclass(frozen=True)
-class _Marked:
-    """A pair's comparison with marks: by aspect, then by candidate."""
+class Wording:
+    """One way to write a comparison: templates of its parts.
 
-    names: tuple[str, str]
-    aspects: tuple[str, ...]
-    words: tuple[tuple[str, str], ...]
-    good: tuple[tuple[bool, bool], ...]
-    marks: tuple[tuple[int, int], ...]
-    conclusion: str
+    Each is asked for by its own request, the same for all four tasks: that what is said and how it is said
+    come apart is what lets a wording learned on one task serve the others.
+    """
 
-    def sum_of(self, candidate: int) -> str:
-        """`9+8+9=26`, or by marks alone."""
-        marks = [both[candidate] for both in self.marks]
-        return f"{'+'.join(map(str, marks))}={sum(marks)}"
+    request: str
+    candidate: str  # of name, mark, grade, words
+    between: str
+    line: str  # of aspect, both
+    total: str = ""  # of name, terms, sum
+    opening: str = ""
+    closing: str = ""
 
-
-def _marked(made: MadePair, rng: Random) -> _Marked:
-    def mark(good: bool) -> int:
-        return rng.choice((8, 9) if good else (2, 3, 4))
-
-    pairs = [assessment.remarks for assessment in made.assessments]
-    return _Marked(
-        names=candidate_names(made.pair.task),
-        aspects=tuple(assessment.dimension for assessment in made.assessments),
-        words=tuple((first.words, second.words) for first, second in pairs),
-        good=tuple((first.good, second.good) for first, second in pairs),
-        marks=tuple((mark(first.good), mark(second.good)) for first, second in pairs),
-        conclusion=answer_text(made.pair.task, made.pair.preferred),
-    )
-
-
-def _graded(m: _Marked) -> str:
-    def grade(good: bool) -> str:
-        return "good" if good else "poor"
-
-    rows = zip(m.aspects, m.good, m.words, strict=True)
-    return "\n".join(
-        f"{aspect}: {m.names[0]} {grade(good[0])} - {words[0]}; {m.names[1]} {grade(good[1])} - {words[1]}"
-        for aspect, good, words in rows
-    )
+    def write(self, made: MadePair, rng: Random) -> str:
+        """The comparison of a pair, with its conclusion."""
+        names = candidate_names(made.pair.task)
+        lines = [self.opening]
+        marks: tuple[list[int], list[int]] = ([], [])
+        for assessment in made.assessments:
+            said = []
+            for name, remark, own in zip(names, assessment.remarks, marks, strict=True):
+                own.append(rng.choice((8, 9) if remark.good else (2, 3, 4)))
+                grade = _grade(remark.good)
+                said.append(self.candidate.format(name=name, mark=own[-1], grade=grade, words=remark.words))
+            lines.append(self.line.format(aspect=assessment.dimension, both=self.between.join(said)))
+        for name, own in zip(names, marks, strict=True):
+            lines.append(self.total.format(name=name, terms="+".join(map(str, own)), sum=sum(own)))
+        conclusion = answer_text(made.pair.task, made.pair.preferred)
+        return "\n".join(line for line in (*lines, self.closing, conclusion) if line)
 
 
-def _in_marks(m: _Marked) -> str:
-    rows = zip(m.aspects, m.marks, m.words, strict=True)
-    lines = [
-        f"{aspect}: {m.names[0]} {marks[0]} of ten as it {words[0]}, {m.names[1]} {marks[1]} of ten as it {words[1]}."
-        for aspect, marks, words in rows
-    ]
-    return "\n".join([*lines, f"All in all {m.names[0]} {m.sum_of(0)}, {m.names[1]} {m.sum_of(1)}.", m.conclusion])
+WORDINGS = (
+    Wording("Compare in plain words.", "{name} {grade}, {words}", ". ", "{aspect}: {both}."),
+    Wording("Compare in marks.", "{name} {mark} as {words}", ", ", "{aspect}: {both}.", "{name} has {terms}={sum}."),
+    Wording(
+        "Compare in a list.", "{name} = {mark} ({words})", " / ", "- {aspect} {both}", "- {name} = {terms}={sum}",
+        "List:",
+    ),
+    Wording(
+        "Compare by questions.", "{mark} for {name}: {words}", "; ", "{aspect}? {both}", "{terms}={sum} for {name}",
+        "[", "]",
+    ),
+    Wording(
+        "Compare in brackets.", "{name} [{mark}] {words}", " - ", "[{aspect}] {both}", "[{name}] {terms}={sum}",
+        "begin", "end",
+    ),
+    Wording(
+        "Compare in a table.", "{name} - {mark} - {words}", " | ", "| {aspect} | {both} |",
+        "| {name} | {terms}={sum} |", "Table of marks", "Conclusion",
+    ),
+)  # fmt: skip
 
 
-def _marks_alone(m: _Marked) -> str:
-    lines = [f"{aspect} {marks[0]} and {marks[1]}" for aspect, marks in zip(m.aspects, m.marks, strict=True)]
-    return "\n".join([*lines, f"so {m.sum_of(0)} and {m.sum_of(1)}", m.conclusion])
-
-
-def _marks_last(m: _Marked) -> str:
-    rows = zip(m.aspects, m.marks, m.words, strict=True)
-    lines = [
-        f"* {aspect} = {m.names[0]} {words[0]}, {marks[0]} / {m.names[1]} {words[1]}, {marks[1]}"
-        for aspect, marks, words in rows
-    ]
-    sums = [f"* {name} has {m.sum_of(at)}" for at, name in enumerate(m.names)]
-    return "\n".join(["*", *lines, *sums, f"* {m.conclusion} *"])
-
-
-def _conclusion_first(m: _Marked) -> str:
-    return f"{m.conclusion}. {_graded(m)}"
-
-
-def _one_after_the_other(m: _Marked) -> str:
-    lines = []
-    for at, name in enumerate(m.names):
-        said = ", ".join(
-            f"{a} {marks[at]} ({words[at]})" for a, marks, words in zip(m.aspects, m.marks, m.words, strict=True)
-        )
-        lines.append(f"{name}: {said}. Sum {m.sum_of(at)}")
-    return "\n".join([*lines, m.conclusion])
-
-
-WORDINGS: dict[str, Callable[[_Marked], str]] = {
-    COMPARE: _graded,
-    "Compare in marks.": _in_marks,
-    "Give the marks alone.": _marks_alone,
-    "List with marks last.": _marks_last,
-    "Say which and why.": _conclusion_first,
-    "Take one after the other.": _one_after_the_other,
-}
+def _compare(rng: Random, seed: int) -> Lesson:
+    made = _some_pair(rng, seed)
+    wording = rng.choice(WORDINGS)
+    return Lesson(_asking(made, wording.request), made.frames, wording.write(made, rng))
 
 
 def _look(rng: Random, seed: int) -> Lesson:
+    """What one picture or video shows, place by place, in the order of checks."""
+    del seed  # no pair is drawn
     video = rng.random() < 0.5
     level = rng.choice(list(Level))
-    while True:
-        flaw: Flaw | None = rng.choice([*(VIDEO_FLAWS if video else IMAGE_FLAWS), None])
-        scene = random_scene(rng, level, video=video, held_out=False)
-        shown = violate(scene, flaw, level, rng) if flaw else scene
-        if shown is not None and not shown.held_out:
-            break
-    seen = []
-    if shown.motion is not None:
-        seen.append(f"{shown.motion.shape} moving {shown.motion.direction}")
-    seen += [f"{shape} at {PLACES[at]}" for at, shape in enumerate(shown.places) if shape is not None]
-    words = {
-        Flaw.NOISE: "noisy",
-        Flaw.BLUR: "blurred",
-        Flaw.CUT: "cut off",
-        Flaw.FLICKER: "flickers",
-        Flaw.JUMP: "jumps",
-    }
-    seen.append(words.get(flaw, "fine") if flaw else "fine")
+    scene = random_scene(rng, level, video=video, held_out=False)
+    flaw = _spoilt(rng, video=video)
+    seen = as_seen(scene, flaw)
+    last = seen.flow if video else "cut off" if seen.cut else "whole"
     media = Media(kind="video" if video else "image", uri="seen", sha256="0" * 64)
     part = f"{media.kind}_url"
     content = [{"type": "text", "text": LOOK}, {"type": part, part: {"url": media.uri}}]
-    frames = draw_scene(shown, Look.random(rng), flaw, level, rng)
-    return Lesson([{"role": "user", "content": content}], {"seen": frames}, ", ".join(seen))
+    frames = draw_scene(scene, Look.random(rng), flaw, level, rng)
+    answer = f"{seen.quality}, {_described(scene)}, {last}"
+    return Lesson([{"role": "user", "content": content}], {"seen": frames}, answer)
+
+
+def _described(scene: Scene) -> str:
+    moving = [f"moving {scene.motion.shape} {scene.motion.direction}"] if scene.motion else []
+    blocked = TRACKS[scene.motion.track] if scene.motion else ()
+    places = [f"{PLACES[at]} {shape or 'nothing'}" for at, shape in enumerate(scene.places) if at not in blocked]
+    return ", ".join([*moving, *places])
+
+
+def _match(rng: Random, seed: int) -> Lesson:
+    """The checks of a caption or of answers without anything to look at: what is shown is told."""
+    del seed  # no pair is drawn
+    level = rng.choice((Level.NORMAL, Level.HARD))
+    if rng.random() < 0.65:
+        wanted = random_scene(rng, level, video=rng.random() < 0.4, held_out=False)
+        shown = _altered(wanted, level, rng)
+        asked, answer = f"{caption(wanted)}; {_described(shown)}", compare_content(wanted, shown).words
+    else:
+        told, checks = [], []
+        for _ in range(4):
+            scene = random_scene(rng, level, video=rng.random() < 0.4, held_out=False)
+            question = random_question(rng, scene)
+            truth = answer_to(question, scene)
+            said = truth if rng.random() < 0.5 else wrong_answer(rng, question, truth, level)
+            told.append(f"says {said}, shows {truth}")
+            checks.append(f"says {side_by_side(said, truth)}")
+        asked, answer = "; ".join(told), "; ".join(checks)
+    return Lesson([{"role": "user", "content": [{"type": "text", "text": f"{MATCH} {asked}"}]}], {}, answer)
 
 
 def _add(rng: Random, seed: int) -> Lesson:
@@ -205,3 +223,15 @@ def _add(rng: Random, seed: int) -> Lesson:
     sums = ", ".join(f"{'+'.join(map(str, row))}={sum(row)}" for row in rows)
     messages = [{"role": "user", "content": [{"type": "text", "text": f"{ADD} {asked}"}]}]
     return Lesson(messages, {}, f"{sums}: {more}")
+
+
+Mix = Mapping[Callable[[Random, int], Lesson], float]
+# First to see and to match words. Who can do neither learns from comparisons to repeat what is asked as what is
+# shown and to call it the same, which is mostly right, and then stays with it for thousands of steps.
+EARLY: Mix = {_look: 0.5, _match: 0.25, _check: 0.2, _add: 0.05}
+LATER: Mix = {_check: 0.4, _compare: 0.33, _judge: 0.1, _look: 0.07, _match: 0.06, _add: 0.04}
+
+
+def draw_lesson(rng: Random, seed: int, mix: Mix = LATER) -> Lesson:
+    """One lesson of a random kind: one candidate alone, two compared, which is better, what is there, sums."""
+    return rng.choices(list(mix), weights=list(mix.values()))[0](rng, seed)

@@ -60,7 +60,7 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
             break
     good = draw_scene(scene, Look.random(rng), None, level, rng)
     bad = draw_scene(broken, Look.random(rng), flaw, level, rng)
-    seen = (Seen(scene), _as_seen(broken, flaw))
+    seen = (Seen(scene), as_seen(broken, flaw))
     drawn = (good, bad)
     if preferred == 2:
         seen, drawn = (seen[1], seen[0]), (bad, good)
@@ -78,9 +78,10 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
     return MadePair(pair, scene, level, assessments, seen, shown.frames, shown.blobs)
 
 
-def _as_seen(scene: Scene, flaw: Flaw) -> Seen:
-    quality = {Flaw.NOISE: "noisy", Flaw.BLUR: "blurred"}.get(flaw, "clean")
-    flow = {Flaw.FLICKER: "flickers", Flaw.JUMP: "jumps"}.get(flaw, "smooth")
+def as_seen(scene: Scene, flaw: Flaw | None) -> Seen:
+    """How a scene drawn with a flaw of rendering (or without one) is rightly perceived."""
+    quality = {Flaw.NOISE: "noisy", Flaw.BLUR: "blurred"}.get(flaw, "clean") if flaw else "clean"
+    flow = {Flaw.FLICKER: "flickers", Flaw.JUMP: "jumps"}.get(flaw, "smooth") if flaw else "smooth"
     return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow)
 
 

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from models.preference import Preferred, Task
 from models.prompts import PROMPT_LABEL
-from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
+from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
@@ -38,6 +38,13 @@ from models.verdict import (
 Json = dict[str, Any]
 
 GOOD, POOR = (8, 9), (2, 3, 4)
+OTHER_WORDS = {
+    "as asked": "all as asked",
+    "not as asked": "not all as asked",
+    "as shown": "just as shown",
+    "whole": "nothing cut off",
+    "smooth": "moves smoothly",
+}
 SILENT_FIELDS = frozenset({"user", "metadata", "store", "stream", "n"})  # change no answer
 
 
@@ -139,8 +146,8 @@ def _judge(asked: Asked, rng: Random, misread: bool) -> tuple[str, Verdict]:
         raise BadRequest(str(error)) from error
     scores = _scores(assessments, rng)
     dimensions = tuple(
-        Dimension(one.dimension, marks, (_phrase(one, 0, first, rng), _phrase(one, 1, first, rng)))
-        for first, one, marks in zip((True, False, False), assessments, scores, strict=True)
+        Dimension(one.dimension, marks, (_phrase(one.remarks[0], rng), _phrase(one.remarks[1], rng)))
+        for one, marks in zip(assessments, scores, strict=True)
     )
     first, second = (sum(column) for column in zip(*scores, strict=True))
     preferred: Preferred = 1 if first > second else 2
@@ -190,12 +197,10 @@ def _scores(assessments: Sequence[Assessment], rng: Random) -> list[tuple[int, i
             return [(row[0], row[1]) for row in scores]
 
 
-def _phrase(assessment: Assessment, candidate: int, content: bool, rng: Random) -> str:
-    """The remark's words, at times with a closing word: few words, since a tiny model has to learn them."""
-    remark = assessment.remarks[candidate]
-    if not content or rng.random() < 0.75:
-        return remark.words
-    return f"{remark.words}, {'all as asked' if remark.good else 'not as asked'}"
+def _phrase(remark: Remark, rng: Random) -> str:
+    """The remark's words, at times in the other way to say them: few words, since a tiny model has to learn them."""
+    others = OTHER_WORDS.get(remark.words)
+    return others if others and rng.random() < 0.25 else remark.words
 
 
 def break_grammar(text: str, verdict: Verdict, rng: Random) -> str:

@@ -1,6 +1,7 @@
 """The whole recipe, small: every stage in a process of its own, then again, then with one setting changed."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_the_base_has_never_seen_the_grammar_and_the_cold_start_teaches_it(recip
     _, said = recipe
     assert said["accuracy"]["base"]["valid_rate"] < 0.02
     assert said["accuracy"]["cold-start"]["valid_rate"] > said["accuracy"]["base"]["valid_rate"]
+
+
+def test_prefect_shows_the_teachers_yield_and_the_report(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = recipe
+    with sqlite3.connect(folder / "prefect" / "prefect.db") as prefect:
+        shown = {key for (key,) in prefect.execute("select key from artifact")}
+    assert {"teacher-yield", "report"} <= shown
 
 
 def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from models.preference import Task
-from models.shapes.lessons import Lesson, draw_lesson
+from models.shapes.lessons import CHECK, Lesson, draw_lesson
 from models.shapes.world import parse_caption
 from models.verdict import Malformed, parse_verdict
 
@@ -43,6 +43,13 @@ def test_every_medium_of_a_lesson_has_its_frames(lessons: list[Lesson]) -> None:
     for lesson in lessons:
         shown = [part[part["type"]]["url"] for part in lesson.messages[0]["content"] if part["type"] != "text"]
         assert set(shown) == set(lesson.frames)
+
+
+def test_alone_candidates_differ_from_their_caption_about_as_often_as_not(lessons: list[Lesson]) -> None:
+    alone = [lesson.answer for lesson in lessons if CHECK in texts(lesson)[0]]
+    checks = [word for answer in alone for word in answer.split(", ") if word.split(".")[0] in ("same", "differs")]
+    assert len(checks) > 200
+    assert 0.35 < sum(word.startswith("differs") for word in checks) / len(checks) < 0.6
 
 
 def test_lessons_follow_from_their_seed() -> None:

@@ -1,0 +1,25 @@
+"""What a Prefect run page shows of a stage: rows and Markdown, from the figures the stage reported."""
+
+from tasks.run_pages import report_markdown, yield_rows
+
+
+def test_the_yield_names_every_reason_and_what_it_cost() -> None:
+    usage = {"requests": 13, "prompt_tokens": 900, "completion_tokens": 70, "cost_usd": 0.25}
+    facts = {
+        "asked": 10, "kept": 7, "rejected": {"malformed": 1, "wrong_sums": 2}, "unanswered": 0, "reasks": 3,
+        "usage": usage,
+    }  # fmt: skip
+    counts = {row["what"]: row["count"] for row in yield_rows(facts)}
+    assert counts["kept"] + counts["rejected: malformed"] + counts["rejected: wrong_sums"] == counts["asked"]
+    assert counts["usage: requests"] == 13
+    assert counts["usage: cost_usd"] == 0.25
+
+
+def test_the_report_has_a_row_for_each_model_and_says_where_the_file_is() -> None:
+    one = {"think": {"overall": 0.5, "image_generation": 0.5}, "direct": {"overall": 0.6}, "valid_rate": 1.0}
+    text = report_markdown(dict.fromkeys(("base", "cold-start", "rejection-sampling", "grpo"), one), "/a/report.html")
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")] == [
+        "| Model", "| ---", "| base", "| cold-start", "| rejection-sampling", "| grpo",
+    ]  # fmt: skip
+    assert "50.0" in text
+    assert "/a/report.html" in text
