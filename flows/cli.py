@@ -1,8 +1,13 @@
 """`thinkreward`: a thin command line over the flows. Prefect is imported when a flow runs, not for `--help`."""
 
+import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +33,7 @@ Stages = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")
 ]
 INTERRUPTED = 130
+LEAVE_S = 12.0  # a little more than a child process is given to end
 
 
 @app.command()
@@ -72,22 +78,54 @@ def _run(
     if dry_run:
         dry_run_lines(settings, stages, refresh or [], as_json=as_json)
         return
-    results = run_recipe(settings, stages, refresh or [], quiet=as_json)
+    with _interruptible():
+        results = run_recipe(settings, stages, refresh or [], quiet=as_json)
     announce(settings, results, as_json=as_json)
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends with exit status 130 and says how to resume.
+
+    A terminal interrupts Prefect's own server too, and Prefect then tries for minutes to tell it of the crash. By
+    then the stage has ended its child and given its lease back, so after `LEAVE_S` seconds this process just leaves.
+    """
+
+    def leave() -> None:
+        _say_how_to_resume()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        timer = threading.Timer(LEAVE_S, leave)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say_how_to_resume()
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _say_how_to_resume() -> None:
+    again = shlex.join(["thinkreward", *sys.argv[1:]])
+    typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> Any:
-    """Entry point: a named error is one line and its exit status; Ctrl-C says how to resume."""
+    """Entry point: a named error is one line and its exit status."""
     settle_environment()
     try:
         return app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
     except ThinkrewardError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        again = shlex.join(["thinkreward", *(arguments if arguments is not None else sys.argv[1:])])
-        typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
-        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
