@@ -33,7 +33,6 @@ Stages = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")
 ]
 INTERRUPTED = 130
-LEAVE_S = 12.0  # a little more than a child process is given to end
 
 
 @app.command()
@@ -88,17 +87,15 @@ def _interruptible() -> Iterator[None]:
     """Ctrl-C ends with exit status 130 and says how to resume.
 
     A terminal interrupts Prefect's own server too, and Prefect then tries for minutes to tell it of the crash. By
-    then the stage has ended its child and given its lease back, so after `LEAVE_S` seconds this process just leaves.
+    then the stage has ended its child and given its lease back, so a little after that grace this process just leaves.
     """
-
-    def leave() -> None:
-        _say_how_to_resume()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+    from tasks.launching import GRACE_S
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        timer = threading.Timer(LEAVE_S, leave)
+        again = shlex.join(["thinkreward", *sys.argv[1:]])
+        typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
+        timer = threading.Timer(GRACE_S + 2.0, os._exit, (INTERRUPTED,))
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
@@ -107,15 +104,9 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say_how_to_resume()
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _say_how_to_resume() -> None:
-    again = shlex.join(["thinkreward", *sys.argv[1:]])
-    typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -1,7 +1,7 @@
 """Comparing what was wanted with what is seen, in the world's own plain words.
 
 The teacher calls this with what it perceives in the pixels; the base model's pretraining with what was
-drawn. One wording for both: *wanted* and *seen* stand side by side, shape by shape.
+drawn. One wording for both: *wanted* and *seen* stand side by side, word by word.
 """
 
 from collections.abc import Iterable
