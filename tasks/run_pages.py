@@ -36,7 +36,8 @@ def yield_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [("asked", facts["asked"]), ("kept", facts["kept"])]
     rows += [(f"rejected: {reason}", count) for reason, count in facts["rejected"].items()]
     rows += [("unanswered", facts["unanswered"]), ("asked again", facts["reasks"])]
-    rows += [(f"usage: {name}", usage[name]) for name in ("requests", "prompt_tokens", "completion_tokens", "cost_usd")]
+    rows += [(f"used: {name}", usage[name]) for name in ("requests", "cached", "retries")]
+    rows += [(f"used: {name}", usage[name]) for name in ("prompt_tokens", "completion_tokens", "total_cost_usd")]
     return [{"what": what, "count": count} for what, count in rows]
 
 

@@ -1,5 +1,7 @@
 """The body of `distill`: ask the teacher about image_generation pairs, every answer kept as it arrives."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,15 +16,23 @@ from models.shapes.teacher_server import EmbeddedTeacher
 from models.teacher import ask_all
 from models.teacher_connection import Endpoint
 from models.teacher_limits import Limits
-from tasks.context import Context, stage_context
+from tasks.artifacts import Work
+from tasks.context import stage_context
+from tasks.graph import STAGES
 from tasks.launching import Child, Done, Job
 
+TEACHER = "teacher"  # the folder of the answers, beside those of the stages
 
-class WorkAnswers:
-    """Answers under the stage's work in progress: nothing is paid for twice, whatever happens to this process."""
 
-    def __init__(self, context: Context) -> None:
-        self._work = context.work
+class KeptAnswers:
+    """A teacher's answers by request digest: nothing is paid for twice, whatever happens to this process or run.
+
+    They lie beside the stages' work in progress, a folder a teacher, and outlive the stage: with another budget or
+    more pairs it asks only what was never answered. Each write is atomic, so runs may share the folder.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     def get(self, digest: str) -> dict[str, Any] | None:
         """The answer kept under a request's digest, or None."""
@@ -34,6 +44,13 @@ class WorkAnswers:
         self._work.put_json(f"answers/{digest}.json", value)
 
 
+def teacher_key(config: Distill, seed: int, address: str) -> str:
+    """sha256 over who answers: an endpoint's address, or what the embedded teacher's answers depend on."""
+    embedded = {"faults": config.embedded.model_dump(), "seed": seed, "version": STAGES["distill"].version}
+    who = embedded if config.teacher == "embedded" else {"address": address}
+    return hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()
+
+
 def distill(job: Job, child: Child, scratch: Path) -> Done:
     """Ask, validate, keep; the yield and the cost go to MLflow and to the run's facts."""
     with stage_context(job, child, scratch) as context, _endpoint(job.settings.distill, job.settings.seed) as endpoint:
@@ -42,7 +59,9 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
         pairs = [pair for pair in dataset.pairs("train", Task.IMAGE_GENERATION) if pair.preferred != "tie"][
             : config.pairs
         ]
-        ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=WorkAnswers(context), mode=config.mode)
+        key = teacher_key(config, job.settings.seed, endpoint.base_url)
+        kept = KeptAnswers(context.store.work(TEACHER, key))
+        ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
         folder = context.new_folder("distilled")
         facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))
         usage = facts["usage"]

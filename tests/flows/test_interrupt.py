@@ -26,7 +26,7 @@ def test_ctrl_c_says_how_to_resume_and_then_one_of_two_runs_works_for_both(tmp_p
     small.run("prepare", folder=tmp_path)
     first = started("distill", folder=tmp_path)
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "store" / "work" / "distill").glob("*/blobs/answers/*"))) < 10:
+    while len(list((tmp_path / "store" / "work" / "teacher").glob("*/blobs/answers/*"))) < 10:
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)

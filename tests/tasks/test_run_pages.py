@@ -4,15 +4,16 @@ from tasks.run_pages import report_markdown, yield_rows
 
 
 def test_the_yield_names_every_reason_and_what_it_cost() -> None:
-    usage = {"requests": 13, "prompt_tokens": 900, "completion_tokens": 70, "cost_usd": 0.25}
+    usage = {"requests": 13, "cached": 4, "retries": 1, "prompt_tokens": 900, "completion_tokens": 70}
+    usage |= {"cost_usd": 0.2, "total_cost_usd": 0.25}
     facts = {
         "asked": 10, "kept": 7, "rejected": {"malformed": 1, "wrong_sums": 2}, "unanswered": 0, "reasks": 3,
         "usage": usage,
     }  # fmt: skip
     counts = {row["what"]: row["count"] for row in yield_rows(facts)}
     assert counts["kept"] + counts["rejected: malformed"] + counts["rejected: wrong_sums"] == counts["asked"]
-    assert counts["usage: requests"] == 13
-    assert counts["usage: cost_usd"] == 0.25
+    assert (counts["used: requests"], counts["used: cached"]) == (13, 4)
+    assert counts["used: total_cost_usd"] == 0.25
 
 
 def test_the_report_has_a_row_for_each_model_and_says_where_the_file_is() -> None:
