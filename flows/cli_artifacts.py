@@ -99,9 +99,14 @@ def _print_lineage(tree: Lineage, depth: int) -> None:
 
 
 @artifacts.command()
-def verify(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+def verify(
+    drop: Annotated[bool, typer.Option("--drop", help="drop what is damaged; the next run rebuilds it")] = False,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
     """Hash every byte in the store again; exit status 1 if anything is damaged."""
-    report = verify_store(_store(profile, sets), deep=True)
+    report = verify_store(_store(profile, sets), deep=True, drop=drop)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -109,7 +114,8 @@ def verify(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
             out.print(f"[red]{problem}[/]")
         out.print("all artifacts are whole" if report.ok else f"{len(report.problems)} problems")
     if not report.ok:
-        raise ArtifactCorrupt(f"{len(report.problems)} artifacts are damaged: run the stage again, it is rebuilt")
+        cure = "dropped: the next run rebuilds what it needs" if drop else "`artifacts verify --drop` has them rebuilt"
+        raise ArtifactCorrupt(f"{len(report.problems)} problems; {cure}")
 
 
 @artifacts.command()

@@ -166,6 +166,12 @@ class Store:
         """The absolute URI of the folder with its files (percent-encoded for file://)."""
         return self.objects.uri(f"{ref.path}/files")
 
+    def drop(self, kind: str, digest: str) -> None:
+        """Removes an artifact, first its manifest, so that nobody sees half of it; who needs it makes it again."""
+        path = f"artifacts/{segment(kind, 'kind')}/{digest[:2]}/{digest}"
+        self.objects.remove(f"{path}/{MANIFEST}")
+        self.objects.remove_tree(path)
+
     def artifacts(self, kind: str | None = None) -> list[ArtifactRef]:
         """Every complete artifact, by kind and digest. Unreadable ones are logged; `verify_store` reports them."""
 

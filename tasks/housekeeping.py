@@ -40,10 +40,11 @@ class VerifyReport(Frozen):
         return not self.problems
 
 
-def verify_store(store: Store, deep: bool = True) -> VerifyReport:
+def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyReport:
     """Checks every artifact (its bytes too when `deep`) and that every index entry's outputs are there.
 
-    Faults are reported, not raised; only a storage that cannot be listed raises `StoreError`.
+    With `drop` a damaged artifact is removed, for whoever needs it to make it again. Faults are reported, not raised;
+    only a storage that cannot be listed raises `StoreError`.
     """
     problems: list[Problem] = []
     good: dict[str, ArtifactRef] = {}
@@ -56,6 +57,8 @@ def verify_store(store: Store, deep: bool = True) -> VerifyReport:
             good[ref.path] = ref
         except StoreError as error:
             problems.append(Problem(where=f"{kind} {digest}", fault=str(error)))
+            if drop and isinstance(error, ArtifactCorrupt):
+                store.drop(kind, digest)
     n_entries = 0
     for found in store.objects.walk("index"):
         stage, name = found.path.split("/")[1:3]

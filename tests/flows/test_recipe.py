@@ -83,20 +83,21 @@ def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any
     assert json.loads(done.stdout.splitlines()[-1])["text"]
 
 
-def test_a_corrupted_byte_is_found_and_never_used(recipe: tuple[Path, dict[str, Any]]) -> None:
+def test_a_corrupted_byte_is_found_never_used_and_rebuilt(recipe: tuple[Path, dict[str, Any]]) -> None:
     folder, said = recipe
     digest = next(stage for stage in said["stages"] if stage["name"] == "prepare")["artifacts"]["preferences"]
     kind, name = digest.split("/")
     held = folder / "store" / "artifacts" / kind / name[:2] / name / "files" / "pairs-held_out.parquet"
     whole = held.read_bytes()
     held.chmod(0o644)
-    try:
-        held.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-        found = small.run("artifacts", "verify", folder=folder, check=False)
-        assert found.returncode == 1
-        assert name[:12] in found.stdout + found.stderr
-        refused = small.run("distill", "--refresh", folder=folder, check=False)
-        assert refused.returncode == 1
-        assert "pairs-held_out.parquet" in refused.stderr
-    finally:
-        held.write_bytes(whole)
+    held.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    refused = small.run("distill", "--refresh", folder=folder, check=False)
+    assert refused.returncode == 1
+    assert "pairs-held_out.parquet" in refused.stderr
+    found = small.run("artifacts", "verify", "--drop", folder=folder, check=False)
+    assert found.returncode == 1
+    assert name[:12] in found.stdout + found.stderr
+    again = small.run_json("prepare", folder=folder)
+    assert small.states(again) == {"prepare": "computed"}
+    assert again["stages"][0]["artifacts"]["preferences"] == digest
+    assert held.read_bytes() == whole

@@ -212,6 +212,16 @@ def test_verifying_reports_every_fault_and_does_not_stop_at_the_first(store: Sto
     assert f"model {rotten.digest}" not in {problem.where for problem in shallow.problems}
 
 
+def test_what_is_damaged_is_dropped_on_request_and_can_be_published_again(store: Store, tmp_path: Path) -> None:
+    good, rotten = (publish(store, tmp_path, name) for name in ("good", "rotten"))
+    store.objects.write(f"{rotten.path}/files/data", b"rotted")
+    assert not verify_store(store, drop=True).ok
+    assert verify_store(store).ok
+    assert store.artifacts() == [good]
+    assert publish(store, tmp_path, "rotten") == rotten
+    store.verify(rotten, deep=True)
+
+
 def test_lineage_goes_back_to_what_no_stage_made(store: Store, tmp_path: Path) -> None:
     base, pairs, distilled, model = (publish(store, tmp_path, n) for n in ("base", "pairs", "distilled", "model"))
     record(store, "distill", "d", [distilled], [pairs])
