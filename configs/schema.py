@@ -233,8 +233,10 @@ class Grpo(Section):
         description="paper: loss grpo, scaled by the group's spread, beta 0.04; modern: dapo, batch scale, beta 0, "
         "clip-higher, truncated completions masked, accuracy gated on valid format",
     )
-    hard: Literal["wrong_only", "mixed", "below_one"] = Field(
-        "mixed", description="pass rates trained on: 0 alone (paper), strictly between 0 and 1 first, or all below 1"
+    hard: Literal["wrong_only", "partial", "mixed", "below_one"] = Field(
+        "mixed",
+        description="pass rates trained on: wrong_only: 0 (paper); partial: strictly between 0 and 1; "
+        "mixed: below 1, those between 0 and 1 first; below_one: below 1 in any order",
     )
     pairs: Positive = Field(320, description="distinct pairs at most; each is shown in both presentation orders")
     solved_share: Fraction = Field(0.25, description="share of pairs already solved, mixed in against forgetting")
@@ -311,3 +313,12 @@ class Settings(Section):
     grpo: Grpo = Field(default_factory=Grpo, description="policy optimisation on what is still wrong")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="judging the held-out pairs")
     promote: Promote = Field(default_factory=Promote, description="the gate before the alias champion moves")
+
+    @model_validator(mode="after")
+    def _teacher_knows_the_source(self) -> Self:
+        if self.prepare.source != "shapes" and self.distill.teacher == "embedded":
+            raise ValueError(
+                f"prepare.source is {self.prepare.source} but distill.teacher is embedded, which knows the shapes "
+                "world alone: set distill.teacher=openai and distill.model"
+            )
+        return self

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-Band = Literal["wrong_only", "mixed", "below_one"]
+Band = Literal["wrong_only", "partial", "mixed", "below_one"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class Curriculum:
 
 
 def in_band(rate: float, band: Band) -> bool:
-    """Whether a pass rate (0 to 1) counts as hard: 0 alone for `wrong_only`, below 1 for the others."""
-    return rate == 0.0 if band == "wrong_only" else rate < 1.0
+    """Whether a pass rate (0 to 1) counts as hard: 0 for `wrong_only`, between 0 and 1 for `partial`, else below 1."""
+    if band == "wrong_only":
+        return rate == 0.0
+    return rate < 1.0 and (band != "partial" or rate > 0.0)
 
 
 def plan_curriculum(

@@ -25,13 +25,14 @@ from PIL import Image
 
 from models.errors import DataError, MediaError
 from models.media import data_url, decode, shrink
-from models.preference import PreferencePair, Task
+from models.preference import PreferencePair, Preferred, Task
 from models.prompts import Message, Part, attach, chat, data_url_part, image_part
 from models.verdict import Mode
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 MEDIA_SHARD_BYTES = 128 * 2**20
+LEAST_OF_ONE_CLASS = 10  # decided pairs of a task; at even odds so many agree by chance once in 500 times
 DECODED_KEPT = 4096  # media kept decoded in memory
 
 
@@ -136,10 +137,16 @@ def write_dataset(
 def _check_labels(split: str, pairs: Sequence[PreferencePair]) -> None:
     if not pairs:
         raise DataError(f"the {split} split has no usable pair: add pairs, or look at what was quarantined and why")
-    labels = {pair.preferred for pair in pairs}
-    if len(labels) == 1 and len(pairs) > 1:
+    _check_class(f"the {split} split", [pair.preferred for pair in pairs], least=2)
+    for task in sorted({pair.task for pair in pairs}):
+        decided = [pair.preferred for pair in pairs if pair.task == task and pair.preferred != "tie"]
+        _check_class(f"{task} in the {split} split", decided, least=LEAST_OF_ONE_CLASS)
+
+
+def _check_class(whose: str, labels: Sequence[Preferred], least: int) -> None:
+    if len(labels) >= least and len(set(labels)) == 1:
         raise DataError(
-            f"all {len(pairs)} pairs of the {split} split prefer {labels.pop()!r}: a judge would learn the position "
+            f"all {len(labels)} pairs of {whose} prefer {labels[0]!r}: a judge would learn the position "
             "alone; shuffle the candidates' order where the data is made, or add pairs of the other class"
         )
 

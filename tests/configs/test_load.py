@@ -163,6 +163,11 @@ class TestRefusals:
         assert override in message
         assert "\n" not in message
 
+    def test_own_pairs_need_a_teacher_that_knows_them(self) -> None:
+        message = refusal("shapes", "prepare.source=jsonl", "prepare.path=/data")
+        assert "distill.teacher is embedded" in message
+        assert "set distill.teacher=openai" in message
+
     def test_all_problems_are_told_at_once(self) -> None:
         message = refusal("shapes", "grpo.gruop=1", "oops", "seed=-1", "distill.pairs=0")
         assert len(message.splitlines()) == 4

@@ -21,7 +21,12 @@ def kinds(chosen: Curriculum) -> set[str]:
 
 @pytest.mark.parametrize(
     ("band", "hard"),
-    [("wrong_only", (True, False, False)), ("mixed", (True, True, False)), ("below_one", (True, True, False))],
+    [
+        ("wrong_only", (True, False, False)),
+        ("partial", (False, True, False)),
+        ("mixed", (True, True, False)),
+        ("below_one", (True, True, False)),
+    ],
 )
 def test_what_counts_as_hard(band: Band, hard: tuple[bool, ...]) -> None:
     assert tuple(in_band(rate, band) for rate in (0.0, 0.5, 1.0)) == hard

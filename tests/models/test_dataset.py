@@ -100,6 +100,9 @@ def test_labels_of_one_class_are_refused_since_they_teach_the_position_alone(tmp
         write_dataset(tmp_path, {"train": [pair("a", 1), pair("b", 1)], "held_out": [pair("c", 2)]}, BLOBS)
     with pytest.raises(DataError, match="held_out split prefer 'tie'"):
         write_dataset(tmp_path, {"train": SPLITS["train"], "held_out": [pair("c", "tie"), pair("d", "tie")]}, BLOBS)
+    one_task = [pair(str(n), 1) for n in range(12)] + [pair("tie", "tie")]
+    with pytest.raises(DataError, match="all 12 pairs of image_generation in the train split prefer 1"):
+        write_dataset(tmp_path, {"train": one_task, "held_out": SPLITS["held_out"]}, BLOBS)
     assert not list(tmp_path.iterdir()), "refused before anything is written"
 
 
