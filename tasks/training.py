@@ -18,6 +18,7 @@ from tasks.launching import Child, Done, Job
 
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
+TRAINER_FILES = ("trainer_state.json", "validation.json")
 # Figures that depend on the clock or on when a run was taken up again: shown in MLflow, but left out of artifacts,
 # whose digests they would change.
 PASSING = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
@@ -62,9 +63,10 @@ def fine_tune(
         raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
     trainer = context.new_folder("trainer")
     out = context.new_folder("model")
+    checkpoints = Checkpoints(context)
     hooks = Hooks(
-        on_checkpoint=lambda folder, step: keep_checkpoint(context, folder, step),
-        on_metrics=lambda step, values: context.run.log_metrics(dict(values), step=step),
+        on_checkpoint=checkpoints.keep,
+        on_metrics=checkpoints.log,
         on_progress=context.progress("steps"),
     )
     facts = train_sft(
@@ -157,9 +159,10 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
     media = context.preferences()
     pairs = {pair.id: pair for pair in media.pairs("train")}
     trainer = context.new_folder("trainer")
+    checkpoints = Checkpoints(context)
     hooks = GrpoHooks(
-        on_checkpoint=lambda folder, step: keep_checkpoint(context, folder, step),
-        on_metrics=lambda step, values: context.run.log_metrics(dict(values), step=step),
+        on_checkpoint=checkpoints.keep,
+        on_metrics=checkpoints.log,
         on_progress=context.progress("steps"),
         on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
         on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
@@ -195,17 +198,40 @@ def _lora(lora: Lora | None) -> tuple[int, int, float] | None:
     return None if lora is None else (lora.rank, lora.alpha, lora.dropout)
 
 
-def keep_checkpoint(context: Context, folder: Path, step: int) -> None:
-    """Put a training checkpoint into the store, show it in MLflow, and drop the ones before the last few."""
-    context.work.put_tree(folder.name, folder)
-    uri = f"{context.settings.storage.root.rstrip('/')}/work/{context.job.stage}/{context.job.key}/{folder.name}"
-    context.run.log_checkpoint(f"{context.job.stage}-{folder.name}", step=step, metrics={}, uri=uri, params={})
-    names = sorted(context.work.trees(), key=_step_of)
-    old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
-    # A best model is needed only while a kept checkpoint may still hand it on: the newest one always does.
-    best = [name for name in names if name.startswith(BEST)][:-1]
-    for name in [*old, *best]:
-        context.work.delete(name)
+class Checkpoints:
+    """A training's figures and checkpoints on their way to MLflow and the store."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._figures: dict[str, float] = {}
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures of a step; the newest of each go with the next checkpoint."""
+        self._figures |= values
+        self._context.run.log_metrics(dict(values), step=step)
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Keep a checkpoint for resuming, drop those before the last few, and show its model in MLflow.
+
+        The model alone, without the optimizer, is an artifact of its own, so that its address outlives the stage.
+        """
+        context = self._context
+        context.work.put_tree(folder.name, folder)
+        model = context.new_folder("checkpoint")
+        for file in folder.iterdir():
+            if file.suffix == ".safetensors" or (file.suffix == ".json" and file.name not in TRAINER_FILES):
+                shutil.copy2(file, model / file.name)
+        ref = context.publish("checkpoint", model)
+        name = f"{context.job.stage}-{folder.name}"
+        params = {"digest": ref.digest}
+        context.run.log_checkpoint(name, step=step, metrics=self._figures, uri=context.store.uri(ref), params=params)
+        shutil.rmtree(model)
+        names = sorted(context.work.trees(), key=_step_of)
+        old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
+        # A best model is needed only while a kept checkpoint may still hand it on: the newest one always does.
+        best = [name for name in names if name.startswith(BEST)][:-1]
+        for name in [*old, *best]:
+            context.work.delete(name)
 
 
 def latest_checkpoint(context: Context, trainer: Path) -> Path | None:

@@ -24,6 +24,7 @@ from models.training.checkpoints import HookCallback, Hooks, training_arguments
 from models.training.rows import training_rows
 
 HISTORY = "validation.json"
+NO_SPREAD = "frac_reward_zero_std"  # as TRL names it
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
     "modern": {
@@ -71,7 +72,11 @@ class GrpoHooks(Hooks):
 
 
 class CompletionsTrainer(GRPOTrainer):
-    """`GRPOTrainer` that hands its completions on; TRL's own table reaches neither disk nor MLflow as we need it."""
+    """`GRPOTrainer` that hands its completions on, and counts groups without spread under every preset.
+
+    TRL's own table reaches neither disk nor MLflow as we need it, and with `scale_rewards=batch` its
+    `frac_reward_zero_std` tells of the batch as a whole.
+    """
 
     def __init__(self, *, hooks: GrpoHooks, completions_every: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -81,6 +86,10 @@ class CompletionsTrainer(GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
         step = self.state.global_step
+        if self._metrics["train"].get(NO_SPREAD):
+            earned: Any = self._logs["rewards"]
+            share = groups_without_spread(earned, self.reward_weights.tolist(), self.num_generations or 1)
+            self._metrics["train"][NO_SPREAD] = [share]
         if self._logs["completion"] and step % self._completions_every == 0 and self.is_world_process_zero():
             rewards: Any = self._logs["rewards"]
             rows = [
@@ -95,6 +104,21 @@ class CompletionsTrainer(GRPOTrainer):
             ]
             self._hooks.on_completions(step, rows)
         super().log(logs, start_time)
+
+
+def groups_without_spread(rewards: Mapping[str, Sequence[float]], weights: Sequence[float], group: int) -> float:
+    """Share of groups whose completions all earn the same: they teach nothing.
+
+    `rewards` holds each reward's values, group by group; `weights` are in the same order of rewards.
+
+    >>> groups_without_spread({"format": [1, 1, 1, 1], "accuracy": [0, 0, 0, 1]}, [1.0, 1.0], group=2)
+    0.5
+    """
+    totals: list[float] = [
+        sum(w * r for w, r in zip(weights, row, strict=True)) for row in zip(*rewards.values(), strict=True)
+    ]
+    groups = [totals[at : at + group] for at in range(0, len(totals), group)]
+    return sum(max(one) - min(one) < 1e-9 for one in groups) / len(groups)
 
 
 class Validator(TrainerCallback):
@@ -175,14 +199,13 @@ def train_grpo(
     validator = Validator(accuracy_of, processor, plan.validate_every, scratch, hooks)
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
-    active = {name: weight for name, weight in plan.reward_weights.items() if weight > 0}
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
     trainer = CompletionsTrainer(
         hooks=hooks,
         completions_every=plan.completions_every,
         model=model,
-        reward_funcs=[REWARDS[name] for name in active],
-        args=_arguments(plan, scratch, list(active.values())),
+        reward_funcs=[REWARDS[name] for name in plan.reward_weights],  # those of weight 0 are logged all the same
+        args=_arguments(plan, scratch, list(plan.reward_weights.values())),
         train_dataset=training_rows(both_orders, media),
         processing_class=processor,
         peft_config=lora_config(*plan.lora) if plan.lora else None,
