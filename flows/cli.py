@@ -14,7 +14,18 @@ import typer
 
 from flows.cli_artifacts import artifacts
 from flows.cli_tools import doctor, estimate, judge
-from flows.options import DEFAULT_PROFILE, DryRun, Json, Profile, Refresh, Sets, settings_from, settle_environment
+from flows.options import (
+    DEFAULT_PROFILE,
+    DryRun,
+    Json,
+    Profile,
+    Refresh,
+    Sets,
+    given_options,
+    program,
+    settings_from,
+    settle_environment,
+)
 from models.errors import ConfigError, ThinkrewardError
 from tasks.graph import RECIPE
 
@@ -71,6 +82,9 @@ def _run(
     for name in [*stages, *(refresh or ())]:
         if name not in RECIPE:
             raise ConfigError(f"there is no stage {name!r}: choose of {', '.join(RECIPE)}")
+    for name in refresh or ():
+        if name not in stages:
+            raise ConfigError(f"--refresh {name}, but only {', '.join(stages)} would run: name {name} as a stage too")
     settings = settings_from(profile, sets)
     from flows.running import announce, dry_run_lines, run_recipe
 
@@ -79,7 +93,7 @@ def _run(
         return
     with _interruptible():
         results = run_recipe(settings, stages, refresh or [], quiet=as_json)
-    announce(settings, results, as_json=as_json)
+    announce(settings, results, as_json=as_json, options=given_options(profile, sets))
 
 
 @contextmanager
@@ -93,8 +107,7 @@ def _interruptible() -> Iterator[None]:
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        again = shlex.join(["thinkreward", *sys.argv[1:]])
-        typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {again}", fg="yellow", err=True)
+        typer.secho(f"\ninterrupted; everything finished is kept. Resume with:\n  {resuming()}", fg="yellow", err=True)
         timer = threading.Timer(GRACE_S + 2.0, os._exit, (INTERRUPTED,))
         timer.daemon = True
         timer.start()
@@ -107,6 +120,19 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def resuming() -> str:
+    """This command as it takes up what it began: without `--refresh`, which would begin again."""
+    kept, arguments = [program()], sys.argv[1:]
+    takes_a_stage = arguments[:1] == ["run"]
+    while arguments:
+        word = arguments.pop(0)
+        if word == "--refresh":
+            del arguments[: int(takes_a_stage)]
+        elif not word.startswith("--refresh="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -40,7 +40,11 @@ class StageProgress:
         def say(line: str) -> None:
             self.progress.console.print(f"  [dim]{stage}:[/] {line}", markup=True)
 
-        return Watch(progress=show, say=say)
+        def ended(state: str) -> None:
+            self.progress.update(bar, completed=1, total=1, what=state)
+            self.progress.stop_task(bar)
+
+        return Watch(progress=show, say=say, ended=ended)
 
 
 @contextmanager

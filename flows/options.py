@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +42,23 @@ def settle_environment() -> None:
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str((STATE_FOLDER / "prefect").resolve()))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def program() -> str:
+    """What to type for this program: its name if the shell finds it, else its path from here."""
+    path = Path(sys.argv[0])
+    found = shutil.which("thinkreward")
+    if path.name != "thinkreward" or (found and Path(found).resolve() == path.resolve()):
+        return "thinkreward"
+    here = Path.cwd()
+    return str(path.resolve().relative_to(here)) if path.resolve().is_relative_to(here) else str(path)
+
+
+def given_options(profile: str, sets: list[str] | None) -> str:
+    """The options that a next command needs to mean the same settings, with a blank before them."""
+    words = ["--profile", profile] if profile != DEFAULT_PROFILE else []
+    words += [word for one in sets or () for word in ("--set", one)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def settings_from(profile: str, sets: list[str] | None) -> Settings:

@@ -1,6 +1,7 @@
 """How the command line runs the recipe and tells what came of it."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,20 +9,15 @@ from typing import Any
 
 from configs.schema import Settings
 from flows.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
+from flows.options import program
 from models.report.table import stage_table
 from tasks.graph import EVALUATED, RECIPE
 from tasks.stages import Planned, StageResult, open_store, plan
 
 
 def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str], *, quiet: bool) -> list[StageResult]:
-    """Check storage and, if any stage will run, tracking; then run the flow with progress on standard error."""
-    store = open_store(settings)
-    store.check_writable()
-    known: dict[str, Planned] = {}
-    if refresh or not all(plan(store, settings, name, known).cached for name in stages):
-        from tasks.tracking import Tracker  # seconds to import, and nothing is tracked where nothing runs
-
-        Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+    """Check storage, then run the flow with progress on standard error."""
+    open_store(settings).check_writable()
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
@@ -37,8 +33,8 @@ def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str]
             watch_with(None)
 
 
-def announce(settings: Settings, results: Sequence[StageResult], *, as_json: bool) -> None:
-    """The stages, the accuracy table, the report, the registry entry and the next commands."""
+def announce(settings: Settings, results: Sequence[StageResult], *, as_json: bool, options: str) -> None:
+    """The stages, the accuracy table, the report, the registry entry and the next commands, which take `options`."""
     report = _report(settings, results)
     if as_json:
         accuracy = {name: _accuracy(scores) for name, scores in report["accuracy"].items()} if report else {}
@@ -49,45 +45,52 @@ def announce(settings: Settings, results: Sequence[StageResult], *, as_json: boo
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")
         out.print(plain_table(stage_table({name: report["accuracy"][name] for name in EVALUATED})))
-    _where(settings, results)
+    _where(settings, results, options)
 
 
-def _where(settings: Settings, results: Sequence[StageResult]) -> None:
+def _where(settings: Settings, results: Sequence[StageResult], options: str) -> None:
     by_name = {result.name: result for result in results}
     store = open_store(settings)
     out.print()
+    example = "--prompt 'a red circle at top left' A.png B.png"
     if evaluated := by_name.get("evaluate"):
-        out.print(f"report     {store.fetch(evaluated.outputs['report']) / 'report.html'}")
+        report = store.fetch(evaluated.outputs["report"])
+        example = _example(report / "example") or example
+        out.print(f"report     {report / 'report.html'}")
+    judge = ""
     if promoted := by_name.get("promote"):
         said = json.loads((store.fetch(promoted.outputs["registration"]) / "registration.json").read_text())
-        name = settings.tracking.registered_model
-        out.print(
-            f"registry   models:/{name}/{said['version']} as {', '.join(said['aliases'])}; {'; '.join(said['reasons'])}"
-        )
-    runs = [f"{result.name} {result.mlflow_run[:8]}" for result in results if result.mlflow_run]
-    if runs:
-        out.print(f"mlflow     {settings.tracking.uri}: {', '.join(runs)}")
+        name, aliases = settings.tracking.registered_model, said["aliases"]
+        judge = f"judge{options}{'' if 'champion' in aliases else ' --model challenger'} {example}"
+        out.print(f"registry   models:/{name}/{said['version']} as {', '.join(aliases)}; {'; '.join(said['reasons'])}")
+    for result in results:
+        if result.mlflow_run:
+            out.print(f"mlflow     {result.name:<18} run {result.mlflow_run}")
     out.print("next")
-    for line in _next_commands(settings, results):
+    for line in _next_commands(settings, results[-1].name if results else "", options, judge):
         out.print(f"  {line}")
 
 
-def _next_commands(settings: Settings, results: Sequence[StageResult]) -> list[str]:
-    last = results[-1].name if results else ""
-    profile = "" if settings.profile == "shapes" else f" --profile {settings.profile}"
+def _next_commands(settings: Settings, last: str, options: str, judge: str) -> list[str]:
+    """What a person may type now, as it can be typed in this folder."""
+    here = program()
     if last != "promote":
         following = RECIPE[RECIPE.index(last) + 1] if last in RECIPE else RECIPE[0]
-        return [f"thinkreward {following}{profile}", f"thinkreward artifacts ls{_root(settings)}"]
+        return [f"{here} {following}{options}", f"{here} artifacts ls{options}"]
+    mlflow = here.removesuffix("thinkreward") + "mlflow"
     return [
-        f"mlflow ui --backend-store-uri {settings.tracking.uri}    # runs, curves and the registry",
-        "thinkreward judge --prompt 'a red circle at top left' A.png B.png",
-        f"thinkreward run{profile} --set grpo.learning_rate=1e-5    # only grpo, evaluate and promote run again",
+        f"{mlflow} ui --backend-store-uri {settings.tracking.uri}    # runs, curves and the registry",
+        f"{here} {judge}",
+        f"{here} run{options} --set grpo.learning_rate=1e-5    # only grpo, evaluate and promote run again",
     ]
 
 
-def _root(settings: Settings) -> str:
-    default = Settings().storage.root
-    return "" if settings.storage.root == default else f" --set storage.root={settings.storage.root}"
+def _example(folder: Path) -> str | None:
+    """A held-out pair as arguments of `judge`, if the report has one beside it."""
+    files = sorted(folder.glob("candidate-*")) if folder.is_dir() else []
+    if not files:
+        return None
+    return f"--prompt {shlex.quote((folder / 'prompt.txt').read_text())} {shlex.join(map(str, files))}"
 
 
 def _report(settings: Settings, results: Sequence[StageResult]) -> dict[str, Any] | None:

@@ -2,9 +2,10 @@
 
 import resource
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Context:
     run: TrackedRun
     child: Child
     scratch: Path
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def settings(self) -> Settings:
@@ -57,13 +59,17 @@ class Context:
 
     def done(self, outputs: dict[str, ArtifactRef], **facts: Any) -> Done:
         """Record the outputs in MLflow and hand them back with the figures of this process."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        facts = {**facts, "peak_memory_mib": round(peak)}
+        facts = {**facts, "peak_memory_mib": peak_memory_mib()}
         for name, ref in outputs.items():
             self.run.log_text(f"artifacts/{name}.txt", f"{ref.kind}/{ref.digest}\n{self.store.uri(ref)}\n")
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
         self.run.log_metrics(numbers, step=0)
         return Done(outputs=outputs, mlflow_run=self.run.run_id, facts=facts)
+
+
+def peak_memory_mib() -> int:
+    """The most memory this process has had so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @contextmanager
@@ -72,7 +78,8 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
     settings = job.settings
     store = open_store(settings)
     work = store.work(job.stage, job.key)
-    tracker = Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+    # The run asked once whether MLflow answers, before its first work. An outage since then stops no stage.
+    tracker = Tracker.later(settings.tracking.uri, settings.tracking.experiment)
     earlier = work.get_json(RUN_FILE) or {}
     tags = {"thinkreward.stage": job.stage, "thinkreward.key": job.key, "thinkreward.profile": settings.profile}
     tags |= {f"thinkreward.input.{name}": f"{ref.kind}/{ref.digest}" for name, ref in job.inputs.items()}

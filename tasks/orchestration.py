@@ -37,7 +37,9 @@ def watch_with(make: Callable[[str], Watch] | None) -> None:
 )
 def run(name: str, settings: Settings, refresh: bool) -> StageResult:
     """Reuse or compute one stage; the heavy work happens in a child process."""
-    result = run_stage(name, settings, refresh=refresh, watch=_watch(name) if _watch else Watch(say=_logger().info))
+    watch = _watch(name) if _watch else Watch(say=_logger().info)
+    result = run_stage(name, settings, refresh=refresh, watch=watch)
+    watch.ended(result.state)
     show(result, settings)
     return result
 

@@ -94,9 +94,10 @@ def _decide(context: Context, report: dict[str, Any], champion: RegisteredVersio
 
 
 def _interval(context: Context, challenger: str, champion: str) -> tuple[float, float] | None:
-    """The paired interval on the pairs that both have judged, if the champion's judgments are in this store."""
-    ours: list[JudgedRow] | None = rows_of_model(context.store, challenger)
-    theirs = rows_of_model(context.store, champion)
+    """The paired interval on these held-out pairs, if this store has the champion's judgments of them."""
+    preferences = context.job.inputs["preferences"].digest
+    ours: list[JudgedRow] | None = rows_of_model(context.store, challenger, preferences)
+    theirs = rows_of_model(context.store, champion, preferences)
     if not ours or not theirs:
         return None
     settings = context.settings

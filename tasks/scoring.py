@@ -5,6 +5,7 @@ changed stage costs only its own model's calls.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from models.report.html import render_report
 from models.scores import JudgedRow, paired_difference, read_rows, score, write_rows
 from models.verdict import Mode
 from tasks.artifacts import IndexEntry, Store
-from tasks.context import Context, stage_context
+from tasks.context import Context, peak_memory_mib, stage_context
 from tasks.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.launching import Child, Done, Job
 from tasks.sampling import load_judge
@@ -48,6 +49,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
             meta=_meta(context),
         )
         (folder / "report.html").write_text(render_report(data), encoding="utf-8")
+        _write_example(context, folder / "example")
         context.run.log_file(folder / "report.html", "report.html")
         context.run.log_file(folder / "report.json", "report.json")
         numbers = {f"{name}/think_accuracy": one["think"]["overall"] for name, one in scores.items()}
@@ -81,10 +83,10 @@ def judged_rows(context: Context, name: str) -> list[JudgedRow]:
     return read_rows(context.store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
 
 
-def rows_of_model(store: Store, digest: str) -> list[JudgedRow] | None:
-    """The newest judgments of a model in this store, or None."""
+def rows_of_model(store: Store, model: str, preferences: str) -> list[JudgedRow] | None:
+    """The newest judgments of a model on these preferences (both by digest) in this store, or None."""
     for entry in store.entries(JUDGING):
-        if entry.inputs["model"].digest == digest:
+        if (entry.inputs["model"].digest, entry.inputs["preferences"].digest) == (model, preferences):
             return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
     return None
 
@@ -151,6 +153,18 @@ def _examples(context: Context, rows: list[JudgedRow]) -> list[Example]:
     return illustrate(chosen, context.preferences().frames)
 
 
+def _write_example(context: Context, folder: Path) -> None:
+    """One held-out pair of images as files, for whoever wants to try the model on something."""
+    dataset = context.preferences()
+    for pair in dataset.pairs("held_out", Task.IMAGE_GENERATION)[:1]:
+        folder.mkdir()
+        (folder / "prompt.txt").write_text(pair.prompt, encoding="utf-8")
+        for number, candidate in enumerate(pair.candidates, start=1):
+            if candidate.media is not None:
+                suffix = Path(candidate.media.uri).suffix
+                (folder / f"candidate-{number}{suffix}").write_bytes(dataset.blob(candidate.media.uri))
+
+
 def _curves(history: dict[str, Any]) -> list[dict[str, Any]]:
     """GRPO's figures by step, the validations among them with the chosen one marked."""
     best = history.get("best", {}).get("step")
@@ -166,7 +180,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _stage_rows(context: Context) -> list[dict[str, Any]]:
-    """Time and memory of the stages behind this report, from their index entries."""
+    """Time and memory of the stages behind this report, from their index entries, and of this one so far."""
     wanted = {ref.digest for ref in context.job.inputs.values()}
     rows = []
     for name in RECIPE:
@@ -178,7 +192,9 @@ def _stage_rows(context: Context) -> list[dict[str, Any]]:
                 facts = {"seconds": entry.facts.get("seconds"), "peak_memory_mib": entry.facts.get("peak_memory_mib")}
                 rows.append({"name": name, "state": "computed", "key": entry.key, "artifacts": artifacts, **facts})
                 break
-    return rows
+    seconds = round(time.monotonic() - context.started, 2)
+    so_far = {"seconds": seconds, "peak_memory_mib": peak_memory_mib(), "artifacts": {}}
+    return [*rows, {"name": context.job.stage, "state": "so far", "key": context.job.key, **so_far}]
 
 
 def _meta(context: Context) -> dict[str, str]:

@@ -148,10 +148,11 @@ def resolve_inputs(store: Store, settings: Settings, name: str) -> dict[str, Art
 
 @dataclass
 class Watch:
-    """How a caller follows a stage: `progress(done, total, what)` and `say(line)`."""
+    """How a caller follows a stage: `progress(done, total, what)`, `say(line)`, and `ended(state)` once."""
 
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
     say: Callable[[str], None] = log.info
+    ended: Callable[[str], None] = lambda state: None
 
 
 def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Watch | None = None) -> StageResult:
@@ -165,6 +166,7 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
     if not refresh and (entry := verified_entry(store, name, key)):
         return _result(entry, "cached", started)
     store.check_writable()
+    _reach_tracking(settings)
     owner = f"{socket.gethostname()}/{os.getpid()}"
     with store.lease(
         name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
@@ -172,8 +174,9 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
         if not refresh and (entry := verified_entry(store, name, key)):
             return _result(entry, "cached", started)  # another run computed it while this one waited
         work = store.work(name, key)
-        if refresh:
+        if refresh:  # forgotten first: an interrupted refresh goes on by itself, and an old result is not handed on
             work.clear()
+            store.forget(name, key)
         resumed = bool(work.get_json("progress.json"))
         work.put_json("progress.json", {"started": True})
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
@@ -192,6 +195,19 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
         store.record(entry)
         work.clear()
     return _result(entry, "resumed" if resumed else "computed", started)
+
+
+_reached: set[tuple[str, str]] = set()
+
+
+def _reach_tracking(settings: Settings) -> None:
+    """Before this process's first work. Raises `TrackingError`; an outage later on stops no work."""
+    from tasks.tracking import Tracker  # seconds to import, and nothing is tracked where nothing runs
+
+    where = (settings.tracking.uri, settings.tracking.experiment)
+    if where not in _reached:
+        Tracker.connect(*where)
+        _reached.add(where)
 
 
 def _result(entry: IndexEntry, state: State, started: float) -> StageResult:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,12 +54,17 @@ TABLES_TAG = "mlflow.loggedArtifacts"  # what the tables view of MLflow's page l
 
 
 class Tracker:
-    """One experiment of one MLflow. Get one through `connect`."""
+    """One experiment of one MLflow. Get one through `connect`, or `later` where an outage must not stop work."""
 
-    def __init__(self, uri: str, client: "MlflowClient", experiment_id: str) -> None:
+    def __init__(self, uri: str, client: "MlflowClient", experiment: str) -> None:
         self.uri = uri
         self.client = client
-        self.experiment_id = experiment_id
+        self.experiment = experiment
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment, which is created if it is new. Raises what MLflow raises."""
+        return _experiment_id(self.client, self.uri, self.experiment)
 
     @classmethod
     def connect(cls, uri: str, experiment: str) -> "Tracker":
@@ -67,9 +73,15 @@ class Tracker:
         Answers within seconds (a new sqlite database takes about five). Raises `TrackingError` naming the
         URI and the cure if MLflow cannot be reached or refuses.
         """
+        tracker = cls.later(uri, experiment)
+        within(tracker.uri, lambda: tracker.experiment_id)
+        return tracker
+
+    @classmethod
+    def later(cls, uri: str, experiment: str) -> "Tracker":
+        """The same without asking whether MLflow answers: what it misses waits in the run's spool."""
         uri = normalised(uri)
-        client = open_client(uri)
-        return cls(uri, client, within(uri, lambda: _experiment_id(client, uri, experiment)))
+        return cls(uri, open_client(uri), experiment)
 
     @contextmanager
     def run(

@@ -1,12 +1,14 @@
 """The command line as a stranger meets it: what it says, its exit status, and that `--help` is instant."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from flows.cli import resuming
 from tests.tasks import small_recipe as small
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,6 +32,7 @@ def test_help_imports_nothing_heavy() -> None:
         (("run", "--set", "grpo.group=1"), "grpo.group"),  # out of range
         (("run", "--set", "grpo.micro_batch=3"), "micro_batch"),  # a contradiction
         (("run", "polish"), "polish"),  # an unknown stage
+        (("run", "grpo", "--refresh", "distill"), "name distill as a stage too"),  # refreshed, but not run
         (("judge", "a.png"), "--prompt"),  # one file
         (("judge", "--prompt", "x", "missing-1.png", "missing-2.png"), "missing-1.png"),
     ],
@@ -43,6 +46,20 @@ def test_bad_input_is_one_line_that_names_it(arguments: tuple[str, ...], told: s
     assert done.stderr.startswith("error: ")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        ("thinkreward run --refresh grpo --set seed=1", "thinkreward run --set seed=1"),
+        ("thinkreward run grpo --refresh=grpo", "thinkreward run grpo"),
+        ("thinkreward grpo --refresh --json", "thinkreward grpo --json"),
+        ("thinkreward run --set 'storage.root=/a b'", "thinkreward run --set 'storage.root=/a b'"),
+    ],
+)
+def test_resuming_does_not_begin_again(typed: str, again: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(typed))
+    assert resuming() == again
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_work(tmp_path: Path) -> None:
@@ -101,9 +118,8 @@ def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
     (data / names[0]).write_bytes(b"not a picture")
     lines[3]["candidates"] = [{"media": "gone.png"}, {"media": "gone.png"}]
     (data / "pairs.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    done = small.run(
-        "prepare", folder=tmp_path, prepare__source="jsonl", prepare__path=str(data), prepare__held_out_share=0.3
-    )
+    own = {"prepare__source": "jsonl", "prepare__path": str(data), "prepare__held_out_share": 0.3}
+    done = small.run("prepare", folder=tmp_path, distill__teacher="openai", **own)
     assert "gone.png" in done.stderr
     assert names[0] in done.stderr
 
