@@ -20,12 +20,13 @@ PROMPT_LABEL = {True: "Caption", False: "Question"}
 def chat(pair: PreferencePair, mode: Mode) -> list[Message]:
     """The request for one verdict: a single user message of text parts and media references.
 
+    Texts end their line unless a medium follows them: chat templates put parts one after the other as they are.
     A medium is `{"type": "image_url" | "video_url", …: {"url": uri}}`, with its uri as the dataset has it.
     The label never enters.
     """
-    parts: list[Part] = [_text(instructions(pair.task, mode))]
+    parts: list[Part] = [_text(f"{instructions(pair.task, mode)}\n")]
     parts += [_reference(media) for media in pair.context]
-    parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {pair.prompt}"))
+    parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {pair.prompt}\n"))
     for name, candidate in zip(candidate_names(pair.task), pair.candidates, strict=True):
         parts += _candidate(name, candidate)
     return [{"role": "user", "content": parts}]
@@ -52,7 +53,7 @@ def data_url_part(url: str) -> Part:
 def _candidate(name: str, candidate: Candidate) -> list[Part]:
     if candidate.media is not None:
         return [_text(f"{name}:"), _reference(candidate.media)]
-    return [_text(f"{name}: {candidate.text}")]
+    return [_text(f"{name}: {candidate.text}\n")]
 
 
 def _text(text: str) -> Part:

@@ -81,7 +81,12 @@ def answer_text(task: Task, preferred: Preferred) -> str:
     """The answer sentence: `Image 1 is better`, or `Both images are equally good` for a tie."""
     if preferred == "tie":
         return f"Both {noun(task).lower()}s are equally good"
-    return f"{noun(task)} {preferred} is better"
+    return is_better(f"{noun(task)} {preferred}")
+
+
+def is_better(name: str) -> str:
+    """The sentence that prefers the candidate of this name."""
+    return f"{name} is better"
 
 
 def task_instructions(task: Task) -> str:

@@ -83,9 +83,9 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
-        Stage("prepare", "1", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
+        Stage("prepare", "2", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
         Stage(
-            "distill", "1", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill", "2", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
         ),
         Stage(
             "cold-start",
@@ -135,7 +135,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "promote",
             "1",
-            {"report": Need("evaluate", "report"), "model": Need("grpo", "model")},
+            {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
             ("registration",),
             ("promote", "tracking", "evaluate"),
             "tasks.promoting:promote",

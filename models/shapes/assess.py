@@ -12,6 +12,8 @@ from models.preference import Task
 from models.shapes.world import PLACES, Motion, Scene, Shape
 from models.verdict import CORE_DIMENSIONS
 
+GOOD, POOR = (8, 9), (2, 3, 4)  # the marks that a good and a poor remark may get, of ten
+
 
 @dataclass(frozen=True)
 class Seen:

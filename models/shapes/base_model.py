@@ -1,6 +1,6 @@
 """The tiny base model's parts before training: configuration, tokenizer, processor.
 
-A stock Qwen3-VL (transformers' own classes, nothing subclassed) of about 1.6 M parameters. Its
+A stock Qwen3-VL (transformers' own classes, nothing subclassed) of about 2.5 M parameters. Its
 tokenizer is a byte-level BPE learned from this world's texts, in which each half of the fixed
 instructions (`models.verdict`) is one added token, so that the same prompts serve tiny and large models.
 """
@@ -90,7 +90,7 @@ def build_processor(tokenizer: Any) -> Any:
 
 
 def build_config(tokenizer: Any) -> Any:
-    """A Qwen3-VL configuration of about 1.6 M parameters for `tokenizer`."""
+    """A Qwen3-VL configuration of about 2.5 M parameters for `tokenizer`."""
     from transformers import Qwen3VLConfig
 
     token = tokenizer.convert_tokens_to_ids

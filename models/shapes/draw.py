@@ -27,8 +27,8 @@ RGB = {
 BACKGROUNDS = ((245, 245, 245), (225, 228, 232), (205, 205, 200), (35, 35, 40), (60, 62, 66))
 
 # Strength of the rendering flaws by level: standard deviation of noise (of 255), blur radius (pixels).
-NOISE = {Level.EASY: 45.0, Level.NORMAL: 36.0, Level.HARD: 28.0}
-BLUR = {Level.EASY: 3.2, Level.NORMAL: 2.6, Level.HARD: 2.1}
+NOISE = {Level.EASY: 54.0, Level.NORMAL: 45.0, Level.HARD: 36.0}
+BLUR = {Level.EASY: 3.6, Level.NORMAL: 3.0, Level.HARD: 2.5}
 CUT_SHARE = 0.5  # of a cut shape's width, from the right
 
 

@@ -7,44 +7,75 @@ classes load. Its result is committed under `models/shapes/base`; to make it aga
 """
 
 import argparse
-import itertools
 import json
 import logging
 import math
+import os
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 from transformers import AutoModelForImageTextToText
 
 from models.preference import Task
 from models.prompts import attach, chat, image_part
-from models.shapes.base_model import END, build_config, build_processor, build_tokenizer
-from models.shapes.lessons import ADD, CHECK, EARLY, LATER, LOOK, MATCH, Lesson, draw_lesson
+from models.shapes.base_model import END, build_config, build_processor, build_tokenizer, instruction_tokens
+from models.shapes.lessons import COMPARING, MATCHING, REQUESTS, SEEING, Lesson, Mix, draw_lesson
 from models.shapes.pairs import make_pair
+from models.shapes.sight import train_sight
 from models.verdict import Dimension, Verdict, answer_text, parse_verdict, render_verdict
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many steps on batches of so many lessons of one mix in each process."""
+
+    steps: int
+    batch: int
+    mix: Mix
+
+
+SIGHT = Phase(600, 64, {})  # pictures, not lessons
+PHASES = (Phase(400, 32, SEEING), Phase(1000, 16, MATCHING), Phase(3600, 16, COMPARING))
+PROCESSES = 2  # each on one core, with batches of its own: 1.7 times as fast as one process on two cores
 POOL = 12  # batches drawn at once and sorted by length
 VALIDATION_SEED_OFFSET = 1_000_003  # other draws of the training split's scenes than the lessons use
 
 
 def tokenizer_texts(seed: int, count: int = 4000) -> Iterator[str]:
-    """Texts that the tokenizer is learned from: lessons, and the verdict grammar's own words and figures."""
+    """Texts that the tokenizer is learned from: lessons, and the verdict grammar's own words and figures.
+
+    Without the fixed texts, which are tokens of their own: words found in them alone would take others' places.
+    """
     rng = Random(seed)
     for _ in range(count):
         lesson = draw_lesson(rng, seed)
         yield "user\n"
         yield "assistant\n"
         yield lesson.answer
-        yield from (part["text"] for part in lesson.messages[0]["content"] if part["type"] == "text")
+        for part in lesson.messages[0]["content"]:
+            if part["type"] == "text":
+                yield without_fixed_texts(part["text"])
     for task in Task:
         scores = [(rng.randint(1, 10), rng.randint(1, 10)) for _ in range(3)]
         dimensions = tuple(Dimension("Aesthetics", score, ("clean", "noisy")) for score in scores)
         yield from [render_verdict(Verdict.from_dimensions(task, dimensions, 1))] * 100
+
+
+def without_fixed_texts(text: str) -> str:
+    """The text less instructions and requests."""
+    for fixed in (*instruction_tokens(), *REQUESTS):
+        text = text.replace(fixed, "")
+    return text
 
 
 def render(processor: Any, lesson: Lesson) -> tuple[str, list[Any]]:
@@ -68,26 +99,26 @@ def collate(processor: Any, lessons: list[Lesson]) -> dict[str, torch.Tensor]:
     return {**batch, "labels": labels}
 
 
-def batches(processor: Any, batch_size: int, early_steps: int, seed: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Endless batches of fresh lessons, a function of the seed alone; the first `early_steps` are of the early mix.
-
-    Made in the training's own process: a worker beside it takes one of two cores from PyTorch's threads, which
-    then wait for each other (1.6 times as slow, measured).
-    """
-    rng = Random(seed)
-    for drawn in itertools.count(0, POOL):
-        mix = EARLY if drawn < early_steps else LATER
-        pool = [draw_lesson(rng, seed, mix) for _ in range(POOL * batch_size)]
-        pool.sort(key=_rough_length)
-        starts = list(range(0, len(pool), batch_size))
-        rng.shuffle(starts)
-        for start in starts:
-            yield collate(processor, pool[start : start + batch_size])
+def batches(processor: Any, phases: Sequence[Phase], seed: int, rng: Random) -> Iterator[dict[str, torch.Tensor]]:
+    """The batches of all phases, of fresh lessons; a function of `seed` and `rng` alone."""
+    for phase in phases:
+        for drawn in range(0, phase.steps, POOL):
+            count = min(POOL, phase.steps - drawn)
+            pool = [draw_lesson(rng, seed, phase.mix) for _ in range(count * phase.batch)]
+            pool.sort(key=_rough_length)  # stable: lessons of like length stay in the order they were drawn
+            starts = list(range(0, len(pool), phase.batch))
+            rng.shuffle(starts)
+            for start in starts:
+                yield collate(processor, pool[start : start + phase.batch])
 
 
 def _rough_length(lesson: Lesson) -> int:
-    """Grows with the lesson's tokens: batches of like lengths waste less padding (1.8 times as fast here)."""
-    return len(lesson.answer) + 25 * sum(len(frames) for frames in lesson.frames.values())
+    """Grows with the lesson's tokens, in steps: batches of like lengths waste less padding (1.8 times as fast here).
+
+    In steps, so that a batch does not hold one answer alone: sorted to the letter, all of a batch's pictures are
+    noisy or all are clean, and a model learns from it which batch it is in.
+    """
+    return (len(lesson.answer) + 25 * sum(len(frames) for frames in lesson.frames.values())) // 60
 
 
 def lesson_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -103,25 +134,13 @@ def lesson_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 class Recall:
     """How often the words that take looking and comparing are found, since the last report."""
 
-    WORDS = (
-        " same",
-        " differs",
-        " good",
-        " poor",
-        " clean",
-        " noisy",
-        " blurred",
-        " smooth",
-        " flickers",
-        " jumps",
-        " nothing",
-        " red",
-        " star",
-    )
+    WORDS = ("same", "differs", "good", "poor", "clean", "noisy", "blurred", "smooth", "flickers", "jumps", "yes", "no",
+             "whole", "cut", "nothing", "red", "star")  # fmt: skip
 
     def __init__(self, tokenizer: Any) -> None:
-        ids = {word: tokenizer.encode(word, add_special_tokens=False) for word in self.WORDS}
-        self.tokens = {word: tokens[0] for word, tokens in ids.items() if len(tokens) == 1}
+        # A word that begins an answer is another token than one after a blank.
+        ids = {text: tokenizer.encode(text, add_special_tokens=False) for w in self.WORDS for text in (w, f" {w}")}
+        self.tokens = {text: tokens[0] for text, tokens in ids.items() if len(tokens) == 1}
         self.found, self.all = dict.fromkeys(self.tokens, 0), dict.fromkeys(self.tokens, 0)
 
     def count(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
@@ -132,8 +151,8 @@ class Recall:
             self.found[word] += int((logits[places].argmax(-1) == token).sum())
 
     def report(self) -> str:
-        """`same 0.97 differs 0.31 ...`, and start anew."""
-        text = " ".join(f"{word.strip()} {self.found[word] / max(1, self.all[word]):.2f}" for word in self.tokens)
+        """`same 0.97, differs 0.31, ...` for the words there were, and start anew."""
+        text = ", ".join(f"{word} {self.found[word] / count:.2f}" for word, count in self.all.items() if count)
         self.found, self.all = dict.fromkeys(self.tokens, 0), dict.fromkeys(self.tokens, 0)
         return text
 
@@ -174,17 +193,27 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
     return sum(isinstance(parse_verdict(text, Task.IMAGE_GENERATION), Verdict) for text in texts) / count
 
 
-def pretrain(
-    out: Path, *, steps: int, early_steps: int, batch_size: int, peak_lr: float, seed: int, check_every: int
-) -> None:
+def pretrain(out: Path, *, phases: Sequence[Phase], peak_lr: float, seed: int, check_every: int) -> None:
     """Train from random weights; save model, processor and `measured.json` in `out`.
 
-    The learning rate falls along a cosine over `steps`.
+    The learning rate falls along a cosine over the steps of all phases.
     """
+    steps, rank = sum(phase.steps for phase in phases), dist.get_rank()
+    rng = Random(f"{seed}/{rank}")
+    started = time.monotonic()
     torch.manual_seed(seed)
-    processor = build_processor(build_tokenizer(tokenizer_texts(seed), (CHECK, LOOK, MATCH, ADD)))
+    processor = build_processor(build_tokenizer(tokenizer_texts(seed), REQUESTS))
     model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
     log.info("%.2f M parameters, %d tokens", model.num_parameters() / 1e6, len(processor.tokenizer))
+    sight = train_sight(
+        model.model.visual,
+        processor,
+        steps=SIGHT.steps,
+        batch=SIGHT.batch,
+        peak_lr=peak_lr,
+        rng=rng,
+        share=average_gradients,
+    )
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
@@ -194,21 +223,19 @@ def pretrain(
         optimizer,
         lambda step: min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))),
     )
-    drawn = batches(processor, batch_size, early_steps, seed)
     recall = Recall(processor.tokenizer)
-    started, losses = time.monotonic(), []
+    losses: list[float] = []
     seen: set[int] = set()
-    for step in range(1, steps + 1):
+    for step, batch in enumerate(batches(processor, phases, seed, rng), start=1):
         model.train()
-        batch = next(drawn)
         seen.update(batch["input_ids"].unique().tolist())
         labels = batch.pop("labels")[:, 1:]
-        with torch.autocast("cpu", torch.bfloat16):  # a quarter faster than float32 here, and learns the same
-            logits = model(**batch).logits[:, :-1]
-        loss = lesson_loss(logits.float(), labels)
+        logits = model(**batch).logits[:, :-1]
+        loss = lesson_loss(logits, labels)
         recall.count(logits.detach(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -217,18 +244,20 @@ def pretrain(
             log.info("step %d loss %.4f (%.0f s)", step, sum(losses[-50:]) / 50, time.monotonic() - started)
         if step % 200 == 0:
             log.info("step %d found: %s", step, recall.report())
-        if step % check_every == 0 or step == steps:
+        if rank == 0 and step % check_every == 0:
             model.eval()
             checked = direct_accuracy(model, processor, seed=seed + VALIDATION_SEED_OFFSET, count=100, held_out=False)
             log.info("step %d direct, training scenes: %s", step, checked)
             save(model, processor, out)
+    if rank:
+        return
     model.eval()
     log.info("%d tokens were in no lesson", settle_unseen_tokens(model, seen))
     save(model, processor, out)
     measured = {
         "steps": steps,
-        "early_steps": early_steps,
-        "batch_size": batch_size,
+        "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
+        "phases": [[phase.steps, phase.batch * PROCESSES] for phase in (SIGHT, *phases)],
         "peak_lr": peak_lr,
         "seed": seed,
         "parameters": model.num_parameters(),
@@ -239,6 +268,16 @@ def pretrain(
     }
     (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
     log.info("measured: %s", json.dumps(measured))
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Each gradient becomes the mean over the processes."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
@@ -263,21 +302,30 @@ def save(model: Any, processor: Any, out: Path) -> None:
     processor.save_pretrained(out)
 
 
+def _process(rank: int, rendezvous: str, options: dict[str, Any]) -> None:
+    """One of the training processes; they meet at a file."""
+    logging.basicConfig(
+        level=logging.WARNING if rank else logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=PROCESSES)
+    try:
+        pretrain(phases=PHASES, **options)
+    finally:
+        dist.destroy_process_group()
+
+
 def main() -> None:
     """The command line of `make base-model`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
-    parser.add_argument("--steps", type=int, default=4600)
-    parser.add_argument(
-        "--early-steps", type=int, default=1500, help="of the steps, so many first with the early mix of lessons"
-    )
-    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--peak-lr", type=float, default=1.2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--check-every", type=int, default=1000)
+    parser.add_argument("--check-every", type=int, default=1000, help="steps between saves and looks at direct judging")
     options = vars(parser.parse_args())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    pretrain(**options)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(_process, (f"{folder}/rendezvous", options), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":

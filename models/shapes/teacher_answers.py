@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from models.preference import Preferred, Task
 from models.prompts import PROMPT_LABEL
-from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation
+from models.shapes.assess import GOOD, POOR, Assessment, Remark, Seen, assess_answers, assess_generation
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
@@ -37,7 +37,6 @@ from models.verdict import (
 
 Json = dict[str, Any]
 
-GOOD, POOR = (8, 9), (2, 3, 4)
 OTHER_WORDS = {
     "as asked": "all as asked",
     "not as asked": "not all as asked",
@@ -107,7 +106,7 @@ def read_request(body: Json) -> Asked:
             continue
         text = part.get("text", "")
         if text.startswith(label):
-            prompt = text.removeprefix(label)
+            prompt = text.removeprefix(label).strip()
         for index, name in enumerate(names):
             if text.startswith(name):
                 at, texts[index] = index + 1, text.removeprefix(name).strip()

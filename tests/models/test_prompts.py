@@ -49,8 +49,8 @@ def test_the_label_and_the_bookkeeping_never_enter(task: Task, mode: Mode) -> No
 
 def test_a_generation_prompt_is_instructions_caption_and_named_media() -> None:
     assert parts(chat(pair(Task.IMAGE_GENERATION), "think")) == [
-        instructions(Task.IMAGE_GENERATION, "think"),
-        "Caption: a red kite",
+        instructions(Task.IMAGE_GENERATION, "think") + "\n",
+        "Caption: a red kite\n",
         "Image 1:",
         "<a.png>",
         "Image 2:",
@@ -60,11 +60,11 @@ def test_a_generation_prompt_is_instructions_caption_and_named_media() -> None:
 
 def test_an_understanding_prompt_shows_its_context_before_the_question() -> None:
     assert parts(chat(pair(Task.VIDEO_UNDERSTANDING), "direct")) == [
-        instructions(Task.VIDEO_UNDERSTANDING, "direct"),
+        instructions(Task.VIDEO_UNDERSTANDING, "direct") + "\n",
         "<c.png>",
-        "Question: a red kite",
-        "Answer 1: a dog",
-        "Answer 2: a kite",
+        "Question: a red kite\n",
+        "Answer 1: a dog\n",
+        "Answer 2: a kite\n",
     ]
 
 
@@ -74,7 +74,7 @@ def test_a_swapped_pair_swaps_what_stands_under_the_names(task: Task) -> None:
     if task.judges_media:
         assert swapped == [*given[:3], given[5], given[4], given[3]]
     else:
-        assert swapped == [*given[:3], "Answer 1: a kite", "Answer 2: a dog"]
+        assert swapped == [*given[:3], "Answer 1: a kite\n", "Answer 2: a dog\n"]
 
 
 @pytest.mark.parametrize(("task", "kind"), [(Task.IMAGE_GENERATION, "image_url"), (Task.VIDEO_GENERATION, "video_url")])

@@ -1,13 +1,15 @@
 """What the base model is taught before any recipe: no verdict grammar, no scene of the held-out split."""
 
+from collections import Counter
 from random import Random
 
 import pytest
 
 from models.preference import Task
-from models.shapes.lessons import CHECK, Lesson, draw_lesson
+from models.shapes.lessons import CHECK, GLANCE, VERIFY, Lesson, draw_lesson
+from models.shapes.styles import COUNT, NOUNS, STYLES
 from models.shapes.world import parse_caption
-from models.verdict import Malformed, parse_verdict
+from models.verdict import Malformed, parse_verdict, task_instructions
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,9 @@ def test_no_answer_is_a_thinking_verdict(lessons: list[Lesson]) -> None:
 
 
 def test_no_caption_asks_for_a_held_out_scene(lessons: list[Lesson]) -> None:
-    captions = [text.removeprefix("Caption: ") for lesson in lessons for text in texts(lesson) if "Caption: " in text]
+    captions = [
+        text.removeprefix("Caption: ").strip() for lesson in lessons for text in texts(lesson) if "Caption: " in text
+    ]
     assert len(captions) > 100
     assert not any(parse_caption(text).held_out for text in captions)
 
@@ -50,6 +54,35 @@ def test_alone_candidates_differ_from_what_is_asked_in_a_good_part_of_the_words(
     same, differs = (sum(answer.count(f" {word}") for answer in alone) for word in ("same", "differs"))
     assert same + differs > 200
     assert 0.25 < differs / (same + differs) < 0.6
+
+
+def test_a_candidate_alone_is_right_about_as_often_as_not(lessons: list[Lesson]) -> None:
+    said = Counter(lesson.answer for lesson in lessons if VERIFY in texts(lesson)[0])
+    assert set(said) == {"yes", "no"}
+    assert 0.3 < said["yes"] / said.total() < 0.7
+
+
+def test_each_flaw_of_rendering_is_asked_for_as_often_as_its_absence() -> None:
+    rng = Random(5)
+    looked = [lesson for lesson in (draw_lesson(rng, seed=5) for _ in range(3000)) if GLANCE in texts(lesson)[0]]
+    drawn = Counter(lesson.answer for lesson in looked if "how is it drawn" in texts(lesson)[0])
+    assert set(drawn) == {"clean", "noisy", "blurred"}
+    assert max(drawn.values()) < 2 * min(drawn.values())
+
+
+def test_a_style_is_of_no_task_and_calls_candidates_by_any_noun() -> None:
+    rng = Random(6)
+    compared = [one for one in (draw_lesson(rng, seed=6) for _ in range(2000)) if "Compare in style" in texts(one)[0]]
+    tasks = {task: [one for one in compared if task_instructions(task) in texts(one)[0]] for task in Task}
+    for some in tasks.values():
+        nouns = Counter(noun for one in some for noun in NOUNS if f"{noun} 1" in one.answer)
+        assert set(nouns) == set(NOUNS)
+        assert all(f"{noun} 1:" in "".join(texts(one)) for one in some for noun in NOUNS if f"{noun} 1" in one.answer)
+    assert len({text.split("style ")[1] for one in compared for text in texts(one)[:1]}) == COUNT
+
+
+def test_styles_differ_from_each_other() -> None:
+    assert len({(s.candidate, s.between, s.line, s.heading, s.total, s.frame, s.conclusion) for s in STYLES}) == COUNT
 
 
 def test_lessons_follow_from_their_seed() -> None:
