@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from configs.schema import Settings
+from models.backbone import load_processor
 from models.errors import ThinkrewardError
 from tasks.graph import find_base
+from tasks.preparing import check_hub_id
 from tasks.stages import open_store
 from tasks.tracking import Tracker
 
@@ -82,7 +84,11 @@ def _accelerator(settings: Settings) -> str:
 
 def _base(settings: Settings) -> str:
     folder = find_base(settings)
-    return str(folder) if folder else f"{settings.model.base}: a hub id, downloaded when first used"
+    if folder is None:
+        check_hub_id(settings.model.base)
+        return f"{settings.model.base}: a hub id, downloaded when first used"
+    load_processor(folder)
+    return str(folder)
 
 
 def _storage(settings: Settings) -> str:

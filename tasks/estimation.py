@@ -30,10 +30,10 @@ def estimate_run(settings: Settings) -> list[Row]:
 
 def _teacher(settings: Settings) -> list[Row]:
     d, m = settings.distill, settings.model
-    calls = d.pairs * (1 + d.max_reasks)
+    calls = min(d.pairs * (1 + d.max_reasks), d.max_requests)
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
     prompt += 2 * ceil(m.max_pixels / PIXELS_PER_TOKEN)
-    dollars = (d.pairs * prompt * d.usd_per_million_input + d.pairs * d.max_tokens * d.usd_per_million_output) / 1e6
+    dollars = calls * (prompt * d.usd_per_million_input + d.max_tokens * d.usd_per_million_output) / 1e6
     price = (
         "nothing: the embedded teacher is local"
         if d.teacher == "embedded"
@@ -42,10 +42,10 @@ def _teacher(settings: Settings) -> list[Row]:
     return [
         Row(
             "teacher calls",
-            f"{d.pairs:,} to {min(calls, d.max_requests):,}",
+            f"{min(d.pairs, calls):,} to {calls:,}",
             "distill.pairs, with every re-ask at most",
         ),
-        Row("teacher tokens", f"{d.pairs * prompt:,} in, {d.pairs * d.max_tokens:,} out at most", f"{prompt} a prompt"),
+        Row("teacher tokens", f"{calls * prompt:,} in, {calls * d.max_tokens:,} out at most", f"{prompt} a prompt"),
         Row("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
     ]
 

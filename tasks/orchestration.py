@@ -51,8 +51,8 @@ def publish_base(settings: Settings) -> StageResult:
 
 
 def compute(name: str, settings: Settings, refresh: bool = False) -> StageResult:
-    """One stage, and before the cold start and the evaluation the base model they start from."""
-    if name in ("cold-start", "evaluate"):
+    """One stage, and before those that need it the base model; before `distill` too, whose answers cost money."""
+    if name in ("distill", "cold-start", "evaluate"):
         publish_base(settings)
     return run(name, settings, refresh)
 

@@ -32,13 +32,18 @@ def base(job: Job, child: Child, scratch: Path) -> Done:
         return context.done({"model": context.publish("model", folder)})
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
+def check_hub_id(name: str) -> None:
+    """Raises `ConfigError` for what can be no hub id, such as a mistyped path."""
     if name.count("/") != 1 or name.startswith((".", "/")):
         raise ConfigError(
             f"model.base is {name!r}, which is neither a model directory here nor a hub id like owner/name"
         )
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    check_hub_id(name)
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])
