@@ -16,7 +16,7 @@ from models.shapes.assess import GOOD, POOR, Seen, assess_generation, compare_co
 from models.shapes.draw import Look, draw_scene
 from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
-from models.shapes.styles import NOUNS, STYLES
+from models.shapes.styles import NOUNS, STYLES, Style, random_style
 from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, caption, random_scene, violate
 from models.verdict import answer_text, candidate_names, is_better, mode_instructions
 
@@ -126,12 +126,26 @@ def _grade(good: bool) -> str:
 
 def _compare(rng: Random, seed: int) -> Lesson:
     """Both candidates compared in one of many styles, under any names: a style is not of a task."""
+    noun = rng.choice(NOUNS)
+    return _compared(_some_pair(rng, seed), rng.choice(STYLES), (f"{noun} 1", f"{noun} 2"), rng)
+
+
+def _reason(rng: Random, seed: int) -> Lesson:
+    """The request to think, answered in any layout, since the base knows none that is asked for.
+
+    It understands what is wanted, as a large base does by reading, so that the cold start has a layout to teach
+    and no more: what it says, of what task, under which names, is as it should be from the first step.
+    """
     made = _some_pair(rng, seed)
-    style, noun = rng.choice(STYLES), rng.choice(NOUNS)
-    names = (f"{noun} 1", f"{noun} 2")
+    style = random_style(rng, mode_instructions("think"))
+    return _compared(made, style, candidate_names(made.pair.task), rng)
+
+
+def _compared(made: MadePair, style: Style, names: tuple[str, str], rng: Random) -> Lesson:
     remarks = [assessment.remarks for assessment in made.assessments]
     marks = [(_mark(first.good, rng), _mark(second.good, rng)) for first, second in remarks]
-    answer = style.write(made.assessments, marks, names, is_better(f"{noun} {made.pair.preferred}"))
+    better = is_better(names[0 if made.pair.preferred == 1 else 1])
+    answer = style.write(made.assessments, marks, names, better)
     return Lesson(_renamed(_asking(made, style.request), made.pair.task, names), made.frames, answer)
 
 
@@ -254,6 +268,13 @@ MATCHING: Mix = {_look: 0.2, _rendering: 0.2, _question: 0.1, _match: 0.15, _che
 COMPARING: Mix = {
     _compare: 0.35, _check: 0.13, _judge: 0.13, _verify: 0.12, _rendering: 0.1, _add: 0.07, _question: 0.04,
     _look: 0.03, _match: 0.03,
+}  # fmt: skip
+
+
+# Last, what it has learned at the request to think.
+REASONING: Mix = {
+    _reason: 0.35, _compare: 0.15, _judge: 0.15, _rendering: 0.12, _check: 0.06, _verify: 0.05, _add: 0.05,
+    _question: 0.03, _look: 0.02, _match: 0.02,
 }  # fmt: skip
 
 

@@ -87,10 +87,15 @@ class Style:
         return "\n".join(line for line in lines if line)
 
 
+def random_style(rng: Random, request: str) -> Style:
+    """Any mixture of the templates, asked for by `request`."""
+    parts = (_CANDIDATES, _BETWEEN, _LINES, _HEADINGS, _TOTALS, _FRAMES, _CONCLUSIONS)
+    return Style(request, *map(rng.choice, parts))  # type: ignore[arg-type]
+
+
 def _make_styles() -> tuple[Style, ...]:
     rng = Random(0)
-    parts = (_CANDIDATES, _BETWEEN, _LINES, _HEADINGS, _TOTALS, _FRAMES, _CONCLUSIONS)
-    return tuple(Style(f"Compare in style {at}.", *map(rng.choice, parts)) for at in range(COUNT))  # type: ignore[arg-type]
+    return tuple(random_style(rng, f"Compare in style {at}.") for at in range(COUNT))
 
 
 STYLES = _make_styles()
