@@ -149,6 +149,10 @@ class Distill(Section):
         {"concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "max_attempts", "batch_poll_s"}
     )
     pairs: Positive = Field(1200, description="image_generation pairs to ask about (paper: 10K)")
+    other_pairs: int = Field(
+        0, ge=0, description="pairs of each other task to ask about (paper: 0; a small model needs some to carry the "
+        "layout over)"
+    )  # fmt: skip
     teacher: Literal["embedded", "openai"] = Field(
         "embedded", description="embedded: a local server reading pixels; openai: OPENAI_BASE_URL and OPENAI_API_KEY"
     )

@@ -30,7 +30,8 @@ def estimate_run(settings: Settings) -> list[Row]:
 
 def _teacher(settings: Settings) -> list[Row]:
     d, m = settings.distill, settings.model
-    calls = min(d.pairs * (1 + d.max_reasks), d.max_requests)
+    asked = _asked(settings)
+    calls = min(asked * (1 + d.max_reasks), d.max_requests)
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
     prompt += 2 * ceil(m.max_pixels / PIXELS_PER_TOKEN)
     dollars = calls * (prompt * d.usd_per_million_input + d.max_tokens * d.usd_per_million_output) / 1e6
@@ -42,12 +43,17 @@ def _teacher(settings: Settings) -> list[Row]:
     return [
         Row(
             "teacher calls",
-            f"{min(d.pairs, calls):,} to {calls:,}",
-            "distill.pairs, with every re-ask at most",
+            f"{min(asked, calls):,} to {calls:,}",
+            "distill.pairs and other_pairs, with every re-ask at most",
         ),
         Row("teacher tokens", f"{calls * prompt:,} in, {calls * d.max_tokens:,} out at most", f"{prompt} a prompt"),
         Row("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
     ]
+
+
+def _asked(settings: Settings) -> int:
+    """Pairs that the teacher is asked about."""
+    return settings.distill.pairs + (len(Task) - 1) * settings.distill.other_pairs
 
 
 def _samples(settings: Settings) -> list[Row]:
@@ -68,7 +74,7 @@ def _samples(settings: Settings) -> list[Row]:
 
 def _steps(settings: Settings) -> list[Row]:
     r, g = settings.rejection_sampling, settings.grpo
-    cold = ceil(settings.distill.pairs / settings.cold_start.batch) * settings.cold_start.epochs
+    cold = ceil(_asked(settings) / settings.cold_start.batch) * settings.cold_start.epochs
     kept = ceil(r.pairs * len(Task) * r.keep_per_pair / r.sft.batch) * r.sft.epochs
     steps = ceil(g.pairs * 2 / g.prompts_per_step) * g.epochs
     return [

@@ -1,4 +1,4 @@
-"""The body of `distill`: ask the teacher about image_generation pairs, every answer kept as it arrives."""
+"""The body of `distill`: ask the teacher about pairs, every answer kept as it arrives."""
 
 import hashlib
 import json
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Distill
+from models.dataset import PreferenceDataset
 from models.distillation import distill as distill_pairs
-from models.preference import Task
+from models.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
 from models.teacher import ask_all
@@ -56,9 +57,7 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
     with stage_context(job, child, scratch) as context, _endpoint(job.settings.distill, job.settings.seed) as endpoint:
         config = job.settings.distill
         dataset = context.preferences()
-        pairs = [pair for pair in dataset.pairs("train", Task.IMAGE_GENERATION) if pair.preferred != "tie"][
-            : config.pairs
-        ]
+        pairs = _pairs(dataset, config)
         key = teacher_key(config, job.settings.seed, endpoint.base_url)
         kept = KeptAnswers(context.store.work(TEACHER, key))
         ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
@@ -74,6 +73,15 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
         )
         context.run.log_file(folder / "yield.json", "yield.json")
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
+
+
+def _pairs(dataset: PreferenceDataset, config: Distill) -> list[PreferencePair]:
+    """So many decided training pairs of image_generation, as in the paper, and so many of each other task."""
+    chosen: list[PreferencePair] = []
+    for task in Task:
+        count = config.pairs if task is Task.IMAGE_GENERATION else config.other_pairs
+        chosen += [pair for pair in dataset.pairs("train", task) if pair.preferred != "tie"][:count]
+    return chosen
 
 
 @contextmanager

@@ -26,6 +26,7 @@ GLANCE = "Answer in a word."
 LOOK = "Say what you see."
 MATCH = "Match these words."
 ADD = "Add up and compare."
+MUCH_CHANGED = 0.6  # share of the comparisons of generated media in which the worse one differs in many ways
 REQUESTS = (CHECK, VERIFY, GLANCE, LOOK, MATCH, ADD, *(style.request for style in STYLES))
 
 
@@ -126,8 +127,7 @@ def _grade(good: bool) -> str:
 
 def _compare(rng: Random, seed: int) -> Lesson:
     """Both candidates compared in one of many styles, under any names: a style is not of a task."""
-    noun = rng.choice(NOUNS)
-    return _compared(_some_pair(rng, seed), rng.choice(STYLES), (f"{noun} 1", f"{noun} 2"), rng)
+    return _compared(rng.choice(STYLES), rng, seed)
 
 
 def _reason(rng: Random, seed: int) -> Lesson:
@@ -136,17 +136,30 @@ def _reason(rng: Random, seed: int) -> Lesson:
     It understands what is wanted, as a large base does by reading, so that the cold start has a layout to teach
     and no more: what it says, of what task, under which names, is as it should be from the first step.
     """
-    made = _some_pair(rng, seed)
-    style = random_style(rng, mode_instructions("think"))
-    return _compared(made, style, candidate_names(made.pair.task), rng)
+    return _compared(random_style(rng, mode_instructions("think")), rng, seed)
 
 
-def _compared(made: MadePair, style: Style, names: tuple[str, str], rng: Random) -> Lesson:
+def _compared(style: Style, rng: Random, seed: int) -> Lesson:
+    made, noun = _some_pair(rng, seed), rng.choice(NOUNS)
+    if made.pair.task.judges_media and rng.random() < MUCH_CHANGED:
+        made = _worse_changed(made, rng)
+    names = (f"{noun} 1", f"{noun} 2")
     remarks = [assessment.remarks for assessment in made.assessments]
     marks = [(_mark(first.good, rng), _mark(second.good, rng)) for first, second in remarks]
-    better = is_better(names[0 if made.pair.preferred == 1 else 1])
-    answer = style.write(made.assessments, marks, names, better)
+    answer = style.write(made.assessments, marks, names, is_better(names[made.pair.preferred != 1]))
     return Lesson(_renamed(_asking(made, style.request), made.pair.task, names), made.frames, answer)
+
+
+def _worse_changed(made: MadePair, rng: Random) -> MadePair:
+    """The pair with its worse candidate changed much. One flaw a pair, as pairs have it, teaches to guess it.
+
+    Whoever sees neither noise nor a cut then says that a colour differs, and the other way round.
+    """
+    worse = 1 if made.pair.preferred == 1 else 0
+    while True:
+        changed = _much_changed(made, worse, rng)
+        if not all(assessment.remarks[worse].good for assessment in changed.assessments):
+            return changed
 
 
 def _mark(good: bool, rng: Random) -> int:

@@ -12,7 +12,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {
     "prepare.train_pairs": 160,
     "prepare.held_out_pairs": 6,
-    "distill.pairs": 160,
+    "distill.pairs": 120,
+    "distill.other_pairs": 20,
     "cold_start.epochs": 8.0,
     "cold_start.batch": 16,
     "cold_start.micro_batch": 16,

@@ -1,0 +1,71 @@
+"""How the tiny base is pretrained: batches that teach something else than which batch it is, and a tower that sees."""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from models.backbone import load_processor
+from models.shapes import base_model
+from models.shapes.base_model import build_config
+from models.shapes.lessons import COMPARING, SEEING, Mix
+from models.shapes.pretraining import Phase, batches, settle_unseen_tokens
+from models.shapes.sight import train_sight
+
+BASE = Path(base_model.__file__).parent / "base"
+
+
+@pytest.fixture(scope="module")
+def processor() -> Any:
+    return load_processor(BASE)
+
+
+@pytest.mark.parametrize("mix", [SEEING, COMPARING], ids=["seeing", "comparing"])
+def test_a_batch_holds_different_answers(processor: Any, mix: Mix) -> None:
+    for batch in batches(processor, [Phase(12, 32, mix)], seed=1, rng=Random(1)):
+        first = {int(row[row != -100][0]) for row in batch["labels"]}
+        assert len(first) >= 3
+
+
+def test_a_batch_has_labels_on_the_answers_alone(processor: Any) -> None:
+    (batch,) = batches(processor, [Phase(1, 8, SEEING)], seed=2, rng=Random(2))
+    end = processor.tokenizer.eos_token_id
+    for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+        taught = labels[labels != -100]
+        assert taught[-1] == end
+        assert (ids[labels != -100] == taught).all()
+        assert processor.image_token_id not in taught
+
+
+def test_batches_follow_from_their_seeds(processor: Any) -> None:
+    one, same, other = (
+        next(batches(processor, [Phase(1, 8, SEEING)], seed=3, rng=Random(rng)))["input_ids"].tolist()
+        for rng in (3, 3, 4)
+    )
+    assert one == same != other
+
+
+def test_the_tower_learns_to_see_from_its_own_heads(processor: Any) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    visual = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer)).model.visual
+    seen = train_sight(
+        visual, processor, steps=60, batch=48, peak_lr=1.2e-3, rng=Random(0), share=lambda parameters: None
+    )
+    assert seen["colour"] > 0.6  # always saying that a place is empty is right in 0.4 of them
+
+
+def test_tokens_that_were_never_shown_are_put_among_the_others(processor: Any) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[5] += 100.0
+    known = weight[10:].clone()
+    assert settle_unseen_tokens(model, set(range(10, len(weight)))) == 10
+    assert weight[5].abs().max() < 2.0
+    assert torch.equal(weight[10:], known)
