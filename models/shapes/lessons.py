@@ -88,11 +88,14 @@ def _much_changed(made: MadePair, which: int, rng: Random) -> MadePair:
     scene, task = made.scene, made.pair.task
     shown = _altered(scene, made.level, rng)
     flaw = _spoilt(rng, video=task is Task.VIDEO_GENERATION)
-    seen = [Seen(scene), Seen(scene)]
+    seen = list(made.seen)
     seen[which] = as_seen(shown, flaw)
     uri = getattr(made.pair.candidates[which].media, "uri", "")
     frames = {**made.frames, uri: draw_scene(shown, Look.random(rng), flaw, made.level, rng)}
-    return replace(made, frames=frames, assessments=assess_generation(task, scene, (seen[0], seen[1])))
+    first, second = seen
+    return replace(
+        made, frames=frames, seen=(first, second), assessments=assess_generation(task, scene, (first, second))
+    )
 
 
 def _altered(scene: Scene, level: Level, rng: Random) -> Scene:
@@ -182,10 +185,26 @@ def _look(rng: Random, seed: int) -> Lesson:
     level = rng.choice(list(Level))
     scene = random_scene(rng, level, video=video, held_out=False)
     flaw = _spoilt(rng, video=video)
-    seen = as_seen(scene, flaw)
-    last = seen.flow if video else _wholeness(seen)
-    answer = f"{seen.quality}, {_described(scene)}, {last}"
-    return _shown(LOOK, scene, flaw, level, rng, answer)
+    return _shown(LOOK, scene, flaw, level, rng, _all_seen(as_seen(scene, flaw)))
+
+
+def _point(rng: Random, seed: int) -> Lesson:
+    """What one of two candidates shows, of which the request gives the name alone.
+
+    From comparisons, where the flaw is in either, a model learns that something differs before it learns in which.
+    """
+    task = rng.choice([task for task in Task if task.judges_media])
+    made = make_pair(task, rng.getrandbits(40), seed=seed, held_out=False)
+    made, noun, which = _worse_changed(made, rng), rng.choice(NOUNS), rng.randrange(2)
+    names = (f"{noun} 1", f"{noun} 2")
+    messages = _renamed(_asking(made, LOOK), task, names)
+    messages[0]["content"].append({"type": "text", "text": f"\n{names[which]}"})
+    return Lesson(messages, made.frames, _all_seen(made.seen[which]))
+
+
+def _all_seen(seen: Seen) -> str:
+    """How it is drawn, what it holds place by place, and whether it is whole or how it moves."""
+    return f"{seen.quality}, {_described(seen.scene)}, {seen.flow if seen.scene.motion else _wholeness(seen)}"
 
 
 def _rendering(rng: Random, seed: int) -> Lesson:
@@ -279,15 +298,13 @@ SEEING: Mix = {_rendering: 0.45, _look: 0.4, _question: 0.15}
 # call it the same, which is mostly right, and then stays with it for thousands of steps.
 MATCHING: Mix = {_look: 0.2, _rendering: 0.2, _question: 0.1, _match: 0.15, _check: 0.2, _verify: 0.1, _add: 0.05}
 COMPARING: Mix = {
-    _compare: 0.35, _check: 0.13, _judge: 0.13, _verify: 0.12, _rendering: 0.1, _add: 0.07, _question: 0.04,
-    _look: 0.03, _match: 0.03,
+    _compare: 0.33, _point: 0.12, _check: 0.1, _judge: 0.12, _verify: 0.08, _rendering: 0.08, _add: 0.06,
+    _question: 0.05, _look: 0.03, _match: 0.03,
 }  # fmt: skip
-
-
 # Last, what it has learned at the request to think.
 REASONING: Mix = {
-    _reason: 0.35, _compare: 0.15, _judge: 0.15, _rendering: 0.12, _check: 0.06, _verify: 0.05, _add: 0.05,
-    _question: 0.03, _look: 0.02, _match: 0.02,
+    _reason: 0.3, _compare: 0.2, _point: 0.2, _judge: 0.1, _check: 0.05, _rendering: 0.05, _add: 0.03, _look: 0.02,
+    _question: 0.03, _verify: 0.01, _match: 0.01,
 }  # fmt: skip
 
 

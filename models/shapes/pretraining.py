@@ -60,7 +60,7 @@ class Leg:
 SIGHT = Leg((Phase(600, 64, {}),), 1.2e-3)  # of pictures, not lessons
 LEGS = (
     Leg((Phase(400, 32, SEEING), Phase(1000, 16, MATCHING), Phase(3600, 16, COMPARING)), 1.2e-3),
-    Leg((Phase(700, 16, REASONING),), 6e-4),
+    Leg((Phase(1200, 16, REASONING),), 8e-4),
 )
 PROCESSES = 2  # each on one core, with batches of its own: 1.7 times as fast as one process on two cores
 POOL = 12  # batches drawn at once and sorted by length

@@ -10,9 +10,10 @@ import torch
 from models.backbone import load_processor
 from models.shapes import base_model
 from models.shapes.base_model import build_config
-from models.shapes.lessons import COMPARING, SEEING, Mix
+from models.shapes.lessons import COMPARING, MATCHING, REASONING, SEEING, Mix
 from models.shapes.pretraining import Phase, batches, settle_unseen_tokens
 from models.shapes.sight import train_sight
+from models.verdict import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, mode_instructions
 
 BASE = Path(base_model.__file__).parent / "base"
 
@@ -27,6 +28,18 @@ def test_a_batch_holds_different_answers(processor: Any, mix: Mix) -> None:
     for batch in batches(processor, [Phase(12, 32, mix)], seed=1, rng=Random(1)):
         first = {int(row[row != -100][0]) for row in batch["labels"]}
         assert len(first) >= 3
+
+
+def test_the_base_never_sees_a_tag_of_the_grammar(processor: Any) -> None:
+    """The instructions to think are one token of their own, in which the tags they name are not to be seen."""
+    tags = {processor.tokenizer.convert_tokens_to_ids(t) for t in (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)}
+    asked = processor.tokenizer.convert_tokens_to_ids(mode_instructions("think"))
+    seen: set[int] = set()
+    for mix in (SEEING, MATCHING, COMPARING, REASONING):
+        for batch in batches(processor, [Phase(4, 32, mix)], seed=4, rng=Random(4)):
+            seen |= set(batch["input_ids"].unique().tolist())
+    assert asked in seen
+    assert not tags & seen
 
 
 def test_a_batch_has_labels_on_the_answers_alone(processor: Any) -> None:
