@@ -62,10 +62,10 @@ def find_base(settings: Settings) -> Path | None:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files."""
+    """sha256 over the names and contents of a folder's files, but for what is written for people (`*.md`)."""
 
     def said() -> Iterator[str]:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
             status = path.stat()
             small = status.st_size <= HASHED_BYTES
             content = (
