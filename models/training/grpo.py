@@ -207,13 +207,23 @@ def train_grpo(
         reward_funcs=[REWARDS[name] for name in plan.reward_weights],  # those of weight 0 are logged all the same
         args=_arguments(plan, scratch, list(plan.reward_weights.values())),
         train_dataset=training_rows(both_orders, media),
-        processing_class=processor,
+        processing_class=_left_padding(load_processor(source)),
         peft_config=lora_config(*plan.lora) if plan.lora else None,
         callbacks=[validator, HookCallback(hooks)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     log = trainer.state.log_history
     return {"validation": validator.history, "best": validator.best, "log": log}
+
+
+def _left_padding(processor: Any) -> Any:
+    """The processor as TRL's GRPO needs it, beside one that is saved as it was.
+
+    TRL pads prompts on the left by itself, but the token types that say which of them are image tokens as the
+    processor does: on the other side they would be those of other tokens, in silence while no image is cut.
+    """
+    processor.tokenizer.padding_side = "left"
+    return processor
 
 
 def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfig:
