@@ -143,10 +143,9 @@ def _reason(rng: Random, seed: int) -> Lesson:
 
 
 def _compared(style: Style, rng: Random, seed: int) -> Lesson:
-    made, noun = _some_pair(rng, seed), rng.choice(NOUNS)
+    made, names = _some_pair(rng, seed), _any_names(rng)
     if made.pair.task.judges_media and rng.random() < MUCH_CHANGED:
         made = _worse_changed(made, rng)
-    names = (f"{noun} 1", f"{noun} 2")
     remarks = [assessment.remarks for assessment in made.assessments]
     marks = [(_mark(first.good, rng), _mark(second.good, rng)) for first, second in remarks]
     answer = style.write(made.assessments, marks, names, is_better(names[made.pair.preferred != 1]))
@@ -163,6 +162,12 @@ def _worse_changed(made: MadePair, rng: Random) -> MadePair:
         changed = _much_changed(made, worse, rng)
         if not all(assessment.remarks[worse].good for assessment in changed.assessments):
             return changed
+
+
+def _any_names(rng: Random) -> tuple[str, str]:
+    """What the candidates are called: a name is to be copied from the request."""
+    noun = rng.choice(NOUNS)
+    return f"{noun} 1", f"{noun} 2"
 
 
 def _mark(good: bool, rng: Random) -> int:
@@ -195,8 +200,7 @@ def _point(rng: Random, seed: int) -> Lesson:
     """
     task = rng.choice([task for task in Task if task.judges_media])
     made = make_pair(task, rng.getrandbits(40), seed=seed, held_out=False)
-    made, noun, which = _worse_changed(made, rng), rng.choice(NOUNS), rng.randrange(2)
-    names = (f"{noun} 1", f"{noun} 2")
+    made, names, which = _worse_changed(made, rng), _any_names(rng), rng.randrange(2)
     messages = _renamed(_asking(made, LOOK), task, names)
     messages[0]["content"].append({"type": "text", "text": f"\n{names[which]}"})
     return Lesson(messages, made.frames, _all_seen(made.seen[which]))
@@ -275,8 +279,7 @@ def _match(rng: Random, seed: int) -> Lesson:
 def _add(rng: Random, seed: int) -> Lesson:
     """Sums and which is more, as comparisons end."""
     del seed  # no pair is drawn
-    noun, count = rng.choice(NOUNS), rng.randint(2, 5)
-    names = (f"{noun} 1", f"{noun} 2")
+    names, count = _any_names(rng), rng.randint(2, 5)
     rows = [[rng.randint(1, 10) for _ in range(count)] for _ in names]
     first, second = (sum(row) for row in rows)
     if rng.random() < 0.5:
