@@ -54,7 +54,7 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-base-model: $(STAMP) ## pretrain the tiny base model again (about 50 minutes; its result is committed)
+base-model: $(STAMP) ## pretrain the tiny base model again (about 45 minutes; its result is committed)
 	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base
 
 clean: ## remove caches; the environment and .thinkreward (your results) stay

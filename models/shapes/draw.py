@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.shapes.world import FRAMES, PLACES, TRACKS, Flaw, Level, Scene, Shape
+from models.shapes.world import FRAMES, PLACES, Flaw, Level, Scene, Shape
 
 CELL = 32  # pixels: one patch of the tiny base after its 2x2 merge
 SIZE = 2 * CELL
@@ -104,9 +104,7 @@ def _track_positions(scene: Scene, flaw: Flaw | None, spoiled: int) -> list[tupl
     """Where the moving shape is in each frame; a jump puts it beside its track in one frame."""
     if scene.motion is None:
         return []
-    start, end = (_centre(place) for place in TRACKS[scene.motion.track])
-    if scene.motion.direction in ("left", "up"):
-        start, end = end, start
+    start, end = (_centre(place) for place in scene.motion.ends)
     steps = [index / (FRAMES - 1) for index in range(FRAMES)]
     path = [(start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * t) for t in steps]
     if flaw is Flaw.JUMP:

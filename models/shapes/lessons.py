@@ -299,7 +299,9 @@ Mix = Mapping[Callable[[Random, int], Lesson], float]
 SEEING: Mix = {_rendering: 0.45, _look: 0.4, _question: 0.15}
 # Then to match words. Who can do neither learns from comparisons to repeat what is asked as what is shown and to
 # call it the same, which is mostly right, and then stays with it for thousands of steps.
-MATCHING: Mix = {_look: 0.2, _rendering: 0.2, _question: 0.1, _match: 0.15, _check: 0.2, _verify: 0.1, _add: 0.05}
+MATCHING: Mix = {
+    _look: 0.1, _rendering: 0.15, _question: 0.1, _match: 0.15, _check: 0.2, _verify: 0.1, _point: 0.15, _add: 0.05,
+}  # fmt: skip
 COMPARING: Mix = {
     _compare: 0.33, _point: 0.12, _check: 0.1, _judge: 0.12, _verify: 0.08, _rendering: 0.08, _add: 0.06,
     _question: 0.05, _look: 0.03, _match: 0.03,

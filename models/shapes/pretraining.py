@@ -10,18 +10,14 @@ import argparse
 import json
 import logging
 import math
-import os
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
 from transformers import AutoModelForImageTextToText
 
 from models.preference import Task
@@ -37,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Phase:
-    """So many steps on batches of so many lessons of one mix in each process."""
+    """So many steps on batches of so many lessons of one mix."""
 
     steps: int
     batch: int
@@ -57,14 +53,11 @@ class Leg:
         return sum(phase.steps for phase in self.phases)
 
 
-SIGHT = Leg((Phase(600, 64, {}),), 1.2e-3)  # of pictures, not lessons
+SIGHT = Leg((Phase(700, 128, {}),), 1.2e-3)  # of pictures, not lessons
 LEGS = (
-    Leg((Phase(400, 32, SEEING), Phase(1000, 16, MATCHING), Phase(3600, 16, COMPARING)), 1.2e-3),
-    Leg((Phase(1200, 16, REASONING),), 8e-4),
+    Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(3600, 32, COMPARING)), 1.2e-3),
+    Leg((Phase(1200, 32, REASONING),), 8e-4),
 )
-# Each on one core, with batches of its own: 1.25 times as fast on pictures as one process on two cores, and as fast on
-# lessons (measured on two cores of an Intel Xeon).
-PROCESSES = 2
 POOL = 12  # batches drawn at once and sorted by length
 LOOK_EVERY = 1000  # steps between looks at direct judging
 VALIDATION_SEED_OFFSET = 1_000_003  # other draws of the training split's scenes than the lessons use
@@ -214,38 +207,31 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
 
 def pretrain(out: Path, *, seed: int) -> None:
     """Train from random weights; save model, processor and `measured.json` in `out`."""
-    started, rank = time.monotonic(), dist.get_rank()
+    started = time.monotonic()
     torch.manual_seed(seed)
     processor = build_processor(build_tokenizer(tokenizer_texts(seed), REQUESTS))
     model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
     log.info("%.2f M parameters, %d tokens", model.num_parameters() / 1e6, len(processor.tokenizer))
-    rng = Random(f"{seed}/{rank}")
     (pictures,) = SIGHT.phases
-    sight = train_sight(
-        model.model.visual,
-        processor,
-        steps=pictures.steps,
-        batch=pictures.batch,
-        peak_lr=SIGHT.peak_lr,
-        rng=rng,
-        share=average_gradients,
-    )
+    tower = model.model.visual
+    rng = Random(f"{seed}/sight")
+    sight = train_sight(tower, processor, steps=pictures.steps, batch=pictures.batch, peak_lr=SIGHT.peak_lr, rng=rng)
+    # What it sees stays: the first steps of a language model that knows nothing yet would wreck it.
+    tower.requires_grad_(False)
+    tower.deepstack_merger_list.requires_grad_(True)  # the heads did not use these
     for number, leg in enumerate(LEGS):
-        train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{rank}/{number}") if number else rng)
-        if rank == 0:
-            save(model, processor, out)
-    if rank == 0:
-        model.eval()
-        measured = {
-            "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
-            "phases": [[phase.steps, phase.batch * PROCESSES] for leg in (SIGHT, *LEGS) for phase in leg.phases],
-            "seed": seed,
-            "parameters": model.num_parameters(),
-            "seconds": round(time.monotonic() - started),
-            **measure(model, processor, seed=seed),
-        }
-        (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
-        log.info("measured: %s", json.dumps(measured))
+        train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"))
+        save(model, processor, out)
+    measured = {
+        "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
+        "phases": [[phase.steps, phase.batch] for leg in (SIGHT, *LEGS) for phase in leg.phases],
+        "seed": seed,
+        "parameters": model.num_parameters(),
+        "seconds": round(time.monotonic() - started),
+        **measure(model, processor, seed=seed),
+    }
+    (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
+    log.info("measured: %s", json.dumps(measured))
 
 
 def measure(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
@@ -258,9 +244,9 @@ def measure(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
 
 def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -> None:
     """Train on the lessons of all phases, and settle the tokens that none showed."""
-    rank = dist.get_rank()
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim >= 2]
+    plain = [p for p in trained if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=leg.peak_lr, betas=(0.9, 0.98))
     warmup = min(200, leg.steps // 10)
@@ -280,8 +266,7 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -
         recall.count(logits.detach(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(model.parameters())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
@@ -289,22 +274,12 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -
             log.info("step %d loss %.4f (%.0f s)", step, sum(losses[-50:]) / 50, time.monotonic() - started)
         if step % 200 == 0:
             log.info("step %d found: %s", step, recall.report())
-        if rank == 0 and step % LOOK_EVERY == 0:
+        if step % LOOK_EVERY == 0:
             model.eval()
             checked = direct_accuracy(model, processor, seed=seed + VALIDATION_SEED_OFFSET, count=100, held_out=False)
             log.info("step %d direct, training scenes: %s", step, checked)
     model.eval()
     log.info("%d tokens were in no lesson", settle_unseen_tokens(model, seen))
-
-
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Each gradient becomes the mean over the processes."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
@@ -329,28 +304,13 @@ def save(model: Any, processor: Any, out: Path) -> None:
     processor.save_pretrained(out)
 
 
-def _process(rank: int, rendezvous: str, options: dict[str, Any]) -> None:
-    """One of the training processes; they meet at a file."""
-    logging.basicConfig(
-        level=logging.WARNING if rank else logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=PROCESSES)
-    try:
-        pretrain(**options)
-    finally:
-        dist.destroy_process_group()
-
-
 def main() -> None:
     """The command line of `make base-model`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
     parser.add_argument("--seed", type=int, default=0)
-    options = vars(parser.parse_args())
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as folder:
-        spawn(_process, (f"{folder}/rendezvous", options), nprocs=PROCESSES)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    pretrain(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

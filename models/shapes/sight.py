@@ -6,17 +6,18 @@ about where to look.
 """
 
 import logging
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import torch
+from PIL import Image
 
 from models.shapes.draw import Look, draw_scene
-from models.shapes.world import COLOURS, PLACES, SHAPES, Flaw, Level, random_scene
+from models.shapes.world import COLOURS, PLACES, SHAPES, Flaw, Level, Scene, random_scene
 
 log = logging.getLogger(__name__)
 FLAWS = (None, None, Flaw.NOISE, Flaw.BLUR, Flaw.CUT)
+VIDEOS = 0.4  # share of the pictures that are frames of a video, in which a shape may stand between two places
 RENDERINGS = (None, Flaw.NOISE, Flaw.BLUR)
 # What a head tells: its classes, and whether it does of each place or of the whole picture.
 HEADS = {
@@ -28,12 +29,9 @@ HEADS = {
 
 
 def train_sight(
-    visual: Any, processor: Any, *, steps: int, batch: int, peak_lr: float, rng: Random, share: Callable[[Any], None]
+    visual: Any, processor: Any, *, steps: int, batch: int, peak_lr: float, rng: Random
 ) -> dict[str, float]:
-    """Train the tower on fresh pictures of the training split; returns each head's accuracy over the last 50 steps.
-
-    `share(parameters)` averages their gradients with other processes that train on other pictures.
-    """
+    """Train the tower on fresh pictures of the training split; returns each head's accuracy over the last 50 steps."""
     width = visual.config.out_hidden_size
     heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, classes) for name, (classes, _) in HEADS.items()})
     parameters = [*visual.parameters(), *heads.parameters()]
@@ -51,7 +49,6 @@ def train_sight(
             right[name].append((logits.argmax(-1) == truth[name]).float().mean().item())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        share(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -64,12 +61,25 @@ def _pictures(processor: Any, count: int, rng: Random) -> tuple[Any, dict[str, t
     """So many pictures as the processor gives them, and what each head should say of them."""
     images, rows = [], []
     for _ in range(count):
-        level, flaw = rng.choice(list(Level)), rng.choice(FLAWS)
-        scene = random_scene(rng, level, video=False, held_out=False)
-        images += draw_scene(scene, Look.random(rng), flaw, level, rng)
+        image, scene, flaw = _picture(rng)
+        images.append(image)
         colours = [COLOURS.index(shape.colour) + 1 if shape else 0 for shape in scene.places]
         forms = [SHAPES.index(shape.shape) + 1 if shape else 0 for shape in scene.places]
         rendering = RENDERINGS.index(flaw) if flaw in RENDERINGS else 0
         rows.append((colours, forms, rendering, int(flaw is Flaw.CUT)))
     truth = {name: torch.tensor(column) for name, column in zip(HEADS, zip(*rows, strict=True), strict=True)}
     return processor.image_processor(images=images, return_tensors="pt"), truth
+
+
+def _picture(rng: Random) -> tuple[Image.Image, Scene, Flaw | None]:
+    """A picture, or one frame of a video with what moves at the place it is nearest to; what it shows, and its flaw."""
+    level, flaw, video = rng.choice(list(Level)), rng.choice(FLAWS), rng.random() < VIDEOS
+    scene = random_scene(rng, level, video=video, held_out=False)
+    if video and flaw is Flaw.CUT:
+        flaw = None  # of pictures only
+    frames = draw_scene(scene, Look.random(rng), flaw, level, rng)
+    at = rng.randrange(len(frames))
+    if scene.motion:
+        start, end = scene.motion.ends
+        scene = scene.put(start if at < len(frames) / 2 else end, scene.motion.shape)
+    return frames[at], scene, flaw

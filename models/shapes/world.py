@@ -71,6 +71,12 @@ class Motion:
     track: str
     direction: str
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The places where it starts and where it ends."""
+        first, last = TRACKS[self.track]
+        return (last, first) if self.direction in ("left", "up") else (first, last)
+
 
 @dataclass(frozen=True)
 class Scene:

@@ -65,9 +65,7 @@ def test_the_tower_learns_to_see_from_its_own_heads(processor: Any) -> None:
 
     torch.manual_seed(0)
     visual = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer)).model.visual
-    seen = train_sight(
-        visual, processor, steps=60, batch=48, peak_lr=1.2e-3, rng=Random(0), share=lambda parameters: None
-    )
+    seen = train_sight(visual, processor, steps=60, batch=48, peak_lr=1.2e-3, rng=Random(0))
     assert seen["colour"] > 0.6  # always saying that a place is empty is right in 0.4 of them
 
 
