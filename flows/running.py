@@ -44,8 +44,14 @@ def announce(settings: Settings, results: Sequence[StageResult], *, as_json: boo
     out.print(stage_lines(results))
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")
-        out.print(plain_table(stage_table({name: report["accuracy"][name] for name in EVALUATED})))
+        out.print(plain_table(_column_a_model({name: report["accuracy"][name] for name in EVALUATED})))
     _where(settings, results, options)
+
+
+def _column_a_model(scores_by_model: dict[str, Any]) -> list[list[str]]:
+    """The stage table turned on its side, intervals below their values: so it fits a terminal of 80 columns."""
+    columns = stage_table(scores_by_model)
+    return [[cell.replace(" (", "\n(") for cell in row] for row in zip(*columns, strict=True)]
 
 
 def _where(settings: Settings, results: Sequence[StageResult], options: str) -> None:

@@ -1,7 +1,6 @@
 """Loading, adapting and saving vision-language models through transformers' Auto classes."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,6 @@ def resolve_device(device: str) -> str:
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def use_threads(count: int) -> None:
-    """Bound OpenMP and torch to `count` CPU threads in this process (oversubscription costs up to 8x)."""
-    import torch
-
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    torch.set_num_threads(count)
 
 
 def load_processor(source: str | Path, *, revision: str | None = None) -> Any:

@@ -88,10 +88,7 @@ def _sample_shard(
 
 def load_judge(context: Context, model_input: str) -> Judge:
     """A judge over one of the stage's input models, with the dataset's media."""
-    from models.backbone import use_threads
-
     settings = context.settings
-    use_threads(settings.runtime.threads)
     return Judge.load(
         context.input(model_input),
         frames=context.preferences().frames,
