@@ -12,7 +12,7 @@ import pytest
 
 from tests.tasks import small_recipe as small
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.timeout(900)]
 STAGES = ("prepare", "distill", "cold-start", "rejection-sampling", "grpo")
 
 
