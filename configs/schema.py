@@ -189,6 +189,12 @@ class Sft(Section):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     freeze_vision: bool = Field(True, description="leave the vision tower as it is")
     lora: Lora | None = Field(None, description="train low-rank adapters instead of all weights")
+    direct_pairs: int = Field(
+        0,
+        ge=0,
+        description="training pairs a task answered directly among the reasoning, so that judging without it is not "
+        "forgotten (paper: 0)",
+    )
     checkpoint_every: Positive = Field(100, description="optimizer steps between checkpoints")
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from configs.schema import Settings
+from configs.schema import Settings, Sft
 from models.preference import Task
 from models.verdict import instructions
 from tasks.graph import find_base
@@ -74,14 +74,18 @@ def _samples(settings: Settings) -> list[Row]:
 
 def _steps(settings: Settings) -> list[Row]:
     r, g = settings.rejection_sampling, settings.grpo
-    cold = ceil(_asked(settings) / settings.cold_start.batch) * settings.cold_start.epochs
-    kept = ceil(r.pairs * len(Task) * r.keep_per_pair / r.sft.batch) * r.sft.epochs
+    cold = _sft_steps(settings.cold_start, _asked(settings))
+    kept = _sft_steps(r.sft, r.pairs * len(Task) * r.keep_per_pair)
     steps = ceil(g.pairs * 2 / g.prompts_per_step) * g.epochs
     return [
         Row("cold-start steps", f"{ceil(cold):,} at most", f"all answers kept, batch {settings.cold_start.batch}"),
         Row("sampling SFT steps", f"{ceil(kept):,} at most", f"all pairs kept, batch {r.sft.batch}"),
         Row("grpo steps", f"{ceil(steps):,} at most", f"{g.prompts_per_step} prompts a step"),
     ]
+
+
+def _sft_steps(sft: Sft, reasoning: int) -> float:
+    return ceil((reasoning + len(Task) * sft.direct_pairs) / sft.batch) * sft.epochs
 
 
 def _disk(settings: Settings) -> list[Row]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from configs.schema import Lora, Sft
 from models.curriculum import plan_curriculum
 from models.errors import DataError
-from models.preference import PreferencePair
+from models.preference import PreferencePair, Task
 from tasks.artifacts import ArtifactRef
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
@@ -69,14 +69,16 @@ def fine_tune(
         on_metrics=checkpoints.log,
         on_progress=context.progress("steps"),
     )
+    media = context.preferences()
     facts = train_sft(
         context.input(model_input),
         pairs,
         completions,
-        context.preferences(),
+        media,
         out,
         plan=plan,
         scratch=trainer,
+        direct=[pair for task in Task for pair in answered_directly(media.pairs("train", task), sft.direct_pairs)],
         resume_from=latest_checkpoint(context, trainer),
         hooks=hooks,
     )
@@ -84,6 +86,15 @@ def fine_tune(
     write_history(history, facts.pop("log"))
     outputs = {"model": context.publish("model", out), "history": context.publish("history", history)}
     return outputs, {**facts, "trained_on": len(pairs)}
+
+
+def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[PreferencePair]:
+    """The first `count` pairs that have a better candidate, every other two of them the other way round.
+
+    Two at a time, for sources that alternate which candidate is the better one.
+    """
+    decided = [pair for pair in pairs if pair.preferred != "tie"][:count]
+    return [pair.swapped() if at // 2 % 2 else pair for at, pair in enumerate(decided)]
 
 
 def grpo(job: Job, child: Child, scratch: Path) -> Done:

@@ -6,25 +6,34 @@ from typing import Any
 
 from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
+from models.verdict import Mode
 
 
 def training_rows(
-    pairs: Sequence[PreferencePair], media: PreferenceDataset, completions: Sequence[str] | None = None
+    pairs: Sequence[PreferencePair],
+    media: PreferenceDataset,
+    completions: Sequence[str] | None = None,
+    modes: Sequence[Mode] | None = None,
 ) -> Any:
     """A `datasets.Dataset` in TRL's conversational form: `prompt`, `images` and, for SFT, `completion`.
 
-    Rows hold the pair's JSON; images are decoded as they are read, so memory does not grow with the
-    data. `task` and `preferred` (as text) ride along for the rewards.
+    `modes` says how each pair is asked; without it all are asked to think. Rows hold the pair's JSON; images are
+    decoded as they are read, so memory does not grow with the data. `task` and `preferred` (as text) ride along for
+    the rewards.
     """
     from datasets import Dataset
 
-    columns: dict[str, list[str]] = {"pair": [pair.model_dump_json() for pair in pairs]}
+    columns: dict[str, list[str]] = {
+        "pair": [pair.model_dump_json() for pair in pairs],
+        "mode": list(modes or ["think"] * len(pairs)),
+    }
     if completions is not None:
         columns["text"] = list(completions)
 
-    def decoded(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
+    def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         shown = [PreferencePair.model_validate(json.loads(row)) for row in batch["pair"]]
-        prompts, images = zip(*(_prompt_and_images(pair, media) for pair in shown), strict=True)
+        asked = zip(shown, batch["mode"], strict=True)
+        prompts, images = zip(*(_prompt_and_images(pair, mode, media) for pair, mode in asked), strict=True)
         rows: dict[str, list[Any]] = {
             "prompt": list(prompts),
             "images": list(images),
@@ -38,9 +47,11 @@ def training_rows(
     return Dataset.from_dict(columns).with_transform(decoded)
 
 
-def _prompt_and_images(pair: PreferencePair, media: PreferenceDataset) -> tuple[list[dict[str, Any]], list[Any]]:
+def _prompt_and_images(
+    pair: PreferencePair, mode: Mode, media: PreferenceDataset
+) -> tuple[list[dict[str, Any]], list[Any]]:
     """Messages with bare image placeholders, which TRL fills from `images` in order."""
-    messages = media.messages(pair, "think")
+    messages = media.messages(pair, mode)
     images = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
     prompt = [
         {**message, "content": [part if part["type"] == "text" else {"type": "image"} for part in message["content"]]}

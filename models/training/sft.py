@@ -14,6 +14,7 @@ from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, training_arguments
 from models.training.rows import training_rows
+from models.verdict import Mode, answer_text
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ def train_sft(
     *,
     plan: SftPlan,
     scratch: Path,
+    direct: Sequence[PreferencePair] = (),
     resume_from: Path | None = None,
     hooks: Hooks | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the model at `source` and write the result to `out`; returns steps, losses and the log by step.
 
+    `pairs` are asked to think and answered by `completions`; `direct` pairs are asked for the answer alone, which is
+    their label.
     `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
     weights, optimizer, schedule, random state and data position.
     """
@@ -69,10 +73,12 @@ def train_sft(
     )
     if plan.freeze_vision and plan.lora is None:
         freeze_vision(model)
+    modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
+    answers = [answer_text(pair.task, pair.preferred) for pair in direct]
     trainer = SFTTrainer(
         model=model,
         args=_arguments(plan, scratch),
-        train_dataset=training_rows(pairs, media, completions),
+        train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes),
         processing_class=processor,
         peft_config=lora_config(*plan.lora) if plan.lora else None,
         callbacks=[HookCallback(hooks or Hooks())],
