@@ -17,9 +17,11 @@ def test_image_tokens_are_marked_where_they_stand(tmp_path: Path, monkeypatch: p
     """In a batch whose prompts differ in length, each token of an image is of the image type, and no other is."""
     from models.training import grpo
 
-    made = [make_pair(task, at, seed=0, held_out=False) for at, task in enumerate(list(Task) * 2)]
+    # Of each task's two pairs one prefers the first candidate.
+    made = [make_pair(task, at + at // 4, seed=0, held_out=False) for at, task in enumerate(list(Task) * 2)]
     blobs = {uri: blob for one in made for uri, blob in one.blobs.items()}
     pairs = [one.pair for one in made]
+    (tmp_path / "data").mkdir()
     write_dataset(tmp_path / "data", {"train": pairs, "held_out": pairs}, blobs)
     given: list[tuple[Any, Any]] = []
     compute = grpo.GRPOTrainer._get_per_token_logps_and_entropies
