@@ -10,7 +10,7 @@ from typing import Any
 from configs.schema import Settings
 from flows.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
 from flows.options import program
-from models.report.table import stage_table
+from models.report.table import stage_cells
 from tasks.graph import EVALUATED, RECIPE
 from tasks.stages import Planned, StageResult, open_store, plan
 
@@ -50,8 +50,9 @@ def announce(settings: Settings, results: Sequence[StageResult], *, as_json: boo
 
 def _column_a_model(scores_by_model: dict[str, Any]) -> list[list[str]]:
     """The stage table turned on its side, intervals below their values: so it fits a terminal of 80 columns."""
-    columns = stage_table(scores_by_model)
-    return [[cell.replace(" (", "\n(") for cell in row] for row in zip(*columns, strict=True)]
+    header, rows = stage_cells(scores_by_model)
+    columns = [[f"{cell.value}\n({cell.interval})" if cell.interval else cell.value for cell in row] for row in rows]
+    return [list(line) for line in zip(header, *columns, strict=True)]
 
 
 def _where(settings: Settings, results: Sequence[StageResult], options: str) -> None:
