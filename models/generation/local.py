@@ -82,6 +82,9 @@ class LocalGenerator:
             num_return_sequences=n,
             eos_token_id=self.end,
             pad_token_id=self.pad,
+            # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
+            cache_implementation="static",
+            disable_compile=True,  # every batch has another shape
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():

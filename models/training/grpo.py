@@ -244,6 +244,7 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         steps_per_generation=steps,
         num_generations=plan.group,
         max_completion_length=plan.max_tokens,
+        cache_implementation="static",  # as in `models.generation.local`
         temperature=plan.temperature,
         reward_weights=weights,
         gradient_checkpointing=plan.gradient_checkpointing,
