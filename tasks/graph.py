@@ -25,7 +25,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process."""
+    """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process.
+
+    What a stage did outside the store may be undone there: `lapsed` is a function that says so.
+    """
 
     name: str
     version: str
@@ -33,7 +36,7 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     body: str
-    optional: frozenset[str] = frozenset()
+    lapsed: str = ""
 
     def config(self, settings: Settings) -> dict[str, object]:
         """The fields that change this stage's result."""
@@ -83,9 +86,9 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
-        Stage("prepare", "2", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
+        Stage("prepare", "3", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
         Stage(
-            "distill", "2", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill", "3", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
         ),
         Stage(
             "cold-start",
@@ -97,7 +100,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "rejection-sampling",
-            "1",
+            "2",
             {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
@@ -105,7 +108,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "1",
+            "2",
             {
                 "model": Need("rejection-sampling", "model"),
                 "trajectories": Need("rejection-sampling", "trajectories"),
@@ -117,7 +120,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "evaluate",
-            "1",
+            "2",
             {
                 "base": _BASE,
                 "cold-start": Need("cold-start", "model"),
@@ -139,6 +142,7 @@ STAGES: dict[str, Stage] = {
             ("registration",),
             ("promote", "tracking", "evaluate"),
             "tasks.promoting:promote",
+            lapsed="tasks.promoting:lapsed",
         ),
     )
 }

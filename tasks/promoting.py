@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from configs.schema import Settings
 from models.gate import GateDecision, GateFacts, decide
 from models.scores import JudgedRow, paired_difference
+from tasks.artifacts import IndexEntry, Store
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
 from tasks.registry import DIGEST_TAG, RegisteredVersion, get_alias, register, save_registry_model, set_alias
 from tasks.scoring import rows_of_model
+from tasks.tracking_address import shown
 
 MODEL_TAG = "thinkreward.model.digest"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -34,6 +37,17 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
         (folder / "registration.json").write_text(text + "\n")
         child.say(f"version {version.version}: {', '.join(aliases)}")
         return context.done({"registration": context.publish("registration", folder)}, passed=decision.passed)
+
+
+def lapsed(store: Store, settings: Settings, entry: IndexEntry) -> str:
+    """Why a promotion has to be made again, or nothing: the registry was emptied, or another model came after it."""
+    said = json.loads((store.fetch(entry.outputs["registration"]) / "registration.json").read_text())
+    current = get_alias(settings.tracking.uri, said["name"], CHALLENGER)
+    if current is None:
+        return f"the registry at {shown(settings.tracking.uri)} has no {CHALLENGER}"
+    if current.version != said["version"] or current.tags.get(MODEL_TAG) != said["model"]:
+        return f"the registry's {CHALLENGER} is another model, version {current.version}"
+    return ""
 
 
 def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:

@@ -21,7 +21,7 @@ from configs.schema import Settings
 from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.graph import RECIPE, STAGES, Stage
-from tasks.launching import Job, run_child
+from tasks.launching import Job, named, run_child
 
 log = logging.getLogger(__name__)
 State = Literal["computed", "cached", "resumed"]
@@ -100,11 +100,20 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
         result = Planned(name, None, False, f"waits for {', '.join(dict.fromkeys(missing))}")
     else:
         key = stage_key(stage, settings, inputs)
-        entry = verified_entry(store, name, key)
-        reason = "unchanged" if entry else _why_not(store, stage, settings, inputs)
+        entry, lapsed = _standing(store, settings, stage, key)
+        reason = "unchanged" if entry else lapsed or _why_not(store, stage, settings, inputs)
         result = Planned(name, key, entry is not None, reason, entry)
     known[name] = result
     return result
+
+
+def _standing(store: Store, settings: Settings, stage: Stage, key: str) -> tuple[IndexEntry | None, str]:
+    """The entry that can be handed on; or none, and what was undone outside the store since, if that is why."""
+    entry = verified_entry(store, stage.name, key)
+    if entry is None or not stage.lapsed:
+        return entry, ""
+    lapsed: str = named(stage.lapsed)(store, settings, entry)
+    return (None, lapsed) if lapsed else (entry, "")
 
 
 def _why_not(store: Store, stage: Stage, settings: Settings, inputs: Mapping[str, ArtifactRef]) -> str:
@@ -163,7 +172,7 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
     stage = STAGES[name]
     inputs = resolve_inputs(store, settings, name)
     key = stage_key(stage, settings, inputs)
-    if not refresh and (entry := verified_entry(store, name, key)):
+    if not refresh and (entry := _standing(store, settings, stage, key)[0]):
         return _result(entry, "cached", started)
     store.check_writable()
     _reach_tracking(settings)
@@ -171,7 +180,7 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
     with store.lease(
         name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
     ) as lease:
-        if not refresh and (entry := verified_entry(store, name, key)):
+        if not refresh and (entry := _standing(store, settings, stage, key)[0]):
             return _result(entry, "cached", started)  # another run computed it while this one waited
         work = store.work(name, key)
         if refresh:  # forgotten first: an interrupted refresh goes on by itself, and an old result is not handed on

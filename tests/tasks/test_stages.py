@@ -18,6 +18,12 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings("shapes", places)
 
 
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No promotion lapses (tests/tasks/test_promoting.py): here is no registry."""
+    monkeypatch.setattr("tasks.promoting.lapsed", lambda store, settings, entry: "")
+
+
 def recorded(store: Store, settings: Settings, name: str, folder: Path) -> IndexEntry:
     """Record a stage as if it had been computed, with one small file an output."""
     stage = STAGES[name]
@@ -100,6 +106,16 @@ def test_after_a_changed_grpo_setting_only_grpo_evaluate_and_promote_run(setting
     assert [name for name in RECIPE if not after[name].cached] == ["grpo", "evaluate", "promote"]
     assert "grpo.learning_rate" in after["grpo"].reason or "learning_rate" in after["grpo"].reason
     assert after["evaluate"].reason == "waits for grpo"
+
+
+def test_what_was_undone_outside_the_store_is_done_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything_computed(settings, tmp_path / "made")
+    monkeypatch.setattr("tasks.promoting.lapsed", lambda store, settings, entry: f"no {entry.stage} there")
+    after = planned(settings)
+    assert [name for name in RECIPE if not after[name].cached] == ["promote"]
+    assert after["promote"].reason == "no promote there"
 
 
 def test_a_new_store_says_that_nothing_was_computed(settings: Settings) -> None:
