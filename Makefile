@@ -54,8 +54,8 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-base-model: $(STAMP) ## pretrain the tiny base model again (about 45 minutes; its result is committed)
-	$(BIN)/python -m models.shapes.pretraining --out models/shapes/base
+base-model: $(STAMP) ## pretrain the tiny base model again (about an hour; its result is committed)
+	MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python -m models.shapes.pretraining --out models/shapes/base
 
 clean: ## remove caches; the environment and .thinkreward (your results) stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

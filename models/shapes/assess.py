@@ -4,9 +4,10 @@ The teacher calls this with what it perceives in the pixels; the base model's pr
 drawn. One wording for both: *wanted* and *seen* stand side by side, word by word.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from random import Random
 
 from models.preference import Task
 from models.shapes.world import PLACES, Motion, Scene, Shape
@@ -23,6 +24,7 @@ class Seen:
     quality: str = "clean"  # clean | noisy | blurred
     cut: bool = False
     flow: str = "smooth"  # smooth | flickers | jumps; of videos only
+    path: tuple[str, ...] = ()  # where a video's moving shape is in each frame: a place, or `nothing`
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Assessment:
 
 
 def compare_content(wanted: Scene, seen: Scene) -> Remark:
-    """`top left red blue differs, circle circle same`: place by place, each word asked for and beside it the one shown.
+    """`top left blue red differs, circle circle same`: place by place, each word shown and beside it the one asked for.
 
     Places where shapes are asked for come first, then those with a shape too many.
     """
@@ -53,17 +55,18 @@ def compare_content(wanted: Scene, seen: Scene) -> Remark:
         want, show = wanted.places[place], seen.places[place]
         if want is not None or show is not None:
             checks.append((PLACES[place], _named(want), _named(show)))
-    words = ", ".join(f"{where} {side_by_side(want, show)}" for where, want, show in checks)
+    words = ", ".join(f"{where} {side_by_side(show, want)}" for where, want, show in checks)
     return Remark(good=all(want == show for _, want, show in checks), words=words)
 
 
-def side_by_side(asked: str, shown: str) -> str:
-    """`red blue differs, circle circle same`: what is compared stands next to each other.
+def side_by_side(shown: str, asked: str) -> str:
+    """`blue red differs, circle circle same`: what is compared stands next to each other, what is shown first.
 
     Whether two words are the same is hard for a tiny model to tell across a sentence (it did not learn it in
-    4000 steps of 32), and easy for neighbours.
+    4000 steps of 32), and easy for neighbours. Beside a word just written, one that is mostly the same would be
+    repeated without looking.
     """
-    pairs = zip_longest(asked.split(), shown.split(), fillvalue="nothing")
+    pairs = zip_longest(shown.split(), asked.split(), fillvalue="nothing")
     return ", ".join(f"{one} {other} {'same' if one == other else 'differs'}" for one, other in pairs)
 
 
@@ -76,7 +79,7 @@ def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tup
     consistency, second, third = CORE_DIMENSIONS[task]
     contents = [compare_content(wanted, one.scene) for one in seen]
     quality = _both(
-        Remark(one.quality == "clean", f"{one.quality}, {content.words}")
+        Remark(one.quality == "clean", ", ".join([*rendering(one), content.words]))
         for one, content in zip(seen, contents, strict=True)
     )
     if task is Task.IMAGE_GENERATION:
@@ -89,16 +92,30 @@ def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tup
     return (Assessment(names[0], quality), Assessment(names[1], other), Assessment(consistency, asked))
 
 
+def rendering(seen: Seen) -> list[str]:
+    """What is said first of a picture or video: how it is drawn, and where its moving shape is, frame by frame."""
+    return [seen.quality, *([f"goes {' '.join(seen.path)}"] if seen.path else [])]
+
+
 def assess_answers(task: Task, truth: str, answers: tuple[str, str]) -> tuple[Assessment, ...]:
     """The three dimensions of two answers to a question whose right answer is `truth`, checks first here too."""
     accuracy, correctness, clarity = CORE_DIMENSIONS[task]
     good = [answer == truth for answer in answers]
-    checks = _both(Remark(True, f"plain, says {side_by_side(answer, truth)}") for answer in answers)
+    checks = _both(Remark(True, f"plain, shows {side_by_side(truth, answer)}") for answer in answers)
     return (
         Assessment(clarity, checks),
         Assessment(correctness, _both(Remark(ok, "right" if ok else "wrong") for ok in good)),
         Assessment(accuracy, _both(Remark(ok, "as shown" if ok else "not as shown") for ok in good)),
     )
+
+
+def draw_marks(assessments: Sequence[Assessment], rng: Random) -> list[tuple[int, int]]:
+    """A pair of marks for each assessment, drawn again until the sums differ: a verdict knows no tie."""
+    while True:
+        marks = [tuple(rng.choice(GOOD if remark.good else POOR) for remark in one.remarks) for one in assessments]
+        first, second = (sum(column) for column in zip(*marks, strict=True))
+        if first != second:
+            return [(row[0], row[1]) for row in marks]
 
 
 def _named(shape: Shape | None) -> str:

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.shapes.world import FRAMES, PLACES, Flaw, Level, Scene, Shape
+from models.shapes.world import FRAMES, PLACES, TIMES, Flaw, Level, Scene, Shape
 
 CELL = 32  # pixels: one patch of the tiny base after its 2x2 merge
 SIZE = 2 * CELL
@@ -34,11 +34,12 @@ CUT_SHARE = 0.5  # of a cut shape's width, from the right
 
 @dataclass(frozen=True)
 class Look:
-    """The incidental side of a drawing: background, and each place's jitter and radius in pixels."""
+    """The incidental side of a drawing: background, each place's jitter and radius in pixels, a flaw's time."""
 
     background: tuple[int, int, int]
     jitter: tuple[tuple[int, int], ...]
     radius: tuple[int, ...]
+    spoiled: int  # the frame of a video that a flicker or a jump is in
 
     @classmethod
     def random(cls, rng: Random) -> "Look":
@@ -48,6 +49,7 @@ class Look:
             background=rng.choice(BACKGROUNDS),
             jitter=tuple((rng.randint(-3, 3), rng.randint(-3, 3)) for _ in range(count)),
             radius=tuple(rng.randint(9, 12) for _ in range(count)),
+            spoiled=rng.randrange(1, FRAMES),
         )
 
 
@@ -81,15 +83,14 @@ def draw_scene(scene: Scene, look: Look, flaw: Flaw | None, level: Level, rng: R
     """The frames of a scene (one for a picture, `FRAMES` for a video), RGB, `SIZE` x `SIZE`."""
     count = FRAMES if scene.motion else 1
     cut = rng.choice([at for at, s in enumerate(scene.places) if s] or [-1]) if flaw is Flaw.CUT else None
-    spoiled = rng.randrange(1, count) if count > 1 else 0
-    positions = _track_positions(scene, flaw, spoiled)
+    positions = _track_positions(scene, flaw, look.spoiled)
     frames = []
     for index in range(count):
         image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), look.background)
         for place, shape in enumerate(scene.places):
             if shape is not None:
                 _stamp(image, shape, _centre(place), look, place, cut=place == cut)
-        hidden = flaw is Flaw.FLICKER and index == spoiled
+        hidden = flaw is Flaw.FLICKER and index == look.spoiled
         if scene.motion is not None and not hidden:
             _stamp(image, scene.motion.shape, positions[index], look, len(PLACES), cut=cut == -1)
         frames.append(_degrade(image.resize((SIZE, SIZE), Image.Resampling.BOX), flaw, level, rng))
@@ -105,8 +106,7 @@ def _track_positions(scene: Scene, flaw: Flaw | None, spoiled: int) -> list[tupl
     if scene.motion is None:
         return []
     start, end = (_centre(place) for place in scene.motion.ends)
-    steps = [index / (FRAMES - 1) for index in range(FRAMES)]
-    path = [(start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * t) for t in steps]
+    path = [(start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * t) for t in TIMES]
     if flaw is Flaw.JUMP:
         x, y = path[spoiled]
         path[spoiled] = (x, SIZE - y) if scene.motion.track in ("top", "bottom") else (SIZE - x, y)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.preference import Task
 from models.prompts import Message, chat
-from models.shapes.assess import GOOD, POOR, Seen, assess_generation, compare_content, side_by_side
+from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, rendering, side_by_side
 from models.shapes.draw import Look, draw_scene
 from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
@@ -24,10 +24,12 @@ CHECK = "Check this one alone."
 VERIFY = "Is this one right?"
 GLANCE = "Answer in a word."
 LOOK = "Say what you see."
+FOLLOW = "Follow what moves."
 MATCH = "Match these words."
 ADD = "Add up and compare."
-MUCH_CHANGED = 0.6  # share of the comparisons of generated media in which the worse one differs in many ways
-REQUESTS = (CHECK, VERIFY, GLANCE, LOOK, MATCH, ADD, *(style.request for style in STYLES))
+# Shares of the comparisons of generated media in which one or both differ from what is asked in many ways.
+WORSE_CHANGED, BOTH_CHANGED = 0.35, 0.4
+REQUESTS = (CHECK, VERIFY, GLANCE, LOOK, FOLLOW, MATCH, ADD, *(style.request for style in STYLES))
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,10 @@ def _much_changed(made: MadePair, which: int, rng: Random) -> MadePair:
     shown = _altered(scene, made.level, rng)
     flaw = _spoilt(rng, video=task is Task.VIDEO_GENERATION)
     seen = list(made.seen)
-    seen[which] = as_seen(shown, flaw)
+    look = Look.random(rng)
+    seen[which] = as_seen(shown, flaw, look)
     uri = getattr(made.pair.candidates[which].media, "uri", "")
-    frames = {**made.frames, uri: draw_scene(shown, Look.random(rng), flaw, made.level, rng)}
+    frames = {**made.frames, uri: draw_scene(shown, look, flaw, made.level, rng)}
     first, second = seen
     return replace(
         made, frames=frames, seen=(first, second), assessments=assess_generation(task, scene, (first, second))
@@ -111,9 +114,9 @@ def _altered(scene: Scene, level: Level, rng: Random) -> Scene:
 
 
 def _spoilt(rng: Random, *, video: bool) -> Flaw | None:
-    """A flaw of rendering, or at even odds none."""
-    flaws = (Flaw.NOISE, Flaw.BLUR, *((Flaw.FLICKER, Flaw.JUMP) if video else (Flaw.CUT,)))
-    return rng.choice(flaws) if rng.random() < 0.5 else None
+    """A flaw of rendering, or none. Those that take looking at one place or from frame to frame are the most."""
+    flaws = (Flaw.NOISE, Flaw.BLUR, *((Flaw.FLICKER, Flaw.JUMP) if video else (Flaw.CUT,)) * 2)
+    return rng.choice(flaws) if rng.random() < 0.6 else None
 
 
 def _asking(made: MadePair, asked: str) -> list[Message]:
@@ -144,11 +147,14 @@ def _reason(rng: Random, seed: int) -> Lesson:
 
 def _compared(style: Style, rng: Random, seed: int) -> Lesson:
     made, names = _some_pair(rng, seed), _any_names(rng)
-    if made.pair.task.judges_media and rng.random() < MUCH_CHANGED:
-        made = _worse_changed(made, rng)
-    remarks = [assessment.remarks for assessment in made.assessments]
-    marks = [(_mark(first.good, rng), _mark(second.good, rng)) for first, second in remarks]
-    answer = style.write(made.assessments, marks, names, is_better(names[made.pair.preferred != 1]))
+    if made.pair.task.judges_media:
+        change = rng.choices(
+            (_both_changed, _worse_changed, None), (BOTH_CHANGED, WORSE_CHANGED, 1 - BOTH_CHANGED - WORSE_CHANGED)
+        )[0]
+        made = change(made, rng) if change else made
+    marks = draw_marks(made.assessments, rng)
+    first, second = (sum(column) for column in zip(*marks, strict=True))
+    answer = style.write(made.assessments, marks, names, is_better(names[first < second]))
     return Lesson(_renamed(_asking(made, style.request), made.pair.task, names), made.frames, answer)
 
 
@@ -164,14 +170,15 @@ def _worse_changed(made: MadePair, rng: Random) -> MadePair:
             return changed
 
 
+def _both_changed(made: MadePair, rng: Random) -> MadePair:
+    """The pair with both candidates changed much: nothing that one of them shows tells what the other does."""
+    return _much_changed(_much_changed(made, 0, rng), 1, rng)
+
+
 def _any_names(rng: Random) -> tuple[str, str]:
     """What the candidates are called: a name is to be copied from the request."""
     noun = rng.choice(NOUNS)
     return f"{noun} 1", f"{noun} 2"
-
-
-def _mark(good: bool, rng: Random) -> int:
-    return rng.choice(GOOD if good else POOR)
 
 
 def _renamed(messages: list[Message], task: Task, names: tuple[str, str]) -> list[Message]:
@@ -187,10 +194,8 @@ def _look(rng: Random, seed: int) -> Lesson:
     """What one picture or video shows, place by place, in the order of checks."""
     del seed  # no pair is drawn
     video = rng.random() < 0.5
-    level = rng.choice(list(Level))
-    scene = random_scene(rng, level, video=video, held_out=False)
-    flaw = _spoilt(rng, video=video)
-    return _shown(LOOK, scene, flaw, level, rng, _all_seen(as_seen(scene, flaw)))
+    seen, frames = _drawn(rng, _spoilt(rng, video=video), video=video)
+    return _shown(LOOK, seen, frames, _all_seen(seen))
 
 
 def _point(rng: Random, seed: int) -> Lesson:
@@ -200,7 +205,7 @@ def _point(rng: Random, seed: int) -> Lesson:
     """
     task = rng.choice([task for task in Task if task.judges_media])
     made = make_pair(task, rng.getrandbits(40), seed=seed, held_out=False)
-    made, names, which = _worse_changed(made, rng), _any_names(rng), rng.randrange(2)
+    made, names, which = _both_changed(made, rng), _any_names(rng), rng.randrange(2)
     messages = _renamed(_asking(made, LOOK), task, names)
     messages[0]["content"].append({"type": "text", "text": f"\n{names[which]}"})
     return Lesson(messages, made.frames, _all_seen(made.seen[which]))
@@ -208,43 +213,58 @@ def _point(rng: Random, seed: int) -> Lesson:
 
 def _all_seen(seen: Seen) -> str:
     """How it is drawn, what it holds place by place, and whether it is whole or how it moves."""
-    return f"{seen.quality}, {_described(seen.scene)}, {seen.flow if seen.scene.motion else _wholeness(seen)}"
+    return ", ".join([*rendering(seen), _described(seen.scene), seen.flow if seen.scene.motion else _wholeness(seen)])
 
 
 def _rendering(rng: Random, seed: int) -> Lesson:
     """How one picture or video is rendered, in a word."""
     del seed  # no pair is drawn
     video = rng.random() < 0.5
-    level = rng.choice(list(Level))
-    scene = random_scene(rng, level, video=video, held_out=False)
-    if rng.random() < 0.6:
-        flaw = rng.choice((None, Flaw.NOISE, Flaw.BLUR))
-        return _shown(f"{GLANCE} how is it drawn ?", scene, flaw, level, rng, as_seen(scene, flaw).quality)
+    if rng.random() < 0.5:
+        seen, frames = _drawn(rng, rng.choice((None, Flaw.NOISE, Flaw.BLUR)), video=video)
+        return _shown(f"{GLANCE} how is it drawn ?", seen, frames, seen.quality)
     if video:
-        flaw = rng.choice((None, Flaw.FLICKER, Flaw.JUMP))
-        return _shown(f"{GLANCE} how does it move ?", scene, flaw, level, rng, as_seen(scene, flaw).flow)
-    flaw = rng.choice((None, Flaw.CUT))
-    return _shown(f"{GLANCE} is it whole ?", scene, flaw, level, rng, _wholeness(as_seen(scene, flaw)))
+        seen, frames = _drawn(rng, rng.choice((None, Flaw.FLICKER, Flaw.JUMP)), video=True)
+        return _shown(f"{GLANCE} how does it move ?", seen, frames, seen.flow)
+    seen, frames = _drawn(rng, rng.choice((None, Flaw.CUT)), video=False)
+    return _shown(f"{GLANCE} is it whole ?", seen, frames, _wholeness(seen))
+
+
+def _follow(rng: Random, seed: int) -> Lesson:
+    """Where a video's moving shape is, frame by frame, and what is to be concluded.
+
+    How it moves took too many steps of thought to be learned from its word alone: after 5000 steps of pretraining
+    half of the flickers and jumps were missed, while the places are found in a few hundred.
+    """
+    del seed  # no pair is drawn
+    seen, frames = _drawn(rng, rng.choice((None, Flaw.FLICKER, Flaw.JUMP)), video=True)
+    return _shown(FOLLOW, seen, frames, f"{rendering(seen)[-1]}, {seen.flow}")
 
 
 def _question(rng: Random, seed: int) -> Lesson:
     """A question about one picture or video, answered without any answers to choose from."""
     del seed  # no pair is drawn
-    level = rng.choice(list(Level))
-    scene = random_scene(rng, level, video=rng.random() < 0.5, held_out=False)
-    question = random_question(rng, scene)
-    return _shown(f"{GLANCE} {question}", scene, None, level, rng, answer_to(question, scene))
+    seen, frames = _drawn(rng, None, video=rng.random() < 0.5)
+    question = random_question(rng, seen.scene)
+    return _shown(f"{GLANCE} {question}", seen, frames, answer_to(question, seen.scene))
 
 
 def _wholeness(seen: Seen) -> str:
     return "cut off" if seen.cut else "whole"
 
 
-def _shown(asked: str, scene: Scene, flaw: Flaw | None, level: Level, rng: Random, answer: str) -> Lesson:
+def _drawn(rng: Random, flaw: Flaw | None, *, video: bool) -> tuple[Seen, list[Image.Image]]:
+    """A picture or video of the training split with a flaw of rendering: what is to be seen, and its frames."""
+    level = rng.choice(list(Level))
+    scene = random_scene(rng, level, video=video, held_out=False)
+    look = Look.random(rng)
+    return as_seen(scene, flaw, look), draw_scene(scene, look, flaw, level, rng)
+
+
+def _shown(asked: str, seen: Seen, frames: list[Image.Image], answer: str) -> Lesson:
     """A lesson about one medium."""
-    kind = "video_url" if scene.motion else "image_url"
+    kind = "video_url" if seen.scene.motion else "image_url"
     content = [{"type": "text", "text": asked}, {"type": kind, kind: {"url": "seen"}}]
-    frames = draw_scene(scene, Look.random(rng), flaw, level, rng)
     return Lesson([{"role": "user", "content": content}], {"seen": frames}, answer)
 
 
@@ -271,7 +291,7 @@ def _match(rng: Random, seed: int) -> Lesson:
             truth = answer_to(question, scene)
             said = truth if rng.random() < 0.5 else wrong_answer(rng, question, truth, level)
             told.append(f"says {said}, shows {truth}")
-            checks.append(f"says {side_by_side(said, truth)}")
+            checks.append(f"shows {side_by_side(truth, said)}")
         asked, answer = "; ".join(told), "; ".join(checks)
     return Lesson([{"role": "user", "content": [{"type": "text", "text": f"{MATCH} {asked}"}]}], {}, answer)
 
@@ -296,20 +316,21 @@ def _add(rng: Random, seed: int) -> Lesson:
 Mix = Mapping[Callable[[Random, int], Lesson], float]
 # First to see. No mean colour tells noise, blur or flicker, and among other lessons their few words never begin to be
 # learned: 13 % of the lessons for 1800 steps left them at chance, half of them for 150 steps did not.
-SEEING: Mix = {_rendering: 0.45, _look: 0.4, _question: 0.15}
+SEEING: Mix = {_rendering: 0.35, _look: 0.3, _question: 0.2, _follow: 0.15}
 # Then to match words. Who can do neither learns from comparisons to repeat what is asked as what is shown and to
 # call it the same, which is mostly right, and then stays with it for thousands of steps.
 MATCHING: Mix = {
-    _look: 0.1, _rendering: 0.15, _question: 0.1, _match: 0.15, _check: 0.2, _verify: 0.1, _point: 0.15, _add: 0.05,
+    _look: 0.08, _rendering: 0.14, _follow: 0.08, _question: 0.1, _match: 0.15, _check: 0.18, _verify: 0.08,
+    _point: 0.15, _add: 0.04,
 }  # fmt: skip
 COMPARING: Mix = {
-    _compare: 0.33, _point: 0.12, _check: 0.1, _judge: 0.12, _verify: 0.08, _rendering: 0.08, _add: 0.06,
-    _question: 0.05, _look: 0.03, _match: 0.03,
+    _compare: 0.33, _point: 0.1, _check: 0.1, _judge: 0.12, _verify: 0.06, _rendering: 0.08, _follow: 0.05, _add: 0.04,
+    _question: 0.07, _look: 0.03, _match: 0.02,
 }  # fmt: skip
 # Last, what it has learned at the request to think.
 REASONING: Mix = {
-    _reason: 0.3, _compare: 0.2, _point: 0.2, _judge: 0.1, _check: 0.05, _rendering: 0.05, _add: 0.03, _look: 0.02,
-    _question: 0.03, _verify: 0.01, _match: 0.01,
+    _reason: 0.35, _compare: 0.2, _point: 0.12, _judge: 0.12, _check: 0.05, _rendering: 0.05, _add: 0.03, _follow: 0.02,
+    _question: 0.04, _verify: 0.01, _match: 0.01,
 }  # fmt: skip
 
 

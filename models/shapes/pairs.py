@@ -15,7 +15,7 @@ from models.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
 from models.shapes.draw import Look, draw_scene, encode
 from models.shapes.questions import answer_to, random_question, wrong_answer
-from models.shapes.world import IMAGE_FLAWS, VIDEO_FLAWS, Flaw, Level, Scene, caption, random_scene, violate
+from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Flaw, Level, Scene, caption, random_scene, violate
 
 LEVEL_WEIGHTS: Mapping[Level, float] = {Level.EASY: 0.3, Level.NORMAL: 0.4, Level.HARD: 0.3}
 
@@ -58,9 +58,10 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
         broken = violate(scene, flaw, level, rng)
         if broken is not None and broken.held_out == held_out:  # what is shown is of the split too
             break
-    good = draw_scene(scene, Look.random(rng), None, level, rng)
-    bad = draw_scene(broken, Look.random(rng), flaw, level, rng)
-    seen = (Seen(scene), as_seen(broken, flaw))
+    looks = (Look.random(rng), Look.random(rng))
+    good = draw_scene(scene, looks[0], None, level, rng)
+    bad = draw_scene(broken, looks[1], flaw, level, rng)
+    seen = (as_seen(scene, None, looks[0]), as_seen(broken, flaw, looks[1]))
     drawn = (good, bad)
     if preferred == 2:
         seen, drawn = (seen[1], seen[0]), (bad, good)
@@ -78,11 +79,12 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
     return MadePair(pair, scene, level, assessments, seen, shown.frames, shown.blobs)
 
 
-def as_seen(scene: Scene, flaw: Flaw | None) -> Seen:
+def as_seen(scene: Scene, flaw: Flaw | None, look: Look) -> Seen:
     """How a scene drawn with a flaw of rendering (or without one) is rightly perceived."""
     quality = {Flaw.NOISE: "noisy", Flaw.BLUR: "blurred"}.get(flaw, "clean") if flaw else "clean"
     flow = {Flaw.FLICKER: "flickers", Flaw.JUMP: "jumps"}.get(flaw, "smooth") if flaw else "smooth"
-    return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow)
+    path = scene.motion.path(TIMES, flow, look.spoiled) if scene.motion else ()
+    return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow, path=path)
 
 
 def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool) -> MadePair:
@@ -91,19 +93,20 @@ def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, 
     right = answer_to(question, scene)
     wrong = wrong_answer(rng, question, right, level)
     answers = (right, wrong) if preferred == 1 else (wrong, right)
+    look = Look.random(rng)
     shown = Shown(task)
     pair = PreferencePair(
         id=name,
         task=task,
         prompt=str(question),
-        context=(shown.add(draw_scene(scene, Look.random(rng), None, level, rng)),),
+        context=(shown.add(draw_scene(scene, look, None, level, rng)),),
         candidates=(Candidate(text=answers[0]), Candidate(text=answers[1])),
         preferred=preferred,
         source="shapes",
         group=question.kind,
     )
     assessments = assess_answers(task, right, answers)
-    return MadePair(pair, scene, level, assessments, (Seen(scene),), shown.frames, shown.blobs)
+    return MadePair(pair, scene, level, assessments, (as_seen(scene, None, look),), shown.frames, shown.blobs)
 
 
 class Shown:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from models.media import sample_frames
 from models.shapes.assess import Seen
 from models.shapes.draw import BLUR, CELL, CUT_SHARE, RGB, SCALE, SIZE, outline
-from models.shapes.world import COLOURS, EMPTY, FRAMES, PLACES, SHAPES, TRACKS, Motion, Scene, Shape
+from models.shapes.world import COLOURS, EMPTY, FRAMES, PLACES, SHAPES, TIMES, TRACKS, Motion, Scene, Shape
 
 Array = np.ndarray  # float32 throughout
 
@@ -70,8 +70,8 @@ def perceive(frames: Sequence[Image.Image]) -> Seen:
     cut = any(one is not None and one.template.cut for one in found)
     if len(frames) == 1:
         return Seen(scene, quality=quality, cut=cut)
-    moved, flow = _motion(pixels, background, found, scene, sigma)
-    return Seen(moved, quality=quality, cut=cut, flow=flow)
+    moved, flow, path = _motion(pixels, background, found, scene, sigma)
+    return Seen(moved, quality=quality, cut=cut, flow=flow, path=path)
 
 
 @cache
@@ -191,12 +191,15 @@ def _coverage(template: _Template, centre: tuple[float, float], size: int, sigma
 
 def _motion(
     pixels: Array, background: Array, found: list[_Found | None], scene: Scene, sigma: float
-) -> tuple[Scene, str]:
-    """Which shape of the first frame travels where, and whether it flickers or jumps: the best of all accounts."""
-    times = [at / (FRAMES - 1) for at in sample_frames(FRAMES, len(pixels))]
+) -> tuple[Scene, str, tuple[str, ...]]:
+    """Which shape of the first frame travels where, and whether it flickers or jumps: the best of all accounts.
+
+    And where it is in each frame.
+    """
+    times = [TIMES[at] for at in sample_frames(FRAMES, len(pixels))]
     if len(pixels) > FRAMES:
         times = [at / (len(pixels) - 1) for at in range(len(pixels))]
-    best = (np.inf, scene, "smooth")
+    best: tuple[float, Scene, str, int] = (np.inf, scene, "smooth", 0)
     for start, one in enumerate(found):
         if one is None:
             continue
@@ -210,11 +213,12 @@ def _motion(
             ]
             moved = replace(scene.put(start, None), motion=Motion(one.shape, track, direction))
             smooth = sum(error[0] for error in errors)
-            best = min(best, (smooth, moved, "smooth"), key=lambda account: account[0])
-            for on_track, hidden, beside in errors:
+            best = min(best, (smooth, moved, "smooth", 0), key=lambda account: account[0])
+            for index, (on_track, hidden, beside) in enumerate(errors, start=1):
                 for flow, error in (("flickers", hidden), ("jumps", beside)):
-                    best = min(best, (smooth - on_track + error, moved, flow), key=lambda account: account[0])
-    return best[1], best[2]
+                    best = min(best, (smooth - on_track + error, moved, flow, index), key=lambda account: account[0])
+    _, shown, how, spoiled = best
+    return shown, how, shown.motion.path(times, how, spoiled) if shown.motion else ()
 
 
 def _ways(start: int) -> Iterator[tuple[str, int, str]]:

@@ -55,8 +55,8 @@ class Leg:
 
 SIGHT = Leg((Phase(700, 128, {}),), 1.2e-3)  # of pictures, not lessons
 LEGS = (
-    Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(3600, 32, COMPARING)), 1.2e-3),
-    Leg((Phase(1200, 32, REASONING),), 8e-4),
+    Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(6500, 32, COMPARING)), 1.2e-3),
+    Leg((Phase(1400, 32, REASONING),), 8e-4),
 )
 POOL = 12  # batches drawn at once and sorted by length
 LOOK_EVERY = 1000  # steps between looks at direct judging
@@ -283,7 +283,7 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -
 
 
 def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
-    """Put tokens that no lesson showed at the mean of the others, as one does with tokens added to a model.
+    """Draw tokens that no lesson showed from the spread of the others, as one does with tokens added to a model.
 
     Training drives them far away, since as outputs they are always wrong and the embedding is shared: the first
     steps of a fine-tuning that uses them would wreck what the model knows. Returns how many there were.
@@ -294,7 +294,7 @@ def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
     with torch.no_grad():
         mean, spread = weight[known].mean(dim=0), weight[known].std(dim=0)
         generator = torch.Generator().manual_seed(0)
-        weight[unseen] = mean + 0.5 * spread * torch.randn(len(unseen), weight.shape[1], generator=generator)
+        weight[unseen] = mean + spread * torch.randn(len(unseen), weight.shape[1], generator=generator)
     return len(unseen)
 
 

@@ -23,6 +23,7 @@ RENDERINGS = (None, Flaw.NOISE, Flaw.BLUR)
 HEADS = {
     "colour": (len(COLOURS) + 1, True),
     "form": (len(SHAPES) + 1, True),
+    "place": (len(PLACES), True),  # so that it can be told where a shape is, once the shape is found
     "rendering": (len(RENDERINGS), False),
     "cut": (2, False),
 }
@@ -66,7 +67,7 @@ def _pictures(processor: Any, count: int, rng: Random) -> tuple[Any, dict[str, t
         colours = [COLOURS.index(shape.colour) + 1 if shape else 0 for shape in scene.places]
         forms = [SHAPES.index(shape.shape) + 1 if shape else 0 for shape in scene.places]
         rendering = RENDERINGS.index(flaw) if flaw in RENDERINGS else 0
-        rows.append((colours, forms, rendering, int(flaw is Flaw.CUT)))
+        rows.append((colours, forms, list(range(len(PLACES))), rendering, int(flaw is Flaw.CUT)))
     truth = {name: torch.tensor(column) for name, column in zip(HEADS, zip(*rows, strict=True), strict=True)}
     return processor.image_processor(images=images, return_tensors="pt"), truth
 

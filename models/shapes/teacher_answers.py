@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from models.preference import Preferred, Task
 from models.prompts import PROMPT_LABEL
-from models.shapes.assess import GOOD, POOR, Assessment, Remark, Seen, assess_answers, assess_generation
+from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation, draw_marks
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
@@ -143,7 +142,7 @@ def _judge(asked: Asked, rng: Random, misread: bool) -> tuple[str, Verdict]:
         assessments = _assess(asked, rng, misread)
     except ValueError as error:
         raise BadRequest(str(error)) from error
-    scores = _scores(assessments, rng)
+    scores = draw_marks(assessments, rng)
     dimensions = tuple(
         Dimension(one.dimension, marks, (_phrase(one.remarks[0], rng), _phrase(one.remarks[1], rng)))
         for one, marks in zip(assessments, scores, strict=True)
@@ -185,15 +184,6 @@ def _with_shape(scene: Scene, place: int, shape: Shape) -> Scene:
     if place < 0 and scene.motion is not None:
         return replace(scene, motion=replace(scene.motion, shape=shape))
     return scene.put(place, shape)
-
-
-def _scores(assessments: Sequence[Assessment], rng: Random) -> list[tuple[int, int]]:
-    """A score for every remark, drawn again until the sums differ: the grammar knows no tie."""
-    while True:
-        scores = [tuple(rng.choice(GOOD if remark.good else POOR) for remark in one.remarks) for one in assessments]
-        first, second = (sum(column) for column in zip(*scores, strict=True))
-        if first != second:
-            return [(row[0], row[1]) for row in scores]
 
 
 def _phrase(remark: Remark, rng: Random) -> str:

@@ -7,6 +7,7 @@ wanted and what is shown can be compared shape by shape. Everything is drawn fro
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from random import Random
@@ -26,6 +27,7 @@ NEAR_COLOURS = {
     "yellow": "green",
 }
 FRAMES = 4
+TIMES = tuple(frame / (FRAMES - 1) for frame in range(FRAMES))  # of the frames, from start to end
 HELD_OUT_SHARE = 5  # one scene in so many, by digest, belongs to the held-out split
 
 
@@ -76,6 +78,18 @@ class Motion:
         """The places where it starts and where it ends."""
         first, last = TRACKS[self.track]
         return (last, first) if self.direction in ("left", "up") else (first, last)
+
+    def path(self, times: Sequence[float], flow: str = "smooth", spoiled: int = 0) -> tuple[str, ...]:
+        """The place it is nearest to at each of `times` (0 where it starts, 1 where it ends).
+
+        At the time numbered `spoiled`, a shape that `flickers` is at `nothing`, and one that `jumps` beside its track.
+        """
+        start, end = self.ends
+        places = [start if time < 0.5 else end for time in times]
+        if flow == "jumps":
+            places[spoiled] ^= 2 if self.track in ("top", "bottom") else 1
+        hidden = spoiled if flow == "flickers" else None
+        return tuple("nothing" if at == hidden else PLACES[place] for at, place in enumerate(places))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from models.preference import Task
 from models.shapes.assess import Seen, compare_content
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.questions import answer_to, parse_question
-from models.shapes.world import IMAGE_FLAWS, VIDEO_FLAWS, Level, caption, parse_caption
+from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Level, caption, parse_caption
 
 COUNT = 250
 MADE: dict[Task, list[MadePair]] = {}
@@ -68,8 +68,9 @@ def test_the_better_candidate_is_what_the_prompt_asks_for(made: list[MadePair]) 
         assert better in (1, 2)
         if one.pair.task.judges_media:
             assert parse_caption(one.pair.prompt) == one.scene
-            assert one.seen[better - 1] == Seen(one.scene), "what is asked for, and flawless"
-            assert one.seen[2 - better] != Seen(one.scene)
+            flawless = Seen(one.scene, path=one.scene.motion.path(TIMES) if one.scene.motion else ())
+            assert one.seen[better - 1] == flawless, "what is asked for, and flawless"
+            assert one.seen[2 - better] != flawless
         else:
             right = answer_to(parse_question(one.pair.prompt), one.scene)
             assert one.pair.candidates[better - 1].text == right
@@ -100,17 +101,17 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(task: Task) -> None:
     assert [one.pair.prompt for one in other] != [one.pair.prompt for one in forward]
 
 
-def test_content_is_compared_word_by_word_asked_beside_shown() -> None:
+def test_content_is_compared_word_by_word_shown_beside_asked() -> None:
     wanted = parse_caption("a red circle at top left and a blue star at top right")
     shown = parse_caption("a green circle at top left and a blue star at top right and a red cross at bottom left")
     remark = compare_content(wanted, shown)
     assert not remark.good
     assert remark.words == (
-        "top left red green differs, circle circle same, top right blue blue same, star star same, "
-        "bottom left nothing red differs, nothing cross differs"
+        "top left green red differs, circle circle same, top right blue blue same, star star same, "
+        "bottom left red nothing differs, cross nothing differs"
     )
     assert compare_content(wanted, wanted).good
     moving = parse_caption("a red circle moving right at the top")
     turned = parse_caption("a red circle moving left at the top")
-    assert "right left differs" in compare_content(moving, turned).words
+    assert "left right differs" in compare_content(moving, turned).words
     assert caption(moving) != caption(turned)

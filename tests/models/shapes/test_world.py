@@ -1,5 +1,6 @@
 """Scenes, captions, flaws and questions: true by construction, and split by content alone."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from models.shapes.world import (
     IMAGE_FLAWS,
     NEAR_COLOURS,
     PLACES,
+    TIMES,
     VIDEO_FLAWS,
     Flaw,
     Level,
@@ -63,6 +65,14 @@ def test_captions_name_every_shape_with_its_place_in_reading_order() -> None:
 def test_a_text_that_is_no_caption_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a caption"):
         parse_caption(text)
+
+
+def test_a_path_is_told_frame_by_frame_with_its_flaw() -> None:
+    motion = Motion(Shape("red", "square"), "bottom", "left")
+    assert motion.path(TIMES) == ("bottom right", "bottom right", "bottom left", "bottom left")
+    assert motion.path(TIMES, "flickers", 1) == ("bottom right", "nothing", "bottom left", "bottom left")
+    assert motion.path(TIMES, "jumps", 2) == ("bottom right", "bottom right", "top left", "bottom left")
+    assert replace(motion, track="left", direction="up").path((0.0, 1.0), "jumps", 1) == ("bottom left", "top right")
 
 
 @pytest.mark.parametrize("level", list(Level))
