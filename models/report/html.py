@@ -23,7 +23,7 @@ from models.report.sections import (
     training_figures,
     yield_figure,
 )
-from models.report.table import MISSING, signed, stage_cells, task_name
+from models.report.table import MISSING, group_cells, signed, stage_cells, task_name
 
 TEMPLATE = "report.html.j2"
 
@@ -39,13 +39,17 @@ def render_report(data: ReportData) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(signed=signed, task_name=task_name, duration=duration, gain_words=gain_words)
-    header, rows = stage_cells({model.name: model.scores for model in data.models})
+    scores = {model.name: model.scores for model in data.models}
+    header, rows = stage_cells(scores)
+    group_header, group_rows = group_cells(scores)
     cards = [card(example) for example in data.examples]
     return environment.get_template(TEMPLATE).render(
         tiles=headline(data.models, data.differences),
         accuracy=accuracy_figure(data.models),
         header=header,
         rows=rows,
+        group_header=group_header,
+        group_rows=group_rows,
         differences=data.differences,
         teacher=yield_figure(data.distill_yield) if data.distill_yield is not None else None,
         pass_rates=pass_rate_figures(data.pass_rates or ()),

@@ -76,6 +76,23 @@ def stage_table(scores_by_model: Mapping[str, Mapping[str, Any]]) -> list[list[s
     return [header, *([str(cell) for cell in row] for row in rows)]
 
 
+def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
+    """The header, and one row of cells a group of a task: its pairs, and each model's thinking accuracy on them."""
+    header = ["Task", "Group", "Pairs", *scores_by_model]
+    found = [scores.get("groups", {}) for scores in scores_by_model.values()]
+    rows = []
+    for name in dict.fromkeys(name for groups in found for name in groups):
+        task, group = name.split("/", 1)
+        judged = [groups.get(name, {}).get("think", {}) for groups in found]
+        pairs = max((one.get("pairs", 0) for one in judged), default=0)
+        cells = [
+            Cell(percent(one["accuracy"]), interval((one["low"], one["high"]))) if one else Cell(MISSING)
+            for one in judged
+        ]
+        rows.append([Cell(task_name(task)), Cell(group or MISSING), Cell(str(pairs)), *cells])
+    return header, rows
+
+
 def _accuracy(scores: Mapping[str, Any], mode: str, which: str) -> Cell:
     bounds = scores.get("intervals", {}).get(mode, {}).get(which)
     return Cell(percent(scores.get(mode, {}).get(which)), interval(bounds))

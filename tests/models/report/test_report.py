@@ -21,7 +21,7 @@ from models.report.data import (
 from models.report.html import render_report
 from models.report.plots import Series, line_chart, ticks
 from models.report.sections import artifact_digests, duration, headline, yield_figure
-from models.report.table import MISSING, stage_table
+from models.report.table import MISSING, group_cells, stage_table, task_name
 from models.scores import JudgedRow, paired_difference, score
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
@@ -274,6 +274,15 @@ def test_the_stage_table_has_a_row_a_model_and_dashes_for_what_is_not_known(full
     assert table[1][1] == "0.0 (0.0 to 0.0)"
     assert table[2][1].startswith("50.0 (")
     assert table[5] == ["other", *[MISSING] * (len(table[0]) - 1)]
+
+
+def test_groups_have_a_row_each_with_every_models_accuracy_on_their_pairs(full: ReportData) -> None:
+    header, rows = group_cells({model.name: model.scores for model in full.models} | {"other": {}})
+    assert header == ["Task", "Group", "Pairs", *NAMES, "other"]
+    assert {row[0].value for row in rows} == {task_name(task) for task in Task}
+    assert sum(int(row[2].value) for row in rows) == 24  # six pairs a task
+    assert all(row[3].value == "0.0" and row[-1].value == MISSING for row in rows)
+    assert "Thinking accuracy by group of pairs" in Page(render_report(full)).text
 
 
 def test_a_resumed_history_gives_each_step_once_and_leaves_out_what_is_no_number() -> None:
