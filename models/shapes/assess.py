@@ -79,7 +79,7 @@ def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tup
     consistency, second, third = CORE_DIMENSIONS[task]
     contents = [compare_content(wanted, one.scene) for one in seen]
     quality = _both(
-        Remark(one.quality == "clean", ", ".join([*rendering(one), content.words]))
+        Remark(one.quality == "clean", ", ".join([*opening(one), content.words]))
         for one, content in zip(seen, contents, strict=True)
     )
     if task is Task.IMAGE_GENERATION:
@@ -92,7 +92,7 @@ def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tup
     return (Assessment(names[0], quality), Assessment(names[1], other), Assessment(consistency, asked))
 
 
-def rendering(seen: Seen) -> list[str]:
+def opening(seen: Seen) -> list[str]:
     """What is said first of a picture or video: how it is drawn, and where its moving shape is, frame by frame."""
     return [seen.quality, *([f"goes {' '.join(seen.path)}"] if seen.path else [])]
 

@@ -34,7 +34,7 @@ CUT_SHARE = 0.5  # of a cut shape's width, from the right
 
 @dataclass(frozen=True)
 class Look:
-    """The incidental side of a drawing: background, each place's jitter and radius in pixels, a flaw's time."""
+    """The incidental side of a drawing: background, each place's jitter and radius in pixels, the frame of a flaw."""
 
     background: tuple[int, int, int]
     jitter: tuple[tuple[int, int], ...]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.preference import Task
 from models.prompts import Message, chat
-from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, rendering, side_by_side
+from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, opening, side_by_side
 from models.shapes.draw import Look, draw_scene
 from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
@@ -213,7 +213,7 @@ def _point(rng: Random, seed: int) -> Lesson:
 
 def _all_seen(seen: Seen) -> str:
     """How it is drawn, what it holds place by place, and whether it is whole or how it moves."""
-    return ", ".join([*rendering(seen), _described(seen.scene), seen.flow if seen.scene.motion else _wholeness(seen)])
+    return ", ".join([*opening(seen), _described(seen.scene), seen.flow if seen.scene.motion else _wholeness(seen)])
 
 
 def _rendering(rng: Random, seed: int) -> Lesson:
@@ -238,7 +238,7 @@ def _follow(rng: Random, seed: int) -> Lesson:
     """
     del seed  # no pair is drawn
     seen, frames = _drawn(rng, rng.choice((None, Flaw.FLICKER, Flaw.JUMP)), video=True)
-    return _shown(FOLLOW, seen, frames, f"{rendering(seen)[-1]}, {seen.flow}")
+    return _shown(FOLLOW, seen, frames, f"{opening(seen)[-1]}, {seen.flow}")
 
 
 def _question(rng: Random, seed: int) -> Lesson:

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from models.preference import Task
-from models.shapes.lessons import CHECK, GLANCE, MATCHING, VERIFY, Lesson, draw_lesson
+from models.shapes.lessons import CHECK, FOLLOW, GLANCE, MATCHING, SEEING, VERIFY, Lesson, draw_lesson
 from models.shapes.styles import COUNT, NOUNS, STYLES
-from models.shapes.world import parse_caption
+from models.shapes.world import FRAMES, parse_caption
 from models.verdict import Malformed, parse_verdict, task_instructions
 
 
@@ -69,6 +69,24 @@ def test_each_flaw_of_rendering_is_asked_for_as_often_as_its_absence() -> None:
     drawn = Counter(lesson.answer for lesson in looked if "how is it drawn" in texts(lesson)[0])
     assert set(drawn) == {"clean", "noisy", "blurred"}
     assert max(drawn.values()) < 2 * min(drawn.values())
+
+
+def test_what_moves_is_followed_frame_by_frame_to_a_conclusion() -> None:
+    rng = Random(7)
+    looked = [lesson for lesson in (draw_lesson(rng, 7, SEEING) for _ in range(600)) if FOLLOW in texts(lesson)[0]]
+    said = Counter(lesson.answer.split(", ")[1] for lesson in looked)
+    assert set(said) == {"smooth", "flickers", "jumps"}
+    for lesson in looked:
+        path, flow = lesson.answer.split(", ")
+        assert ("nothing" in path) == (flow == "flickers")
+        assert len(lesson.frames["seen"]) == FRAMES
+
+
+def test_neither_candidate_tells_about_the_other() -> None:
+    rng = Random(9)
+    lessons = [one for one in (draw_lesson(rng, 9) for _ in range(1000)) if "Compare in style" in texts(one)[0]]
+    flaws = Counter(one.answer.count("not as asked") for one in lessons if "Caption: " in "".join(texts(one)))
+    assert min(flaws[0], flaws[1], flaws[2]) > 0.15 * flaws.total()
 
 
 def test_a_style_is_of_no_task_and_calls_candidates_by_any_noun() -> None:
