@@ -149,7 +149,7 @@ class TestRefusals:
             ("tracking.uri=file:///tmp/x", ["'file:///tmp/x'", "sqlite:///"]),
             ("tracking.uri=mlruns", ["'mlruns'", "sqlite:///"]),
             ("model.attention=flash_attention_2", ["float32", "set model.dtype=bfloat16"]),
-            ("grpo.rewards={format: 0, accuracy: 0}", ["nothing is rewarded", "above 0"]),
+            ("grpo.rewards={format: 0, accuracy: 0, consistency: 0}", ["nothing is rewarded", "above 0"]),
             ("grpo.group", ["malformed", "section.field=value"]),
             ("=8", ["malformed"]),
             ("grpo..group=8", ["malformed"]),
