@@ -23,8 +23,10 @@ def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str]
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
     from flows.pipeline import nightly
-    from tasks.orchestration import watch_with
+    from tasks.orchestration import load_ahead, watch_with
 
+    if "promote" in stages:
+        load_ahead()
     with progress_bars(quiet=quiet) as bars:
         watch_with(bars.watch)
         try:

@@ -27,6 +27,18 @@ def watch_with(make: Callable[[str], Watch] | None) -> None:
         _watch = make
 
 
+def load_ahead() -> None:
+    """Import what asking the registry takes while Prefect's server starts, which is waited for anyway."""
+
+    def load() -> None:
+        import tasks.promoting  # noqa: F401
+        from tasks.tracking import load_client
+
+        load_client()
+
+    threading.Thread(target=load, daemon=True).start()
+
+
 @task(
     name="stage",
     task_run_name="{name}",

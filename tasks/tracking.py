@@ -398,6 +398,12 @@ def open_client(uri: str) -> "MlflowClient":
         return explained(uri, lambda: _client(uri))
 
 
+def load_client() -> None:
+    """Import MLflow's client, which takes two seconds."""
+    set_environment()
+    from mlflow import MlflowClient  # noqa: F401
+
+
 def _client(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 

@@ -101,7 +101,7 @@ def test_a_seed_an_input_and_the_code_version_change_the_key(settings: Settings,
 def test_after_a_changed_grpo_setting_only_grpo_evaluate_and_promote_run(settings: Settings, tmp_path: Path) -> None:
     everything_computed(settings, tmp_path / "made")
     assert all(one.cached for one in planned(settings).values())
-    changed = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"learning_rate": 3e-5})})
+    changed = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"learning_rate": 7e-5})})
     after = planned(changed)
     assert [name for name in RECIPE if not after[name].cached] == ["grpo", "evaluate", "promote"]
     assert "grpo.learning_rate" in after["grpo"].reason or "learning_rate" in after["grpo"].reason
