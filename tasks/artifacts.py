@@ -159,7 +159,7 @@ class Store:
             return self._cache.fetch(manifest, lambda file, target: self._download(ref, file, target))
         damage = find_damage(folder, manifest)
         if damage is not None:
-            raise damage
+            raise type(damage)(f"{damage}: `thinkreward artifacts verify --drop` has it rebuilt")
         return folder
 
     def uri(self, ref: ArtifactRef) -> str:
