@@ -113,9 +113,15 @@ def draw_marks(assessments: Sequence[Assessment], rng: Random) -> list[tuple[int
     """A pair of marks for each assessment, drawn again until the sums differ: a verdict knows no tie."""
     while True:
         marks = [tuple(rng.choice(GOOD if remark.good else POOR) for remark in one.remarks) for one in assessments]
-        first, second = (sum(column) for column in zip(*marks, strict=True))
+        drawn = [(row[0], row[1]) for row in marks]
+        first, second = totals(drawn)
         if first != second:
-            return [(row[0], row[1]) for row in marks]
+            return drawn
+
+
+def totals(marks: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Each candidate's sum of marks."""
+    return sum(first for first, _ in marks), sum(second for _, second in marks)
 
 
 def _named(shape: Shape | None) -> str:

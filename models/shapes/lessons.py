@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.preference import Task
 from models.prompts import Message, chat
-from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, opening, side_by_side
+from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, opening, side_by_side, totals
 from models.shapes.draw import Look, draw_scene
 from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
@@ -153,7 +153,7 @@ def _compared(style: Style, rng: Random, seed: int) -> Lesson:
         )[0]
         made = change(made, rng) if change else made
     marks = draw_marks(made.assessments, rng)
-    first, second = (sum(column) for column in zip(*marks, strict=True))
+    first, second = totals(marks)
     answer = style.write(made.assessments, marks, names, is_better(names[first < second]))
     return Lesson(_renamed(_asking(made, style.request), made.pair.task, names), made.frames, answer)
 

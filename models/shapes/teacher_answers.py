@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from models.preference import Preferred, Task
 from models.prompts import PROMPT_LABEL
-from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation, draw_marks
+from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation, draw_marks, totals
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
@@ -147,7 +147,7 @@ def _judge(asked: Asked, rng: Random, misread: bool) -> tuple[str, Verdict]:
         Dimension(one.dimension, marks, (_phrase(one.remarks[0], rng), _phrase(one.remarks[1], rng)))
         for one, marks in zip(assessments, scores, strict=True)
     )
-    first, second = (sum(column) for column in zip(*scores, strict=True))
+    first, second = totals(scores)
     preferred: Preferred = 1 if first > second else 2
     verdict = Verdict.from_dimensions(asked.task, dimensions, preferred)
     return render_verdict(verdict), verdict
