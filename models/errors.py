@@ -4,11 +4,14 @@ Catch `ThinkrewardError` to tell a failure that we explain from one that we do n
 A message gives the value, the limit and the fix; secrets never appear in one.
 """
 
+from typing import ClassVar
+
 
 class ThinkrewardError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns for it."""
+    """Root of the tree. `exit_code` is what the command line returns, `retryable` whether trying again can help."""
 
     exit_code = 1
+    retryable: ClassVar[bool] = False
 
 
 class ConfigError(ThinkrewardError):
@@ -41,6 +44,8 @@ class TeacherError(ThinkrewardError):
 class TeacherUnreachable(TeacherError):
     """No connection, or server errors and 429s beyond the bounded retries."""
 
+    retryable = True
+
 
 class TeacherRefused(TeacherError):
     """Key missing or refused, or a model the endpoint does not have: retrying cannot help."""
@@ -52,6 +57,12 @@ class BudgetReached(TeacherError):
 
 class StoreError(ThinkrewardError):
     """The artifact store failed."""
+
+
+class StoreUnreachable(StoreError):
+    """The storage did not answer, or answered 5xx or "slow down", beyond the bounded retries."""
+
+    retryable = True
 
 
 class StoreNotWritable(StoreError):
@@ -67,12 +78,34 @@ class ArtifactMissing(StoreError):
 
 
 class LeaseLost(StoreError):
-    """Another run took over this stage key while we were silent."""
+    """Another run took over this stage key while we were silent; a further try waits for its result."""
+
+    retryable = True
 
 
 class TrackingError(ThinkrewardError):
     """MLflow cannot be reached or refuses, before work starts."""
 
 
+class TrackingUnreachable(TrackingError):
+    """No answer from an MLflow server: it may come back."""
+
+    retryable = True
+
+
 class StageFailed(ThinkrewardError):
     """A stage's child process ended without its outputs; the message says how to resume."""
+
+
+class StageKilled(StageFailed):
+    """The child process was killed from outside, by preemption for instance; a further try resumes its work."""
+
+    retryable = True
+
+
+class OutOfMemory(StageFailed):
+    """The device's or the machine's memory did not suffice; the message names the setting to lower."""
+
+
+class UpstreamMissing(StageFailed):
+    """A stage needs what another has not made yet; the message says what to run first."""
