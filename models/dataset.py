@@ -5,7 +5,7 @@ Its directory holds::
     <dir>/pairs-train.parquet      one pair a row: id, task, preferred, group, source, and the pair as JSON
     <dir>/pairs-held_out.parquet
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
-    <dir>/summary.json             counts by task, label and group; what was quarantined and why
+    <dir>/summary.json             counts by task, label and group; what was quarantined and why; pairs by drop
 
 The same pairs and media give the same bytes.
 """
@@ -45,6 +45,11 @@ class Quarantined:
     uri: str = ""
 
 
+def pairs_file(split: Split) -> str:
+    """The file of a split's pairs. They name the sha256 of each medium, so its bytes say all that the split shows."""
+    return f"pairs-{split}.parquet"
+
+
 class PreferenceDataset:
     """Read access to a dataset directory. Frames are reduced to the caps given here."""
 
@@ -57,7 +62,7 @@ class PreferenceDataset:
 
     def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
         """The pairs of a split in their stored order, of one task or of all four."""
-        table = pq.read_table(self.directory / f"pairs-{split}.parquet", columns=["task", "pair"])
+        table = pq.read_table(self.directory / pairs_file(split), columns=["task", "pair"])
         rows = zip(table["task"].to_pylist(), table["pair"].to_pylist(), strict=True)
         return [PreferencePair.model_validate_json(pair) for name, pair in rows if task is None or name == task]
 
@@ -106,8 +111,11 @@ def write_dataset(
     splits: Mapping[Split, Sequence[PreferencePair]],
     blobs: Mapping[str, bytes],
     quarantined: Sequence[Quarantined] = (),
+    drops: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write a dataset directory; the same pairs and media give the same bytes.
+
+    `drops` are the training pairs that came from each drop (models/sources/drops.py), for the summary.
 
     Raises `DataError` for an empty split or for labels of one class only, which would teach a judge
     nothing but a position.
@@ -126,10 +134,10 @@ def write_dataset(
             }
             for p in pairs
         ]
-        pq.write_table(pa.Table.from_pylist(rows), directory / f"pairs-{split}.parquet", compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows), directory / pairs_file(split), compression="zstd")
     for number, shard in enumerate(_shards(blobs)):
         pq.write_table(pa.Table.from_pylist(shard), directory / f"media-{number:05d}.parquet", compression="none")
-    summary = _summarise(splits, quarantined)
+    summary = _summarise(splits, quarantined) | ({"drops": dict(drops)} if drops else {})
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary
 

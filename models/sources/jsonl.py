@@ -12,6 +12,7 @@ its reason; the others go on. Pairs that share a medium, directly or through oth
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,47 @@ from models.errors import DataError, MediaError
 from models.media import decode
 from models.preference import PreferencePair, Task
 
+LISTING = "pairs.jsonl"
 SPLIT_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a folder of pairs holds: the usable ones in the order of their lines, and what was left out.
+
+    `lines` gives each usable pair's line by its id, `left_out` the line of each other one; counted from 1.
+    """
+
+    pairs: list[PreferencePair]
+    lines: dict[str, int]
+    blobs: dict[str, bytes]
+    left_out: list[tuple[int, Quarantined]]
+
+    @property
+    def count(self) -> int:
+        """How many lines hold something."""
+        return len(self.pairs) + len(self.left_out)
 
 
 def read_jsonl(
     folder: Path, *, held_out_share: float, max_frames: int, on_progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
     """Both splits, the media by uri, and what was left out. Raises `DataError` without a `pairs.jsonl`."""
-    listing = folder / "pairs.jsonl"
+    rows = read_rows(folder, max_frames=max_frames, on_progress=on_progress)
+    return _split(rows.pairs, held_out_share), rows.blobs, [one for _, one in rows.left_out]
+
+
+def read_rows(folder: Path, *, max_frames: int, on_progress: Callable[[int, int], None] | None = None) -> Rows:
+    """The rows of a folder before any split. Raises `DataError` without a `pairs.jsonl`."""
+    listing = folder / LISTING
     if not listing.is_file():
         raise DataError(f"{listing} does not exist: put one JSON object a line there (README, 'Your own pairs')")
     # Bytes, cut at line feeds alone: one undecodable line stays one line, and JSON text may hold U+2028.
     lines = [(at, line) for at, line in enumerate(listing.read_bytes().split(b"\n"), start=1) if line.strip()]
     pairs: dict[str, PreferencePair] = {}
+    found_at: dict[str, int] = {}
     blobs: dict[str, bytes] = {}
-    quarantined: list[Quarantined] = []
+    left_out: list[tuple[int, Quarantined]] = []
     for done, (number, line) in enumerate(lines, start=1):
         row: Any = None
         try:
@@ -44,15 +71,16 @@ def read_jsonl(
             pair = _read_pair(row, folder, blobs, max_frames)
             if pair.id in pairs:
                 raise DataError("its id is there twice")
-            pairs[pair.id] = pair
+            pairs[pair.id], found_at[pair.id] = pair, number
         except MediaError as error:
-            quarantined.append(Quarantined(_name(row, number), f"media: {error.reason.split(':')[0]}", error.uri))
+            reason = f"media: {error.reason.split(':')[0]}"
+            left_out.append((number, Quarantined(_name(row, number), reason, error.uri)))
         except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
-            quarantined.append(Quarantined(_name(row, number), f"row: {_why(error)}"))
+            left_out.append((number, Quarantined(_name(row, number), f"row: {_why(error)}")))
         if on_progress is not None:
             on_progress(done, len(lines))
     used = {media.uri for pair in pairs.values() for media in pair.media()}
-    return _split(pairs.values(), held_out_share), {uri: blobs[uri] for uri in sorted(used)}, quarantined
+    return Rows(list(pairs.values()), found_at, {uri: blobs[uri] for uri in sorted(used)}, left_out)
 
 
 def _read_pair(given: Any, folder: Path, blobs: dict[str, bytes], max_frames: int) -> PreferencePair:

@@ -13,7 +13,7 @@ from PIL import Image
 from models.dataset import Quarantined, Split, write_dataset
 from models.errors import DataError
 from models.preference import PreferencePair
-from models.sources.jsonl import read_jsonl
+from models.sources.jsonl import read_jsonl, read_rows
 
 
 def png(number: int) -> bytes:
@@ -137,6 +137,16 @@ def test_a_row_that_cannot_be_read_is_left_out_with_its_reason(tmp_path: Path, l
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     _, _, quarantined = read(folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), b"  ", b"{"]))
     assert [one.id for one in quarantined] == ["line 4"]
+
+
+def test_every_row_is_known_by_its_line(tmp_path: Path) -> None:
+    bad = row("bad", "gone.png", "1.png")
+    rows = read_rows(
+        folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), bad, row("b", "2.png", "3.png")]), max_frames=8
+    )
+    assert [pair.id for pair in rows.pairs] == ["a", "b"] and rows.lines == {"a": 2, "b": 4}
+    assert [(at, one.id) for at, one in rows.left_out] == [(3, "bad")]
+    assert rows.count == 3
 
 
 def test_windows_line_ends_and_line_separators_within_texts_break_no_line(tmp_path: Path) -> None:
