@@ -1,11 +1,13 @@
-"""Load a profile: YAML over the schema's defaults, then `section.field=value` overrides, checked as one.
+"""Load a profile: YAML over the schema's defaults, the environment, then `section.field=value`, checked as one.
 
     settings = load_settings("shapes", ["grpo.learning_rate=2e-5", "cold_start.lora.rank=16"])
 
-Everything wrong is found before anything runs and told at once, one line a problem: the field, its value,
-the limit, the fix and where it was set.
+The environment says what is of this machine rather than of the method: THINKREWARD__STORAGE__ROOT=s3://bucket/prefix
+is storage.root, and THINKREWARD_PROFILE names the profile where none is given. Everything wrong is found before
+anything runs and told at once, one line a problem: the field, its value, the limit, the fix and where it was set.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,8 @@ from configs.schema import Section, Settings
 from configs.yaml_core import YamlProblem, parse
 
 FOLDER = Path(__file__).resolve().parent
+DEFAULT_PROFILE = "shapes"
+VARIABLE = "THINKREWARD__"  # the way pydantic-settings nests: THINKREWARD__SECTION__FIELD
 _ABSENT = object()
 
 
@@ -49,10 +53,15 @@ def profiles() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def active_profile() -> str:
+    """The profile of this environment: THINKREWARD_PROFILE, else the embedded default."""
+    return os.environ.get("THINKREWARD_PROFILE") or DEFAULT_PROFILE
+
+
 def load_settings(
     profile: str, overrides: Sequence[str] = (), *, extra: Mapping[str, object] | None = None
 ) -> Settings:
-    """Defaults, then the profile, then `extra`, then `overrides`, each over those before.
+    """Defaults, then the profile, the environment, `extra` and `overrides`, each over those before.
 
     Args:
         profile: a name out of `profiles()`, or the path of a YAML file.
@@ -63,22 +72,22 @@ def load_settings(
         SettingsError: anything unknown, contradictory, out of range or unreadable.
     """
     path = _find(profile)
-    layers = [_Layer({"profile": path.stem, **_read(path)}, _short(path)), _Layer(dict(extra or {}), "the caller")]
+    layers = [_Layer({"profile": path.stem, **_read(path)}, _short(path))]
     problems: list[str] = []
+    given = [(f"{field}={value}", name) for name, field, value in _environment()]
+    for override, origin in given:
+        _add(layers, override, origin, problems)
+    layers.append(_Layer(dict(extra or {}), "the caller"))
     for override in overrides:
-        try:
-            layers.append(_Layer(_parse_override(override), f"--set {override}"))
-        except SettingsError as error:
-            problems += error.problems
+        _add(layers, override, f"--set {override}", problems)
     tree: dict[str, object] = {}
     for layer in layers:
         tree = _merged(tree, layer.tree)
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            problems.append(f"{explain(details)} [{_origin(details['loc'], layers)}]")
-        raise SettingsError(*problems) from None
+        found = (f"{explain(d)} [{_origin(d['loc'], layers)}]" for d in error.errors(include_url=False))
+        raise SettingsError(*problems, *found) from None
     if problems:
         raise SettingsError(*problems)
     return settings
@@ -139,19 +148,33 @@ def _fields(document: object, where: str) -> dict[str, object]:
     return document
 
 
-def _parse_override(override: str) -> dict[str, object]:
+def _environment() -> Iterator[tuple[str, str, str]]:
+    """(variable, dotted field, value) of every setting in the environment."""
+    for name in sorted(os.environ):
+        if name.startswith(VARIABLE):
+            yield name, name.removeprefix(VARIABLE).lower().replace("__", "."), os.environ[name]
+
+
+def _add(layers: list[_Layer], override: str, origin: str, problems: list[str]) -> None:
+    try:
+        layers.append(_Layer(_parse_override(override, origin), origin))
+    except SettingsError as error:
+        problems += error.problems
+
+
+def _parse_override(override: str, origin: str) -> dict[str, object]:
     """`grpo.group=8` as `{"grpo": {"group": 8}}`."""
     dotted, equals, text = override.partition("=")
     names = [name.strip() for name in dotted.split(".")]
     if not equals or not all(names):
-        raise SettingsError(f"--set {override!r} is malformed: write section.field=value, such as grpo.group=8")
+        raise SettingsError(f"{origin!r} is malformed: write section.field=value, such as grpo.group=8")
     path = ".".join(names)
     if unknown := _unknown(names):
-        raise SettingsError(f"{unknown} [--set {override}]")
+        raise SettingsError(f"{unknown} [{origin}]")
     try:
         value = parse(text)
     except YamlProblem as problem:
-        raise SettingsError(f"{path}: {text!r} cannot be read: {problem.reason} [--set {override}]") from None
+        raise SettingsError(f"{path}: {text!r} cannot be read: {problem.reason} [{origin}]") from None
     tree: dict[str, object] = {names[-1]: value}
     for name in reversed(names[:-1]):
         tree = {name: tree}

@@ -6,6 +6,7 @@ belong to its key, is said by each section's `RESULT_NEUTRAL`: fields named ther
 """
 
 from typing import Annotated, ClassVar, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -76,6 +77,10 @@ class Runtime(Section):
         1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun"
     )
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
+    retries: int = Field(
+        2, ge=0, le=100, description="further tries of a stage after what may pass: lost connections, 5xx, preemption"
+    )
+    retry_delay_s: float = Field(10.0, ge=0, description="seconds before the first further try; doubles each time")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
@@ -295,17 +300,51 @@ class Evaluate(Section):
 class Promote(Section):
     """The gate before the alias `champion` moves."""
 
+    RESULT_NEUTRAL = frozenset({"approval_timeout_s"})
     min_valid_rate: Fraction = Field(0.95, description="share of valid reasoning at least")
     max_accuracy_drop: Fraction = Field(
         0.0, description="accuracy may lie below the champion's by so much beyond the interval"
     )
     min_both_orders: Fraction = Field(0.5, description="share of pairs right in both orders at least")
+    approval: bool = Field(
+        False, description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves"
+    )
+    approval_timeout_s: float = Field(86400.0, gt=0, description="seconds to wait for that yes; silence is a no")
+
+
+class Nightly(Section):
+    """Scheduled retraining on what came into the store's inbox."""
+
+    cron: str = Field(
+        "0 2 * * *", min_length=9, description="when the deployment nightly/default runs, as cron writes it"
+    )
+    timezone: str = Field("UTC", min_length=1, description="time zone of the cron line, an IANA name")
+    inbox_quiet_s: float = Field(
+        60.0,
+        ge=0,
+        description="seconds a drop must have lain unchanged: one still being copied waits for the next night",
+    )
+
+    @model_validator(mode="after")
+    def _zone_exists(self) -> Self:
+        if self.timezone not in available_timezones():
+            raise ValueError(f"timezone {self.timezone!r} is unknown: give an IANA name such as Europe/Vienna or UTC")
+        return self
+
+    @model_validator(mode="after")
+    def _cron_has_five_fields(self) -> Self:
+        if len(self.cron.split()) != 5:
+            raise ValueError(
+                f"cron {self.cron!r} has {len(self.cron.split())} fields: give five, minute hour day month weekday, "
+                "such as 0 2 * * *"
+            )
+        return self
 
 
 class Settings(Section):
     """One profile, complete."""
 
-    RESULT_NEUTRAL = frozenset({"profile", "storage", "tracking", "runtime"})
+    RESULT_NEUTRAL = frozenset({"profile", "storage", "tracking", "runtime", "nightly"})
     profile: str = Field("shapes", min_length=1, description="the profile's name")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all that is random")
     storage: Storage = Field(default_factory=Storage, description="where artifacts live")
@@ -323,6 +362,7 @@ class Settings(Section):
     grpo: Grpo = Field(default_factory=Grpo, description="policy optimisation on what is still wrong")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="judging the held-out pairs")
     promote: Promote = Field(default_factory=Promote, description="the gate before the alias champion moves")
+    nightly: Nightly = Field(default_factory=Nightly, description="scheduled retraining on what came into the inbox")
 
     @model_validator(mode="after")
     def _teacher_knows_the_source(self) -> Self:

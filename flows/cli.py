@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any
@@ -13,15 +13,20 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli_artifacts import artifacts
+from flows.cli_stack import stack
 from flows.cli_tools import doctor, estimate, judge
+from flows.console import out, print_json
 from flows.options import (
     DEFAULT_PROFILE,
+    BuildMissing,
     DryRun,
+    Inputs,
     Json,
     Profile,
     Refresh,
     Sets,
     given_options,
+    pinned,
     program,
     settings_from,
     settle_environment,
@@ -36,6 +41,7 @@ app = typer.Typer(
     help="Train chain-of-thought reward models for images and video. `thinkreward run` does the whole recipe.",
 )
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(stack, name="stack")
 app.command()(judge)
 app.command()(doctor)
 app.command()(estimate)
@@ -59,15 +65,35 @@ def run(
     _run(stages or list(RECIPE), profile, sets, refresh, dry_run, as_json)
 
 
+@app.command()
+def approve(
+    version: Annotated[str, typer.Argument(help="the registered version, as promote gave it")],
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say yes to a version that waits for it (promote.approval): it becomes champion."""
+    from tasks.approving import make_champion
+
+    said = make_champion(settings_from(profile, sets), version)
+    if as_json:
+        print_json({"version": version, "says": said})
+    else:
+        out.print(said)
+
+
 def _stage_command(name: str) -> None:
     def command(
         profile: Profile = DEFAULT_PROFILE,
         sets: Sets = None,
+        inputs: Inputs = None,
+        build_missing: BuildMissing = False,
         refresh: Annotated[bool, typer.Option("--refresh", help="compute again even if nothing changed")] = False,
         dry_run: DryRun = False,
         as_json: Json = False,
     ) -> None:
-        _run([name], profile, sets, [name] if refresh else None, dry_run, as_json)
+        again = [name] if refresh else None
+        _run([name], profile, sets, again, dry_run, as_json, pins=pinned(inputs), build_missing=build_missing)
 
     app.command(name, help=f"Run the stage {name} on its newest upstream artifacts.")(command)
 
@@ -77,7 +103,15 @@ for _name in RECIPE:
 
 
 def _run(
-    stages: Sequence[str], profile: str, sets: list[str] | None, refresh: list[str] | None, dry_run: bool, as_json: bool
+    stages: Sequence[str],
+    profile: str,
+    sets: list[str] | None,
+    refresh: list[str] | None,
+    dry_run: bool,
+    as_json: bool,
+    *,
+    pins: Mapping[str, str] | None = None,
+    build_missing: bool = False,
 ) -> None:
     for name in [*stages, *(refresh or ())]:
         if name not in RECIPE:
@@ -92,7 +126,9 @@ def _run(
         dry_run_lines(settings, stages, refresh or [], as_json=as_json)
         return
     with _interruptible():
-        results = run_recipe(settings, stages, refresh or [], quiet=as_json)
+        results = run_recipe(
+            settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing
+        )
     announce(settings, results, as_json=as_json, options=given_options(profile, sets))
 
 

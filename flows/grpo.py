@@ -1,16 +1,35 @@
 """Stage `grpo`: optimise on what rejection sampling still got wrong (paper section 3.4).
 
-Run it with `thinkreward grpo`, on the newest upstream artifacts for its settings.
+Run it with `thinkreward grpo`, or deployed with `prefect deployment run grpo/default --watch`.
 """
+
+from collections.abc import Mapping
+from typing import Annotated
 
 from prefect import flow
 
 from configs.schema import Settings
+from tasks.graph import STAGES
 from tasks.orchestration import compute
+from tasks.pinning import Pins
 from tasks.stages import StageResult
 
+FORM = STAGES["grpo"].form
 
-@flow(name="grpo", flow_run_name="grpo-{settings.profile}", log_prints=False)
-def grpo(settings: Settings, refresh: bool = False) -> StageResult:
-    """Optimise on what rejection sampling still got wrong (paper section 3.4)."""
-    return compute("grpo", settings, refresh)
+
+@flow(name="grpo")
+def grpo(
+    settings: Annotated[Settings, FORM] = FORM.defaults,
+    inputs: Annotated[Mapping[str, str], Pins("grpo")] = {},
+    build_missing: bool = False,
+    refresh: bool = False,
+) -> StageResult:
+    """Optimise on what rejection sampling still got wrong (paper section 3.4).
+
+    Args:
+        settings: what to run with; what is left out is as in the profile
+        inputs: artifacts in place of the latest upstream ones
+        build_missing: first run the stages before it that have no result yet
+        refresh: compute again even if nothing changed
+    """
+    return compute("grpo", settings, refresh, inputs, build_missing)

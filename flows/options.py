@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from configs.load import SettingsError, load_settings
+from configs.load import SettingsError, active_profile, load_settings
 from configs.schema import Settings
 from models.errors import ConfigError
 
@@ -22,7 +22,15 @@ Json = Annotated[bool, typer.Option("--json", help="quiet; one JSON object on st
 Refresh = Annotated[list[str] | None, typer.Option("--refresh", metavar="STAGE", help="compute this stage again")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say which stages would run and why, and stop")]
 
-DEFAULT_PROFILE = "shapes"
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=ARTIFACT", help="this artifact (digest, alias) in place of the latest"),
+]
+BuildMissing = Annotated[
+    bool, typer.Option("--build-missing", help="first run the stages before it that have no result yet")
+]
+
+DEFAULT_PROFILE = active_profile()
 STATE_FOLDER = Path(".thinkreward")
 # Nothing here calls home, and Prefect keeps its records beside the artifacts unless told otherwise.
 ENVIRONMENT = {
@@ -60,6 +68,17 @@ def given_options(profile: str, sets: list[str] | None) -> str:
     words = ["--profile", profile] if profile != DEFAULT_PROFILE else []
     words += [word for one in sets or () for word in ("--set", one)]
     return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def pinned(inputs: list[str] | None) -> dict[str, str]:
+    """`NAME=ARTIFACT` options as a mapping. Raises `ConfigError` for one without either."""
+    pins: dict[str, str] = {}
+    for one in inputs or ():
+        name, equals, which = one.partition("=")
+        if not (name and equals and which):
+            raise ConfigError(f"--input {one!r} is malformed: write NAME=ARTIFACT, such as model=champion")
+        pins[name] = which
+    return pins
 
 
 def settings_from(profile: str, sets: list[str] | None) -> Settings:

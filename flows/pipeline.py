@@ -1,12 +1,15 @@
 """The whole method, in order: prepare, distil, cold-start, sample, optimise, evaluate, promote.
 
-What is unchanged is not redone: each stage finds its artifacts by its key. Run it with `thinkreward run`.
+What is unchanged is not redone: each stage finds its artifacts by its key. Run it with `thinkreward run`, or deployed,
+with its schedule, as nightly/default.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from prefect import flow
 
+from configs.forms import Form, complete
 from configs.schema import Settings
 from flows.cold_start import cold_start
 from flows.distill import distill
@@ -15,7 +18,13 @@ from flows.grpo import grpo
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
+from tasks.deployed import begin
+from tasks.dispatch import elsewhere
+from tasks.graph import RECIPE, StageName
+from tasks.ingesting import ingest_inbox, settle_inbox
+from tasks.run_pages import name_nightly
 from tasks.stages import StageResult
+from tasks.summary import ask_for_approval, summarise, what_changed
 
 METHOD = {
     "prepare": prepare,
@@ -26,11 +35,34 @@ METHOD = {
     "evaluate": evaluate,
     "promote": promote,
 }
+FORM = Form(*(name for name in Settings.model_fields if name not in ("profile", "seed", "storage", "tracking")))
 
 
-@flow(name="nightly", flow_run_name="nightly-{settings.profile}")
+@flow(name="nightly")
 def nightly(
-    settings: Settings, stages: Sequence[str] = tuple(METHOD), refresh: Sequence[str] = ()
+    settings: Annotated[Settings, FORM] = FORM.defaults,
+    stages: Sequence[StageName] = RECIPE,
+    refresh: Sequence[StageName] = (),
 ) -> list[StageResult]:
-    """Run the stages asked for in the method's order, reusing what is unchanged."""
-    return [stage(settings, refresh=name in refresh) for name, stage in METHOD.items() if name in stages]
+    """Take in what lies in the inbox, run the stages in the method's order reusing what is unchanged, and sum up.
+
+    Args:
+        settings: what to run with; what is left out is as in the profile
+        stages: the stages to run
+        refresh: stages to compute again even if nothing changed
+    """
+    settings = complete(settings)
+    begin()
+    name_nightly(settings)
+    taken_in = ingest_inbox(settings) if "prepare" in stages else None
+    changed = what_changed(settings, stages)
+    results: list[StageResult] = []
+    for name, stage in METHOD.items():
+        if name in stages:
+            again = name in refresh
+            results.append(elsewhere(name, settings, again) or stage(settings, refresh=again))
+            if taken_in and name == "prepare":
+                settle_inbox(settings, taken_in, results[-1])
+    ask_for_approval(settings, results)
+    summarise(settings, taken_in, changed, results)
+    return results

@@ -1,16 +1,36 @@
 """Stage `rejection-sampling`: sample all four tasks, keep what is right, fine-tune on it (paper section 3.3).
 
-Run it with `thinkreward rejection-sampling`, on the newest upstream artifacts for its settings.
+Run it with `thinkreward rejection-sampling`, or deployed with
+`prefect deployment run rejection-sampling/default --watch`.
 """
+
+from collections.abc import Mapping
+from typing import Annotated
 
 from prefect import flow
 
 from configs.schema import Settings
+from tasks.graph import STAGES
 from tasks.orchestration import compute
+from tasks.pinning import Pins
 from tasks.stages import StageResult
 
+FORM = STAGES["rejection-sampling"].form
 
-@flow(name="rejection-sampling", flow_run_name="rejection-sampling-{settings.profile}", log_prints=False)
-def rejection_sampling(settings: Settings, refresh: bool = False) -> StageResult:
-    """Sample all four tasks, keep what is right, fine-tune on it (paper section 3.3)."""
-    return compute("rejection-sampling", settings, refresh)
+
+@flow(name="rejection-sampling")
+def rejection_sampling(
+    settings: Annotated[Settings, FORM] = FORM.defaults,
+    inputs: Annotated[Mapping[str, str], Pins("rejection-sampling")] = {},
+    build_missing: bool = False,
+    refresh: bool = False,
+) -> StageResult:
+    """Sample all four tasks, keep what is right, fine-tune on it (paper section 3.3).
+
+    Args:
+        settings: what to run with; what is left out is as in the profile
+        inputs: artifacts in place of the latest upstream ones
+        build_missing: first run the stages before it that have no result yet
+        refresh: compute again even if nothing changed
+    """
+    return compute("rejection-sampling", settings, refresh, inputs, build_missing)

@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,22 @@ from tasks.graph import EVALUATED, RECIPE
 from tasks.stages import Planned, StageResult, open_store, plan
 
 
-def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str], *, quiet: bool) -> list[StageResult]:
-    """Check storage, then run the flow with progress on standard error."""
+def run_recipe(
+    settings: Settings,
+    stages: Sequence[str],
+    refresh: Sequence[str],
+    *,
+    quiet: bool,
+    pins: Mapping[str, str],
+    build_missing: bool,
+) -> list[StageResult]:
+    """Check storage, then run the flow with progress on standard error; one stage alone runs as its own flow."""
     open_store(settings).check_writable()
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
-    from flows.pipeline import nightly
+    from flows.pipeline import METHOD, nightly
     from tasks.orchestration import load_ahead, watch_with
 
     if "promote" in stages:
@@ -30,7 +38,11 @@ def run_recipe(settings: Settings, stages: Sequence[str], refresh: Sequence[str]
     with progress_bars(quiet=quiet) as bars:
         watch_with(bars.watch)
         try:
-            return nightly(settings, stages=list(stages), refresh=list(refresh))
+            if len(stages) == 1:
+                stage = METHOD[stages[0]]
+                return [stage(settings, inputs=pins, build_missing=build_missing, refresh=bool(refresh))]
+            wanted, again = ([name for name in RECIPE if name in names] for names in (stages, refresh))
+            return nightly(settings, stages=wanted, refresh=again)
         finally:
             watch_with(None)
 

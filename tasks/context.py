@@ -64,7 +64,8 @@ class Context:
             self.run.log_text(f"artifacts/{name}.txt", f"{ref.kind}/{ref.digest}\n{self.store.uri(ref)}\n")
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
         self.run.log_metrics(numbers, step=0)
-        return Done(outputs=outputs, mlflow_run=self.run.run_id, facts=facts)
+        run_ids = {"mlflow": self.run.run_id, "mlflow_url": self.run.url} if self.run.run_id else {}
+        return Done(outputs=outputs, run_ids=run_ids, facts=facts)
 
 
 def peak_memory_mib() -> int:

@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from configs.forms import Form
 from configs.schema import Section, Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,7 +29,8 @@ class Need:
 class Stage:
     """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process.
 
-    What a stage did outside the store may be undone there: `lapsed` is a function that says so.
+    `memory` names the settings to lower when memory runs out. Inputs that no other stage makes come from the function
+    `gathers`. What a stage did outside the store may be undone there: `lapsed` is a function that says so.
     """
 
     name: str
@@ -36,7 +39,14 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     body: str
+    memory: str = "model.max_pixels"
+    gathers: str = ""
     lapsed: str = ""
+
+    @property
+    def form(self) -> Form:
+        """What a person may set when this stage is deployed; where things are kept is its environment's to say."""
+        return Form(*(name for name in self.sections if name != "tracking"), "runtime")
 
     def config(self, settings: Settings) -> dict[str, object]:
         """The fields that change this stage's result."""
@@ -86,7 +96,15 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
-        Stage("prepare", "3", {}, ("preferences",), ("prepare",), "tasks.preparing:prepare"),
+        Stage(
+            "prepare",
+            "3",
+            {},
+            ("preferences",),
+            ("prepare",),
+            "tasks.preparing:prepare",
+            gathers="tasks.inbox:drops",
+        ),
         Stage(
             "distill", "3", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
         ),
@@ -97,6 +115,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("cold_start", "model"),
             "tasks.training:cold_start",
+            memory="cold_start.micro_batch",
         ),
         Stage(
             "rejection-sampling",
@@ -105,6 +124,7 @@ STAGES: dict[str, Stage] = {
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
             "tasks.sampling:rejection_sampling",
+            memory="runtime.generation_batch or rejection_sampling.sft.micro_batch",
         ),
         Stage(
             "grpo",
@@ -117,6 +137,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("grpo", "model"),
             "tasks.training:grpo",
+            memory="grpo.micro_batch or grpo.max_tokens",
         ),
         Stage(
             "evaluate",
@@ -134,6 +155,7 @@ STAGES: dict[str, Stage] = {
             ("report",),
             ("evaluate", "model"),
             "tasks.scoring:evaluate",
+            memory="runtime.generation_batch",
         ),
         Stage(
             "promote",
@@ -147,5 +169,14 @@ STAGES: dict[str, Stage] = {
     )
 }
 
-RECIPE = ("prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate", "promote")
+StageName = Literal["prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate", "promote"]
+RECIPE: tuple[StageName, ...] = (
+    "prepare",
+    "distill",
+    "cold-start",
+    "rejection-sampling",
+    "grpo",
+    "evaluate",
+    "promote",
+)
 EVALUATED = ("base", "cold-start", "rejection-sampling", "grpo")

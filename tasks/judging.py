@@ -14,7 +14,7 @@ from models.media import decode, shrink
 from models.preference import Candidate, Media, PreferencePair, Task
 from models.verdict import Malformed, Mode, answer_text
 from tasks.graph import find_base
-from tasks.registry import get_alias
+from tasks.pinning import registered_model
 from tasks.stages import open_store
 
 
@@ -95,10 +95,10 @@ def find_model(settings: Settings, name: str) -> Path:
     try:
         return store.fetch(store.resolve(name))
     except StoreError:
-        version = get_alias(settings.tracking.uri, settings.tracking.registered_model, name)
-    if version is None:
+        digest = registered_model(settings, name)
+    if digest is None:
         raise ConfigError(
             f"there is no model {name!r}: give a directory, an artifact digest, `base`, or an alias of "
             f"{settings.tracking.registered_model}; `thinkreward run` makes the alias champion"
         )
-    return store.fetch(store.resolve(version.tags["thinkreward.model.digest"]))
+    return store.fetch(store.resolve(digest))

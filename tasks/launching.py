@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict
 
 import models.errors as errors
 from configs.schema import Settings
-from models.errors import StageFailed, ThinkrewardError
+from models.errors import OutOfMemory, StageFailed, StageKilled, ThinkrewardError
 from tasks.artifacts import ArtifactRef
-from tasks.graph import REPOSITORY
+from tasks.graph import REPOSITORY, STAGES, Stage
 
 log = logging.getLogger(__name__)
 GRACE_S = 10.0
@@ -53,7 +53,7 @@ class Done(BaseModel):
     """What a child hands back."""
 
     outputs: dict[str, ArtifactRef]
-    mlflow_run: str | None = None
+    run_ids: dict[str, str] = {}
     facts: dict[str, Any] = {}
 
 
@@ -109,8 +109,7 @@ def run_child(
             )
         if failure is not None:
             raise _as_error(failure)
-        said = "\n".join(tail)
-        raise StageFailed(f"{job.stage}'s process ended with {_ending(code)}; its last words:\n{said}")
+        raise _without_a_word(job.stage, code, "\n".join(tail))
 
 
 def _command(settings: Settings) -> list[str]:
@@ -180,8 +179,31 @@ def _end_group(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)  # grandchildren
 
 
-def _ending(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+def _without_a_word(stage: str, code: int, said: str) -> StageFailed:
+    """The error of a child that could not report one."""
+    if code == -signal.SIGKILL:
+        return StageKilled(
+            f"{stage}'s process was killed (signal SIGKILL): preempted or, if it happens again, out of memory, and "
+            f"then lower {memory_of(stage)}; its last words:\n{said}"
+        )
+    if code == -signal.SIGTERM:
+        return StageKilled(f"{stage}'s process was told to end (signal SIGTERM); its last words:\n{said}")
+    ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return StageFailed(f"{stage}'s process ended with {ending}; its last words:\n{said}")
+
+
+def memory_of(stage: str) -> str:
+    """The settings to lower when a stage runs out of memory."""
+    return STAGES[stage].memory if stage in STAGES else Stage.memory
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory; told by name and words, since torch may not be loaded."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def _as_error(failure: dict[str, str]) -> ThinkrewardError:
@@ -264,7 +286,11 @@ def main() -> int:
         child.failed(error, "")
         return 1
     except Exception as error:  # noqa: BLE001  (whatever a body raises is the parent's to tell)
-        child.failed(error, traceback.format_exc(limit=-6))
+        if _out_of_memory(error):
+            first = (str(error).strip() or "the machine has no more").split("\n")[0]
+            child.failed(OutOfMemory(f"{job.stage} ran out of memory ({first}): lower {memory_of(job.stage)}"), "")
+        else:
+            child.failed(error, traceback.format_exc(limit=-6))
         return 1
     if rank == 0:
         child.done(done)

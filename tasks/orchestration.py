@@ -4,17 +4,20 @@ Our store is the truth: Prefect's record of a task is the small `StageResult`, a
 so that a record whose artifact is gone can never be handed on.
 """
 
-import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import MissingContextError
 
+from configs.forms import complete
 from configs.schema import Settings
-from tasks.run_pages import show
-from tasks.stages import StageResult, Watch, run_stage
+from tasks.deployed import begin
+from tasks.dispatch import elsewhere
+from tasks.retries import run_logger, with_retries
+from tasks.run_pages import name_run, progress_lines, show
+from tasks.stages import StageResult, Watch, missing_upstream, open_store, run_stage
 
 _watch: Callable[[str], Watch] | None = None
 _lock = threading.Lock()
@@ -47,10 +50,11 @@ def load_ahead() -> None:
     result_serializer="json",
     log_prints=False,
 )
-def run(name: str, settings: Settings, refresh: bool) -> StageResult:
+def run(name: str, settings: Settings, refresh: bool, inputs: Mapping[str, str]) -> StageResult:
     """Reuse or compute one stage; the heavy work happens in a child process."""
-    watch = _watch(name) if _watch else Watch(say=_logger().info)
-    result = run_stage(name, settings, refresh=refresh, watch=watch)
+    watch = _watch(name) if _watch else _logged()
+    watch.keyed = partial(name_run, name, settings)
+    result = run_stage(name, settings, refresh=refresh, watch=watch, pins=inputs)
     watch.ended(result.state)
     show(result, settings)
     return result
@@ -59,18 +63,33 @@ def run(name: str, settings: Settings, refresh: bool) -> StageResult:
 @task(name="base", task_run_name="base", cache_policy=NO_CACHE, log_prints=False)
 def publish_base(settings: Settings) -> StageResult:
     """Publish the base model, so that later digests stand on its bytes."""
-    return run_stage("base", settings, watch=Watch(say=_logger().info))
+    return run_stage("base", settings, watch=_logged())
 
 
-def compute(name: str, settings: Settings, refresh: bool = False) -> StageResult:
-    """One stage, and before those that need it the base model; before `distill` too, whose answers cost money."""
-    if name in ("distill", "cold-start", "evaluate"):
-        publish_base(settings)
-    return run(name, settings, refresh)
+def _logged() -> Watch:
+    """A watch for runs that nobody sits before."""
+    say = run_logger().info
+    return Watch(say=say, progress=progress_lines(say))
 
 
-def _logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logging.getLogger(__name__)
+def compute(
+    name: str,
+    settings: Settings,
+    refresh: bool = False,
+    inputs: Mapping[str, str] | None = None,
+    build_missing: bool = False,
+) -> StageResult:
+    """One stage on the latest upstream artifacts or those that `inputs` names; `build_missing` makes what is not there.
+
+    The base model is published before the stages that need it; before `distill` too, whose answers cost money.
+    """
+    settings, pins = complete(settings), inputs or {}
+    begin()
+    if name in ("distill", "cold-start", "evaluate") and "base" not in pins:
+        with_retries(publish_base, settings)(settings)
+    if build_missing:
+        for upstream in missing_upstream(open_store(settings), settings, name, pins):
+            if elsewhere(upstream, settings) is None:
+                compute(upstream, settings)
+    result: StageResult = with_retries(run, settings)(name, settings, refresh, pins)
+    return result

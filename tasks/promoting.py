@@ -10,11 +10,11 @@ from models.scores import JudgedRow, paired_difference
 from tasks.artifacts import IndexEntry, Store
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
+from tasks.pinning import MODEL_TAG
 from tasks.registry import DIGEST_TAG, RegisteredVersion, get_alias, register, save_registry_model, set_alias
 from tasks.scoring import rows_of_model
 from tasks.tracking_address import shown
 
-MODEL_TAG = "thinkreward.model.digest"
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 
@@ -28,7 +28,7 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
         version = _register(context, report)
         set_alias(uri, name, CHALLENGER, version.version)
         aliases = [CHALLENGER]
-        if decision.passed:
+        if decision.passed and not job.settings.promote.approval:
             set_alias(uri, name, CHAMPION, version.version)
             aliases.append(CHAMPION)
         said = {"version": version.version, "aliases": aliases, "passed": decision.passed, "reasons": decision.reasons}

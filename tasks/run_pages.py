@@ -1,21 +1,73 @@
-"""What a Prefect run page shows of a stage beside its logs: the teacher's yield as a table, the report's figures.
+"""What a Prefect run page shows of a stage beside its logs: a name that says what it is, links, tables, figures.
 
 The bytes stay in our store; these artifacts are for people who look at the run.
 """
 
 import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
 
 from configs.schema import Settings
 from models.report.table import stage_table
 from tasks.graph import EVALUATED
 from tasks.stages import StageResult, open_store
 
+PROGRESS_EVERY_S = 30.0
+
+
+def name_nightly(settings: Settings) -> None:
+    """Call a nightly by its profile and when it began."""
+    if runtime.flow_run.id:
+        began = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(str(runtime.flow_run.id)), name=f"nightly-{settings.profile}-{began}")
+
+
+def name_run(stage: str, settings: Settings, key: str) -> None:
+    """Call the flow run by its stage, profile and short key; a nightly keeps its own name."""
+    if runtime.flow_run.flow_name == stage:
+        with get_client(sync_client=True) as client:
+            name = f"{stage}-{settings.profile}-{key[:8]}"
+            tags = sorted({*runtime.flow_run.tags, f"stage:{stage}", f"key:{key[:8]}"})
+            client.update_flow_run(UUID(str(runtime.flow_run.id)), name=name, tags=tags)
+
+
+def progress_lines(say: Callable[[str], None]) -> Callable[[int, int, str], None]:
+    """Progress as an occasional line of the run's log, for runs that nobody watches at a terminal."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_EVERY_S:
+            last = time.monotonic()
+            say(f"{what}: {done} of {total}")
+
+    return tell
+
+
+def links(result: StageResult, settings: Settings) -> str:
+    """State, key, artifacts and tracking run of a stage, as Markdown."""
+    store = open_store(settings)
+    lines = [f"**{result.name}** {result.state} in {result.seconds:.1f} s, key `{result.key[:12]}`", ""]
+    lines += [f"- {name}: `{ref.kind}/{ref.digest}`, {store.uri(ref)}" for name, ref in result.outputs.items()]
+    if result.mlflow_url:
+        url = result.mlflow_url
+        lines.append(f"- [MLflow run]({url})" if url.startswith("http") else f"- MLflow: `{url}`")
+    return "\n".join(lines) + "\n"
+
 
 def show(result: StageResult, settings: Settings) -> None:
-    """Attach to the current run what its stage has to show; most stages show their logs alone."""
+    """Attach to the current run what its stage has to show."""
+    create_markdown_artifact(
+        key=f"stage-{result.name}", markdown=links(result, settings), description="State, artifacts and tracking run."
+    )
     if result.name == "distill":
         create_table_artifact(
             key="teacher-yield", table=yield_rows(result.facts), description="What became of the teacher's answers."

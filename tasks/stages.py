@@ -18,10 +18,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from configs.schema import Settings
-from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed
+from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed, UpstreamMissing
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.graph import RECIPE, STAGES, Stage
 from tasks.launching import Job, named, run_child
+from tasks.pinning import resolve_pins
 
 log = logging.getLogger(__name__)
 State = Literal["computed", "cached", "resumed"]
@@ -38,6 +39,7 @@ class StageResult(BaseModel):
     seconds: float
     outputs: dict[str, ArtifactRef]
     mlflow_run: str | None = None
+    mlflow_url: str | None = None
     facts: dict[str, Any] = {}
 
 
@@ -88,7 +90,7 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
     if name in known:
         return known[name]
     stage = STAGES[name]
-    inputs: dict[str, ArtifactRef] = {}
+    inputs = _gathered(store, stage)
     missing = []
     for input_name, need in stage.needs.items():
         upstream = plan(store, settings, need.stage, known)
@@ -139,39 +141,80 @@ def _differences(path: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{path} {old!r} -> {new!r}"]
 
 
-def resolve_inputs(store: Store, settings: Settings, name: str) -> dict[str, ArtifactRef]:
-    """The latest upstream artifacts for these settings. Raises `StageFailed` naming what to run first."""
+def _gathered(store: Store, stage: Stage) -> dict[str, ArtifactRef]:
+    """Inputs that no other stage makes."""
+    found: dict[str, ArtifactRef] = named(stage.gathers)(store) if stage.gathers else {}
+    return dict(found)
+
+
+def resolve_inputs(
+    store: Store, settings: Settings, name: str, pins: Mapping[str, str] | None = None
+) -> dict[str, ArtifactRef]:
+    """The artifacts that `pins` name, else the latest upstream ones for these settings.
+
+    Raises `UpstreamMissing` naming what to run first, and `ConfigError` for a pin that leads nowhere.
+    """
+    stage = STAGES[name]
+    pinned = resolve_pins(store, settings, stage, pins or {})
     known: dict[str, Planned] = {}
-    inputs = {}
-    for input_name, need in STAGES[name].needs.items():
+    inputs = _gathered(store, stage)
+    for input_name, need in stage.needs.items():
+        if input_name in pinned:
+            inputs[input_name] = pinned[input_name]
+            continue
         upstream = plan(store, settings, need.stage, known)
         if upstream.entry is None:
             first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), need.stage)
-            raise StageFailed(
+            raise UpstreamMissing(
                 f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
-                f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first"
+                f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
+                f"`prefect deployment run {first}/default`, or this one with -p build_missing=true"
             )
         inputs[input_name] = upstream.entry.outputs[need.output]
     return inputs
 
 
+def missing_upstream(store: Store, settings: Settings, name: str, pins: Mapping[str, str]) -> list[str]:
+    """The stages of the recipe that have to run before this one, in order; none for inputs that are pinned."""
+    known: dict[str, Planned] = {}
+    for input_name, need in STAGES[name].needs.items():
+        if input_name not in pins:
+            plan(store, settings, need.stage, known)
+    return [stage for stage in RECIPE if stage in known and not known[stage].cached]
+
+
+def is_cached(store: Store, settings: Settings, name: str) -> bool:
+    """Whether the stage would be handed on as it is."""
+    return plan(store, settings, name, {}).cached
+
+
 @dataclass
 class Watch:
-    """How a caller follows a stage: `progress(done, total, what)`, `say(line)`, and `ended(state)` once."""
+    """How a caller follows a stage: `keyed(key)`, `progress(done, total, what)`, `say(line)`, `ended(state)` once."""
+
+    keyed: Callable[[str], None] = lambda key: None
 
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
     say: Callable[[str], None] = log.info
     ended: Callable[[str], None] = lambda state: None
 
 
-def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Watch | None = None) -> StageResult:
+def run_stage(
+    name: str,
+    settings: Settings,
+    *,
+    refresh: bool = False,
+    watch: Watch | None = None,
+    pins: Mapping[str, str] | None = None,
+) -> StageResult:
     """Reuse the stage's artifacts or compute them. Raises what the stage raised, by its own name."""
     watch = watch or Watch()
     started = time.monotonic()
     store = open_store(settings)
     stage = STAGES[name]
-    inputs = resolve_inputs(store, settings, name)
+    inputs = resolve_inputs(store, settings, name, pins)
     key = stage_key(stage, settings, inputs)
+    watch.keyed(key)
     if not refresh and (entry := _standing(store, settings, stage, key)[0]):
         return _result(entry, "cached", started)
     store.check_writable()
@@ -198,7 +241,7 @@ def run_stage(name: str, settings: Settings, *, refresh: bool = False, watch: Wa
             inputs=inputs,
             config=stage.config(settings),
             code_version=stage.version,
-            run_ids={"mlflow": done.mlflow_run} if done.mlflow_run else {},
+            run_ids=done.run_ids,
             facts={**done.facts, "seconds": round(time.monotonic() - started, 2)},
         )
         store.record(entry)
@@ -219,6 +262,20 @@ def _reach_tracking(settings: Settings) -> None:
         _reached.add(where)
 
 
+def handed_on(
+    store: Store, settings: Settings, name: str, inputs: Mapping[str, ArtifactRef], started: float
+) -> StageResult:
+    """What another run has just computed from these inputs. Raises `StageFailed` if it is not there after all."""
+    stage = STAGES[name]
+    entry, lapsed = _standing(store, settings, stage, stage_key(stage, settings, inputs))
+    if entry is None:
+        raise StageFailed(
+            f"{name} was computed elsewhere, but its result is not in {settings.storage.root}"
+            f"{f' ({lapsed})' if lapsed else ''}: do both run with the same storage.root and the same release?"
+        )
+    return _result(entry, "computed", started)
+
+
 def _result(entry: IndexEntry, state: State, started: float) -> StageResult:
     return StageResult(
         name=entry.stage,
@@ -227,5 +284,6 @@ def _result(entry: IndexEntry, state: State, started: float) -> StageResult:
         seconds=round(time.monotonic() - started, 2),
         outputs=entry.outputs,
         mlflow_run=entry.run_ids.get("mlflow"),
+        mlflow_url=entry.run_ids.get("mlflow_url"),
         facts=entry.facts,
     )

@@ -141,7 +141,11 @@ class TrackedRun:
         """Where to look at it: a link, or for a database the command that shows it."""
         uri = shown(self._tracker.uri)
         if uri.startswith(("http://", "https://")):
-            return f"{uri.rstrip('/')}/#/experiments/{self._tracker.experiment_id}/runs/{self.run_id}"
+            try:
+                return f"{uri.rstrip('/')}/#/experiments/{self._tracker.experiment_id}/runs/{self.run_id}"
+            except Exception as error:  # noqa: BLE001  (a resumed run of a server that is away: requests, MLflow, …)
+                logger.debug("no link to run %s: %s", self.run_id, error)
+                return uri
         return f"mlflow ui --backend-store-uri '{uri}'  # run {self.run_id}"
 
     @property

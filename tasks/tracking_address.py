@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from models.errors import TrackingError
+from models.errors import TrackingError, TrackingUnreachable
 
 Result = TypeVar("Result")
 
@@ -109,15 +109,17 @@ def explained(uri: str, action: Callable[[], Result]) -> Result:
 
 
 def _unreachable(uri: str, reason: str) -> TrackingError:
+    kind = TrackingError
     if database_file(uri) is not None:
         cure = "choose a path that can be written, or make this one writable"
     elif uri.startswith(("http://", "https://")):
+        kind = TrackingUnreachable
         cure = "start the server (`mlflow server`), check the address and MLFLOW_TRACKING_* credentials, or use"
         cure += " tracking.uri=sqlite:///.thinkreward/mlflow.db"
     else:
         cure = "check that the database server runs and its driver is installed, or use"
         cure += " tracking.uri=sqlite:///.thinkreward/mlflow.db"
-    return TrackingError(f"MLflow at {shown(uri)} cannot be used: {reason.replace(uri, shown(uri))}. Fix: {cure}")
+    return kind(f"MLflow at {shown(uri)} cannot be used: {reason.replace(uri, shown(uri))}. Fix: {cure}")
 
 
 def check_database(database: Path, uri: str) -> None:

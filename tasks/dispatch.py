@@ -1,0 +1,105 @@
+"""A stage on another work pool: the nightly runs where CPUs are and has training and sampling done where GPUs are.
+
+Which pool computes a stage is said once, in deployments/prefect.yaml. A run that came from no deployment, such as the
+command line's, has no other place and computes everything itself.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from prefect import get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+
+from configs.schema import Settings
+from models.errors import StageFailed, StageKilled
+from tasks.graph import STAGES
+from tasks.retries import with_retries
+from tasks.stages import StageResult, handed_on, is_cached, open_store, resolve_inputs
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+DEPLOYMENT = "default"
+POLL_S = 1.0
+PATIENCE_S = 120.0  # after which it is said that no worker has taken the run
+
+
+def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
+    """The stage's result from its own deployment's work pool; None if it is this run's to compute, or cached.
+
+    Raises `StageFailed` with what the other run said, `StageKilled` if it crashed. Cancelled, it cancels that run.
+    """
+    store = open_store(settings)
+    if not _has_another_pool(name) or (not refresh and is_cached(store, settings, name)):
+        return None
+    stage = STAGES[name]
+    inputs = resolve_inputs(store, settings, name)
+    pinned = {name: inputs[name] for name, need in stage.needs.items() if need.stage != "base"}
+    pins = {name: f"{ref.kind}/{ref.digest}" for name, ref in pinned.items()}
+    started = time.monotonic()
+    parameters = {"settings": stage.form.part(settings), "inputs": pins, "refresh": refresh}
+    with_retries(run_there, settings)(name, parameters)
+    return handed_on(store, settings, name, inputs, started)
+
+
+def start_run(deployment: str, parameters: Mapping[str, Any], *, key: str, below: bool = True) -> "FlowRun":
+    """Have a deployment run, `below` the current run or on its own; the run that is there if `key` was used before."""
+    started = run_deployment(deployment, parameters=dict(parameters), timeout=0, idempotency_key=key, as_subflow=below)
+    return cast("FlowRun", started)  # typed for asynchronous callers too
+
+
+def _has_another_pool(name: str) -> bool:
+    if not runtime.deployment.id:
+        return False
+    with get_client(sync_client=True) as client:
+        own = client.read_deployment(UUID(str(runtime.deployment.id)))
+        try:
+            other = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
+        except ObjectNotFound:
+            return False
+        return other.work_pool_name != own.work_pool_name
+
+
+@task(name="elsewhere", task_run_name="{name} elsewhere", cache_policy=NO_CACHE, persist_result=False)
+def run_there(name: str, parameters: Mapping[str, Any]) -> None:
+    """Run a stage's deployment and wait for its end. Each attempt is a run of its own, which resumes from the store."""
+    deployment = f"{name}/{DEPLOYMENT}"
+    attempt = f"{runtime.flow_run.id}-{runtime.flow_run.run_count}-{runtime.task_run.run_count}"
+    run = start_run(deployment, parameters, key=f"{attempt}-{name}")
+    logger = get_run_logger()
+    logger.info("%s runs as flow run %s of deployment %s", name, run.name, deployment)
+    with get_client(sync_client=True) as client:
+        try:
+            ended = _until_final(client, run, deployment)
+        except BaseException:  # cancelled, timed out, interrupted: nothing goes on without us
+            with suppress(Exception):
+                client.set_flow_run_state(run.id, Cancelling(message="the run that asked for it has ended"))
+            raise
+    state = ended.state
+    if state is None or not state.is_completed():
+        said = f"{name} ended {state.name if state else 'without a state'} in flow run {ended.name}"
+        kind = StageKilled if state is not None and state.is_crashed() else StageFailed
+        raise kind(f"{said}: {state.message if state else 'look into its logs'}")
+
+
+def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> "FlowRun":
+    started, told = time.monotonic(), False
+    while True:
+        now = client.read_flow_run(run.id)
+        if now.state is not None and now.state.is_final():
+            return now
+        waits = now.state is not None and now.state.is_scheduled()
+        if waits and not told and time.monotonic() - started > PATIENCE_S:
+            told = True
+            get_run_logger().warning(
+                "no worker has taken flow run %s of %s for %d s: is a worker of pool %s running?",
+                run.name, deployment, PATIENCE_S, now.work_pool_name,
+            )  # fmt: skip
+        time.sleep(POLL_S)

@@ -1,0 +1,34 @@
+"""Which failures of a task are worth another try, and how long to wait before it."""
+
+import logging
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import MissingContextError
+
+from configs.schema import Settings
+from models.errors import ThinkrewardError
+
+DOUBLINGS = 10
+
+
+def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
+    """The run's logger; outside a run the ordinary one."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger(__name__)
+
+
+def may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again can help: lost connections, 5xx, preemption; not bad settings, bad data or full memory."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ThinkrewardError) and error.retryable
+
+
+def with_retries(task: Any, settings: Settings) -> Any:
+    """The task with the profile's retries, each after twice the pause of the one before."""
+    runtime = settings.runtime
+    pauses = [runtime.retry_delay_s * 2**attempt for attempt in range(min(runtime.retries, DOUBLINGS))]
+    return task.with_options(retries=runtime.retries, retry_delay_seconds=pauses or None, retry_condition_fn=may_pass)

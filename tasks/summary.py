@@ -1,0 +1,105 @@
+"""What a nightly tells: what changed, what ran, what it cost, champion against challenger."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefect import runtime
+from prefect.artifacts import create_markdown_artifact
+
+from configs.schema import Settings
+from tasks.dispatch import DEPLOYMENT, start_run
+from tasks.retries import run_logger
+from tasks.stages import Planned, StageResult, open_store, plan
+
+if TYPE_CHECKING:
+    from tasks.inbox import Ingested
+
+
+def what_changed(settings: Settings, stages: Sequence[str]) -> dict[str, str]:
+    """Why each of the stages will be computed; those that are unchanged are left out."""
+    known: dict[str, Planned] = {}
+    store = open_store(settings)
+    planned = {name: plan(store, settings, name, known) for name in stages}
+    return {name: found.reason for name, found in planned.items() if not found.cached}
+
+
+def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None:
+    """Where a person has to say yes, start the run that asks; once for a version, whatever runs again."""
+    promoted = next((result for result in results if result.name == "promote"), None)
+    if promoted is None or not settings.promote.approval:
+        return
+    from tasks.approving import registration, waits_for_a_yes
+
+    said = registration(settings, promoted)
+    if not waits_for_a_yes(settings, said):
+        return
+    if not runtime.deployment.id:
+        run_logger().warning("version %s waits for a yes: thinkreward approve %s", said["version"], said["version"])
+        return
+    question = {"version": said["version"], "reasons": list(said["reasons"])}
+    asked = start_run(f"approve/{DEPLOYMENT}", question, key=f"approve-{said['name']}-{said['version']}", below=False)
+    run_logger().info("version %s waits for a yes in flow run %s", said["version"], asked.name)
+
+
+def summarise(
+    settings: Settings, taken_in: "Ingested | None", changed: Mapping[str, str], results: Sequence[StageResult]
+) -> None:
+    """Attach the summary to the run; its history is the artifact `nightly-summary`."""
+    if runtime.flow_run.id:
+        registered = next((r for r in results if r.name == "promote"), None)
+        said = None
+        if registered is not None:
+            from tasks.approving import registration
+
+            said = registration(settings, registered)
+        create_markdown_artifact(
+            key="nightly-summary",
+            markdown=summary(taken_in, changed, results, said),
+            description="What changed, what ran, what it cost, champion against challenger.",
+        )
+
+
+def summary(
+    taken_in: "Ingested | None",
+    changed: Mapping[str, str],
+    results: Sequence[StageResult],
+    registered: Mapping[str, Any] | None,
+) -> str:
+    """The summary as Markdown."""
+    ran = [result for result in results if result.state != "cached"]
+    lines = [f"# {len(ran)} of {len(results)} stages ran" if ran else "# Nothing new: every stage is cached", ""]
+    if taken_in is not None:
+        lines += ["## Inbox", "", *_inbox(taken_in), ""]
+    lines += ["## Stages", "", "| stage | state | seconds | why | artifacts | tracking |", "| --- " * 6 + "|"]
+    for result in results:
+        made = ", ".join(f"{name} `{ref.short}`" for name, ref in result.outputs.items())
+        tracked = f"[run]({result.mlflow_url})" if (result.mlflow_url or "").startswith("http") else ""
+        why = changed.get(result.name, "unchanged") if result.state != "cached" else "unchanged"
+        lines.append(f"| {result.name} | {result.state} | {result.seconds:.1f} | {why} | {made} | {tracked} |")
+    lines += ["", "## Cost", "", _cost(ran), ""]
+    if registered is not None:
+        aliases = ", ".join(registered["aliases"])
+        lines += ["## Champion against challenger", "", f"Version {registered['version']} is {aliases}.", ""]
+        lines += [f"- {reason}" for reason in registered["reasons"]]
+    return "\n".join(lines) + "\n"
+
+
+def _inbox(taken_in: "Ingested") -> list[str]:
+    """What became of each drop."""
+    lines = [f"- {drop.name}: {drop.usable} of {drop.rows} pairs taken in{drop.left_out}" for drop in taken_in.accepted]
+    lines += [f"- {drop.name}: known already" for drop in taken_in.duplicates]
+    lines += [f"- {one.name}: rejected, {one.reason} ({one.where})" for one in taken_in.rejected]
+    lines += [f"- {name}: still changing, left for the next night" for name in taken_in.waiting]
+    return lines or ["- nothing that is a drop"]
+
+
+def _cost(ran: Sequence[StageResult]) -> str:
+    """Compute time, and what the teacher was paid."""
+    seconds = sum(result.seconds for result in ran)
+    said = f"{seconds:.0f} s of compute"
+    for result in ran:
+        usage = result.facts.get("usage")
+        if usage:
+            tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+            said += f"; teacher: {usage['requests']} requests, {tokens} tokens, ${usage['cost_usd']:.2f}"
+    return said + "."
