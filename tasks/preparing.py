@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 from models.backbone import load_processor
-from models.dataset import Quarantined, write_dataset
-from models.errors import ConfigError, DataError, ModelError
+from models.dataset import Quarantined, Split, write_dataset
+from models.errors import ArtifactMissing, ConfigError, DataError, ModelError
+from models.preference import PreferencePair
+from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_jsonl
 from models.sources.shapes import read_shapes
-from tasks.context import stage_context
+from tasks.context import Context, stage_context
 from tasks.graph import find_base
 from tasks.launching import Child, Done, Job
 
@@ -53,33 +55,62 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def prepare(job: Job, child: Child, scratch: Path) -> Done:
-    """Read the source into one schema with a train and a held-out split."""
+    """Read the source into one schema with a train and a held-out split; drops join the training split."""
     with stage_context(job, child, scratch) as context:
-        prepare = job.settings.prepare
-        progress = context.progress("pairs")
-        if prepare.source == "shapes":
-            splits, blobs = read_shapes(
-                train_pairs=prepare.train_pairs,
-                held_out_pairs=prepare.held_out_pairs,
-                seed=job.settings.seed,
-                on_progress=progress,
-            )
-            quarantined: list[Quarantined] = []
-        else:
-            if prepare.path is None:
-                raise DataError("prepare.path is empty")
-            splits, blobs, quarantined = read_jsonl(
-                Path(prepare.path),
-                held_out_share=prepare.held_out_share,
+        splits, blobs, quarantined = _read_source(context)
+        drops: dict[str, int] = {}
+        if folders := _drops(context):
+            added = add_drops(
+                splits,
+                blobs,
+                folders,
                 max_frames=job.settings.model.max_frames,
-                on_progress=progress,
+                on_progress=context.progress("drops"),
             )
+            splits, blobs, drops = added.splits, added.blobs, added.counts
+            quarantined = [*quarantined, *added.left_out]
         for one in quarantined[:20]:
             child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
-        summary = write_dataset(folder, splits, blobs, quarantined)
+        summary = write_dataset(folder, splits, blobs, quarantined, drops)
         context.run.log_file(folder / "summary.json", "summary.json")
-        counts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
+        facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
+        if drops:
+            facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
         return context.done(
-            {"preferences": context.publish("preferences", folder)}, **counts, quarantined=len(quarantined)
+            {"preferences": context.publish("preferences", folder)}, **facts, quarantined=len(quarantined)
         )
+
+
+def _read_source(
+    context: Context,
+) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
+    """Both splits, their media by uri, and what was left out, from the source that the profile names."""
+    prepare, progress = context.settings.prepare, context.progress("pairs")
+    if prepare.source == "shapes":
+        splits, blobs = read_shapes(
+            train_pairs=prepare.train_pairs,
+            held_out_pairs=prepare.held_out_pairs,
+            seed=context.settings.seed,
+            on_progress=progress,
+        )
+        return splits, blobs, []
+    if prepare.path is None:
+        raise DataError("prepare.path is empty")
+    return read_jsonl(
+        Path(prepare.path),
+        held_out_share=prepare.held_out_share,
+        max_frames=context.settings.model.max_frames,
+        on_progress=progress,
+    )
+
+
+def _drops(context: Context) -> dict[str, Path]:
+    """The folders of the inputs that are drops, by name. Raises `ArtifactMissing` naming one that is gone."""
+    folders = {}
+    for name in sorted(name for name in context.job.inputs if name.startswith(PREFIX)):
+        try:
+            folders[name] = context.input(name)
+        except ArtifactMissing as error:
+            raise ArtifactMissing(f"{name}: {error}; put its files into the inbox once more to have it back") from error
+    return folders
