@@ -1,9 +1,10 @@
 """The body of `evaluate`: judge the held-out pairs with each stage's model, score, compare, and write the report.
 
-A model's judgments are an artifact of their own, keyed by (model digest, data digest, protocol), so that a
-changed stage costs only its own model's calls.
+A model's judgments are an artifact of their own, keyed by (model digest, held-out pairs, protocol), so that a
+changed stage costs only its own model's calls, and new training pairs cost none.
 """
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from models.dataset import pairs_file
+from models.errors import ArtifactCorrupt, ArtifactMissing
 from models.preference import PreferencePair, Task
 from models.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.report.html import render_report
 from models.scores import JudgedRow, paired_difference, read_rows, score, write_rows
 from models.verdict import Mode
-from tasks.artifacts import IndexEntry, Store
+from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.context import Context, peak_memory_mib, stage_context
 from tasks.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.launching import Child, Done, Job
@@ -26,6 +29,7 @@ from tasks.stages import stage_key, verified_entry
 MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24
 JUDGING = "judging"
+HELD_OUT = "held_out"  # where an entry's config names the pairs that were judged
 
 
 def evaluate(job: Job, child: Child, scratch: Path) -> Done:
@@ -65,7 +69,9 @@ def judged_rows(context: Context, name: str) -> list[JudgedRow]:
     protocol = context.settings.model_copy(
         update={"evaluate": context.settings.evaluate.model_copy(update={"bootstrap": 1, "examples": 1})}
     )
-    key = stage_key(stage, protocol, inputs)
+    held_out = held_out_digest(context.store, inputs["preferences"])
+    without_data = stage_key(stage, protocol, {"model": inputs["model"]})
+    key = hashlib.sha256(f"{without_data} {held_out}".encode()).hexdigest()
     entry = verified_entry(context.store, JUDGING, key)
     if entry is None:
         folder = context.new_folder("judgments")
@@ -76,19 +82,42 @@ def judged_rows(context: Context, name: str) -> list[JudgedRow]:
             key=key,
             outputs=outputs,
             inputs=inputs,
-            config=stage.config(protocol),
+            config={**stage.config(protocol), HELD_OUT: held_out},
             code_version=stage.version,
         )
         context.store.record(entry)
     return read_rows(context.store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
 
 
+def held_out_digest(store: Store, preferences: ArtifactRef) -> str:
+    """sha256 of what preferences hold out: of the file of its pairs, which name the sha256 of every medium.
+
+    Equal for two versions that differ in their training pairs alone.
+    """
+    name = pairs_file("held_out")
+    found = next((file.sha256 for file in store.manifest(preferences).files if file.path == name), None)
+    if found is None:
+        raise ArtifactCorrupt(f"{store.uri(preferences)} has no {name}: refresh the stage prepare")
+    return found
+
+
 def rows_of_model(store: Store, model: str, preferences: str) -> list[JudgedRow] | None:
-    """The newest judgments of a model on these preferences (both by digest) in this store, or None."""
+    """The newest judgments of a model on the held-out pairs of these preferences (both by digest), or None."""
+    held_out = held_out_digest(store, store.reference("preferences", preferences))
     for entry in store.entries(JUDGING):
-        if (entry.inputs["model"].digest, entry.inputs["preferences"].digest) == (model, preferences):
+        if entry.inputs["model"].digest == model and _judged(store, entry) == held_out:
             return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
     return None
+
+
+def _judged(store: Store, entry: IndexEntry) -> str | None:
+    """What an entry's judgments are of; entries of before it was written down name the preferences alone."""
+    if HELD_OUT in entry.config:
+        return str(entry.config[HELD_OUT])
+    try:
+        return held_out_digest(store, entry.inputs["preferences"])
+    except (ArtifactMissing, ArtifactCorrupt):
+        return None
 
 
 def _judge(context: Context, name: str) -> list[JudgedRow]:
