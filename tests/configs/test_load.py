@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from configs.load import FOLDER, SettingsError, describe, load_settings, profiles
+from configs.load import FOLDER, SettingsError, active_profile, describe, load_settings, profiles
 from configs.schema import Lora, Settings
 
 Write = Callable[[str], Path]
@@ -223,3 +223,56 @@ class TestDescribe:
         assert rows["cold_start.lora.rank"].default == "64"
         assert set(stated(Settings().model_dump())) <= set(rows)
         assert all(row.type and row.description for row in rows.values())
+
+
+class TestEnvironment:
+    """Settings that belong to a machine rather than to the method."""
+
+    def test_a_variable_sets_a_field(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("THINKREWARD__STORAGE__ROOT", "s3://bucket/prefix")
+        monkeypatch.setenv("THINKREWARD__REJECTION_SAMPLING__SFT__BATCH", "32")
+        settings = load_settings("shapes", ["rejection_sampling.sft.micro_batch=32"])
+        assert settings.storage.root == "s3://bucket/prefix"
+        assert settings.rejection_sampling.sft.batch == 32
+
+    def test_it_lies_over_the_profile_and_below_what_is_typed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("THINKREWARD__GRPO__PAIRS", "7")
+        assert load_settings("shapes").grpo.pairs == 7
+        assert load_settings("shapes", ["grpo.pairs=9"]).grpo.pairs == 9
+        assert load_settings("shapes", extra={"grpo": {"pairs": 8}}).grpo.pairs == 8
+
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("THINKREWARD__STORAGE__ROOTS", "x", "storage.root"),  # a misspelt field names the nearest
+            ("THINKREWARD__GRPO__GROUP", "1", "THINKREWARD__GRPO__GROUP"),  # out of range: who said so
+            ("THINKREWARD__GRPO__GROUP", "[", "cannot be read"),
+        ],
+    )
+    def test_what_is_wrong_in_it_is_refused(
+        self, name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError, match=told):
+            load_settings("shapes")
+
+    def test_it_names_the_profile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert active_profile() == "shapes"
+        monkeypatch.setenv("THINKREWARD_PROFILE", "qwen3_vl_8b")
+        assert active_profile() == "qwen3_vl_8b"
+
+
+class TestNightly:
+    """The schedule is checked where it is set, not where Prefect would ignore it."""
+
+    @pytest.mark.parametrize(
+        ("override", "told"),
+        [
+            ("nightly.timezone=Vienna", "Europe/Vienna"),
+            ("nightly.cron=every night", "five"),
+            ("nightly.cron=0 2 * *", "five"),
+        ],
+    )
+    def test_a_schedule_that_never_comes_is_refused(self, override: str, told: str) -> None:
+        with pytest.raises(SettingsError, match=told):
+            load_settings("shapes", [override])

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from configs.schema import Settings
-from models.errors import DataError, StageFailed
+from models.errors import DataError, OutOfMemory, StageFailed, StageKilled
 from tasks.launching import REPOSITORY, Done, Job, run_child
 
 
@@ -43,6 +43,13 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 print("the last words", flush=True)
                 os.kill(os.getpid(), 9)
 
+            def eats(job, child, scratch):
+                raise MemoryError("Unable to allocate 4.00 TiB")
+
+            def torch_eats(job, child, scratch):
+                import torch
+                torch.empty(2**46)
+
             def sleeps(job, child, scratch):
                 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
                 Path(job.settings.storage.cache_dir, "pids").write_text(f"{os.getpid()} {grandchild.pid}")
@@ -54,15 +61,18 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def job(body: str, folder: Path) -> Job:
+def job(body: str, folder: Path, stage: str = "tested") -> Job:
     settings = Settings.model_validate({"storage": {"cache_dir": str(folder)}, "runtime": {"threads": 1}})
-    return Job(stage="tested", key="0" * 64, body=f"bodies_under_test:{body}", settings=settings, inputs={})
+    return Job(stage=stage, key="0" * 64, body=f"bodies_under_test:{body}", settings=settings, inputs={})
 
 
-def run(body: str, folder: Path, timeout_s: float = 60) -> tuple[Done, list[object]]:
+def run(body: str, folder: Path, timeout_s: float = 60, stage: str = "tested") -> tuple[Done, list[object]]:
     heard: list[object] = []
     done = run_child(
-        job(body, folder), timeout_s=timeout_s, watch_progress=lambda *event: heard.append(event), say=heard.append
+        job(body, folder, stage),
+        timeout_s=timeout_s,
+        watch_progress=lambda *event: heard.append(event),
+        say=heard.append,
     )
     return done, heard
 
@@ -104,6 +114,17 @@ def test_an_unforeseen_error_is_told_with_its_trace(bodies: Path) -> None:
 def test_a_child_that_is_killed_is_told_with_its_last_words(bodies: Path) -> None:
     with pytest.raises(StageFailed, match=r"(?s)SIGKILL.*the last words"):
         run("dies", bodies)
+
+
+def test_a_child_that_is_killed_may_be_tried_again(bodies: Path) -> None:
+    with pytest.raises(StageKilled, match="preempted or, if it happens again, out of memory"):
+        run("dies", bodies)
+
+
+@pytest.mark.parametrize("body", ["eats", "torch_eats"])
+def test_a_child_without_memory_says_what_to_lower(body: str, bodies: Path) -> None:
+    with pytest.raises(OutOfMemory, match=r"ran out of memory \(.*\): lower grpo\.micro_batch"):
+        run(body, bodies, stage="grpo")
 
 
 def test_a_timeout_ends_the_whole_group_and_says_which_setting_to_raise(bodies: Path) -> None:
