@@ -315,9 +315,7 @@ class Promote(Section):
 class Nightly(Section):
     """Scheduled retraining on what came into the store's inbox."""
 
-    cron: str = Field(
-        "0 2 * * *", min_length=9, description="when the deployment nightly/default runs, as cron writes it"
-    )
+    cron: str = Field("0 2 * * *", description="when the deployment nightly/default runs, as cron writes it")
     timezone: str = Field("UTC", min_length=1, description="time zone of the cron line, an IANA name")
     inbox_quiet_s: float = Field(
         60.0,
