@@ -1,0 +1,229 @@
+"""The deployed flows on real servers: S3, MLflow, Prefect and two workers, as `thinkreward stack up` starts them."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.artifacts import Store
+from tasks.graph import RECIPE
+from tasks.inbox import INBOX
+from tasks.objects import Source, hash_file
+from tests.proofs.local_stack import LocalStack
+from tests.tasks.shapes_drop import write_drop
+
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(1200)]
+TEACHER_KEY = "sk-this-key-must-never-be-written-down"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    folder = tmp_path_factory.mktemp("services")
+    with LocalStack(folder, secrets={"OPENAI_API_KEY": TEACHER_KEY}, nightly__inbox_quiet_s=0.0) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def whole(stack: LocalStack) -> dict[str, dict[str, str]]:
+    """The digests of a nightly that ran from nothing."""
+    said = stack.command("prefect", "deployment", "run", "nightly/default", "--watch")
+    assert "Completed" in said.stdout
+    return {stage: stack.digests(stage) for stage in RECIPE}
+
+
+def artifacts(stack: LocalStack, key: str) -> list[dict[str, Any]]:
+    """What the Prefect UI shows under a key, newest first."""
+    found: list[dict[str, Any]] = stack.api(
+        "POST", "artifacts/filter", artifacts={"key": {"any_": [key]}}, sort="CREATED_DESC"
+    )
+    return found
+
+
+def entries(store: Store) -> set[tuple[str, str]]:
+    return {(entry.stage, entry.key) for entry in store.entries()}
+
+
+def test_the_nightly_computes_every_stage_into_s3(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    assert stack.settings.storage.root.startswith("s3://")
+    assert set(whole) == set(RECIPE)
+    assert "# 7 of 7 stages ran" in artifacts(stack, "nightly-summary")[0]["data"]
+
+
+def test_training_and_sampling_went_to_the_gpu_pool(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    runs = stack.api("POST", "flow_runs/filter", sort="START_TIME_DESC")
+    names = {run["name"].split("-shapes-")[0]: run["work_pool_name"] for run in runs if "-shapes-" in run["name"]}
+    assert {name for name, pool in names.items() if pool == "gpu"} == {"cold-start", "rejection-sampling", "grpo"}
+    assert names["nightly"] == "cpu"
+
+
+def test_a_run_page_has_a_readable_name_and_links(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    key = stack.store().entries("grpo")[0].key
+    runs = stack.api("POST", "flow_runs/filter", flow_runs={"name": {"any_": [f"grpo-shapes-{key[:8]}"]}})
+    assert runs
+    assert {"stage:grpo", f"key:{key[:8]}"} <= set(runs[0]["tags"])
+    shown = artifacts(stack, "stage-grpo")[0]["data"]
+    assert whole["grpo"]["model"] in shown
+    assert f"]({stack.settings.tracking.uri}/#/experiments/" in shown
+
+
+def test_a_consumer_loads_the_registered_model_from_s3(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    program = (
+        "import mlflow; judge = mlflow.pyfunc.load_model('models:/thinkreward@challenger'); "
+        "print(judge.metadata.metadata['model'])"
+    )
+    assert stack.command("python", "-c", program).stdout.strip().endswith(whole["grpo"]["model"])
+
+
+def test_a_nightly_with_nothing_new_is_a_no_op(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    before = entries(stack.store())
+    started = time.monotonic()
+    ended = stack.wait(stack.start("nightly/default"))
+    assert ended["state_type"] == "COMPLETED"
+    assert time.monotonic() - started < 60  # tests/proofs/warm_nightly.py measures it; here other work may go on
+    assert entries(stack.store()) == before
+    assert "Nothing new" in artifacts(stack, "nightly-summary")[0]["data"]
+
+
+def test_grpo_alone_runs_grpo_alone(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    before = entries(stack.store())
+    changed = json.dumps({"grpo": {"learning_rate": 2e-4}})
+    stack.command("prefect", "deployment", "run", "grpo/default", "--watch", "-p", f"settings={changed}")
+    new = entries(stack.store()) - before
+    assert {stage for stage, _ in new} == {"grpo"}
+
+
+def test_a_pinned_input_is_taken_in_place_of_the_latest(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    pins = {"model": f"model/{whole['cold-start']['model'][:12]}"}
+    ended = stack.wait(stack.start("grpo/default", inputs=pins))
+    assert ended["state_type"] == "COMPLETED"
+    assert stack.store().entries("grpo")[0].inputs["model"].digest == whole["cold-start"]["model"]
+
+
+def test_a_missing_upstream_says_which_deployment_to_run(stack: LocalStack) -> None:
+    run = stack.start("distill/default", settings={"seed": 3})
+    assert stack.wait(run)["state_type"] == "FAILED"
+    assert "`prefect deployment run prepare/default`" in stack.logs(run)
+    assert "build_missing=true" in stack.logs(run)
+
+
+def test_a_missing_upstream_is_built_where_that_is_asked_for(stack: LocalStack) -> None:
+    ended = stack.wait(stack.start("distill/default", settings={"seed": 3}, build_missing=True))
+    assert ended["state_type"] == "COMPLETED"
+
+
+def test_wrong_values_are_refused_before_a_run_exists(stack: LocalStack) -> None:
+    wrong = json.dumps({"grpo": {"learning_rate": -1}})
+    refused = stack.command("prefect", "deployment", "run", "grpo/default", "-p", f"settings={wrong}", check=False)
+    assert refused.returncode != 0
+    assert "learning_rate" in refused.stdout + refused.stderr
+
+
+def test_of_two_runs_at_once_one_computes_and_the_other_waits(
+    stack: LocalStack, whole: dict[str, dict[str, str]]
+) -> None:
+    settings = {"evaluate": {"bootstrap": 210}}
+    runs = [stack.start("evaluate/default", settings=settings) for _ in range(2)]
+    assert [stack.wait(run)["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
+    shown = [one["data"] for one in artifacts(stack, "stage-evaluate") if one["flow_run_id"] in runs]
+    assert sorted("computed" in text for text in shown) == [False, True]
+
+
+def test_two_nightlies_queue_and_the_second_reuses(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    settings = {"evaluate": {"bootstrap": 220}}
+    runs = [stack.start("nightly/default", settings=settings) for _ in range(2)]
+    assert [stack.wait(run)["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
+    shown = [one["data"] for one in artifacts(stack, "nightly-summary") if one["flow_run_id"] in runs]
+    assert sorted("Nothing new" in text for text in shown) == [False, True]
+
+
+def test_a_scheduled_run_appears_and_completes(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    deployment = stack.api("GET", "deployments/name/nightly/default")["id"]
+    every_minute = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
+    made = stack.api("POST", f"deployments/{deployment}/schedules", [every_minute])[0]["id"]
+    try:
+        deadline = time.monotonic() + 180
+        while not (done := scheduled(stack, deployment)):
+            assert time.monotonic() < deadline, "no scheduled run completed within three minutes"
+            time.sleep(1)
+    finally:
+        stack.api("DELETE", f"deployments/{deployment}/schedules/{made}")
+    assert (
+        "Nothing new" in [one["data"] for one in artifacts(stack, "nightly-summary") if one["flow_run_id"] == done][0]
+    )
+
+
+def scheduled(stack: LocalStack, deployment: str) -> str | None:
+    """A completed run that the scheduler made."""
+    runs = stack.api(
+        "POST", "flow_runs/filter", deployments={"id": {"any_": [deployment]}},
+        flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}},
+    )  # fmt: skip
+    return next((run["id"] for run in runs if run["auto_scheduled"]), None)
+
+
+def test_a_cancelled_run_leaves_nothing_and_the_next_resumes(
+    stack: LocalStack, whole: dict[str, dict[str, str]]
+) -> None:
+    run = stack.start("cold-start/default", refresh=True)
+    stack.until(lambda: working(stack, "cold-start"), "the stage works on checkpoints")
+    stack.command("prefect", "flow-run", "cancel", run)
+    asked = time.monotonic()
+    stack.until(lambda: not stack.stage_processes(), "no process is left")
+    assert time.monotonic() - asked < 30
+    assert stack.wait(run)["state_type"] == "CANCELLED"
+    lease = stack.store().objects.walk("leases/cold-start")[-1]
+    assert json.loads(stack.store().objects.read(lease.path))["released"]
+    assert stack.wait(stack.start("cold-start/default"))["state_type"] == "COMPLETED"
+    assert "resumed" in artifacts(stack, "stage-cold-start")[0]["data"]
+    assert stack.digests("cold-start") == whole["cold-start"]
+
+
+def working(stack: LocalStack, stage: str) -> bool:
+    """Whether a stage has left a checkpoint in the store."""
+    return any("/trees/" in found.path for found in stack.store().objects.walk(f"work/{stage}"))
+
+
+def test_what_lies_in_the_inbox_becomes_training_pairs(
+    stack: LocalStack, whole: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    store = stack.store()
+    write_drop(tmp_path / "tuesday", seed=77)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "pairs.jsonl").write_text("this is no JSON\n")
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            name = path.relative_to(tmp_path).as_posix()
+            store.objects.upload(
+                Source(name, path, status.st_size, status.st_mtime_ns, hash_file(path)), f"{INBOX}/{name}"
+            )
+    assert stack.wait(stack.start("nightly/default", stages=["prepare"]))["state_type"] == "COMPLETED"
+    version = stack.digests("prepare")["preferences"]
+    assert version != whole["prepare"]["preferences"]
+    assert store.objects.walk(INBOX) == []
+    assert store.objects.exists(f"inbox-accepted/{version[:12]}/tuesday/pairs.jsonl")
+    assert b"line 1" in store.objects.read("inbox-rejected/broken/REASON.txt")
+    before = entries(store)
+    assert stack.wait(stack.start("nightly/default", stages=["prepare"]))["state_type"] == "COMPLETED"
+    assert entries(store) == before
+
+
+def test_no_secret_is_in_anything_that_the_runs_left(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    """Logs, databases, the bytes in S3, caches; but for the two files, mode 0600, that hold the S3 key."""
+    secrets = [TEACHER_KEY.encode(), stack.state.credentials().secret_key.encode()]
+    holders = {"s3.json", "env"}
+    found, looked_at = [], 0
+    for path in stack.state.path.parent.rglob("*"):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        looked_at += len(data)
+        if any(secret in data for secret in secrets):
+            found.append(path.relative_to(stack.state.path))
+    assert {str(path) for path in found} <= holders
+    assert all((stack.state.path / path).stat().st_mode & 0o077 == 0 for path in found)
+    assert looked_at > 2**20
