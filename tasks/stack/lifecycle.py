@@ -1,0 +1,221 @@
+"""A whole stack: up, down, and what is running.
+
+`up` starts the three servers at once, sets Prefect up as soon as it answers, and starts the workers while flows are
+being deployed. What runs already stays.
+"""
+
+import contextlib
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.stack.prefect_setup import Deploying, Say, names_in, prepare, wanted_pools
+from tasks.stack.services import Service, services, weed, worker_environment
+from tasks.stack.state import (
+    BUCKET,
+    GRPC_ABOVE,
+    HOST,
+    PORTS,
+    Record,
+    StackError,
+    StackFolder,
+    exported,
+    settle_ports,
+)
+from tasks.stack.supervision import (
+    Started,
+    Status,
+    end_flow_runs,
+    find,
+    owned,
+    remove_sockets,
+    status,
+    stop,
+    sweep,
+    wait_until_healthy,
+)
+
+READY_S = 120.0  # for one server on a machine that is busy
+RECOVER_S = 15.0  # for one that runs and does not answer, before it is started anew
+BUCKET_S = 20.0
+WORKER = "worker-"
+
+
+@dataclass(frozen=True)
+class Up:
+    """What `up` did."""
+
+    started: list[str]
+    found: list[str]
+    ports: dict[str, int]
+    seconds: float
+
+
+class _Bringing:
+    """One `up` at work."""
+
+    def __init__(self, folder: StackFolder, environ: Mapping[str, str], say: Say) -> None:
+        self.folder, self.environ, self.say = folder, environ, say
+        self.record = folder.record()
+        self.began = time.monotonic()
+        self.started: list[Started] = []
+        self._settle()
+        self.services = {one.name: one for one in services(folder, self.record, environ)}
+        self.found = [name for name, one in self.services.items() if self._keeps(one)]
+
+    def _settle(self) -> None:
+        """Ports for what is not running. If one had to move, all is started anew, for it is in all environments."""
+        kept = self.record.ports
+        everything = services(self.folder, Record(ports={**PORTS, **kept}), self.environ)
+        idle = [one for one in everything if find(self.record.services.get(one.name)) is None]
+        ports = settle_ports(kept, [port for one in idle for port in one.ports])
+        moved = [name for name, port in kept.items() if ports[name] != port]
+        for name in moved:
+            self.say(f"port {kept[name]} is taken by another program: {name} moves to {ports[name]}")
+        if moved:
+            _stop_all(everything, self.record, self.folder, self.say)
+            self.record.services.clear()
+            remove_sockets(kept[name] + above for name in moved for above in (0, GRPC_ABOVE))
+        self.record.ports = ports
+        self.folder.keep(self.record)
+        self.folder.write_env(exported(self.folder, ports))
+
+    def _keeps(self, service: Service) -> bool:
+        """Whether it runs and answers; one that runs and does not is ended."""
+        running = self.record.services.get(service.name)
+        if running is None or find(running) is None:
+            return False
+        deadline = time.monotonic() + RECOVER_S
+        while find(running) is not None and time.monotonic() < deadline:
+            if service.healthy(running.started):
+                return True
+            time.sleep(0.2)
+        self.say(f"{service.name} runs and does not answer: it is started anew")
+        stop([service], self.record)
+        return False
+
+    def start(self, names: Sequence[str]) -> list[str]:
+        """Start those that are missing, each recorded at once, so that `down` finds it whatever follows."""
+        missing = [name for name in names if name not in self.found]
+        for name in missing:
+            one = Started(self.services[name], self.folder)
+            self.started.append(one)
+            self.record.services[name] = one.running
+            self.folder.keep(self.record)
+        return missing
+
+    def ready(self, names: Sequence[str]) -> None:
+        """Wait for these, and say how long each took."""
+        for name, seconds in wait_until_healthy(self.started, names, READY_S).items():
+            self.say(f"{name}: ready in {seconds:.1f} s")
+
+
+def up(folder: StackFolder, environ: Mapping[str, str], prefect_file: Path, say: Say) -> Up:
+    """Start what is missing, and set Prefect up. Raises `StackError` with the last words of what failed."""
+    names_in(prefect_file)
+    weed()
+    folder.make()
+    with folder.locked():
+        bringing = _Bringing(folder, environ, say)
+        for name in bringing.found:
+            say(f"{name}: running already")
+        _load_ahead()
+        servers = [name for name in bringing.services if not name.startswith(WORKER)]
+        started = bringing.start(servers)
+        bringing.ready([name for name in started if name != "mlflow"])
+        if "s3" in started:
+            make_bucket(bringing.record.ports)
+        api = exported(folder, bringing.record.ports)["PREFECT_API_URL"]
+        environment = worker_environment(folder, bringing.record.ports, environ)
+        prepare(api, wanted_pools(), environment, say)
+        workers = bringing.start([name for name in bringing.services if name.startswith(WORKER)])
+        deploying = Deploying(api, prefect_file, environment, folder.log("deploy"))
+        try:
+            bringing.ready([*(name for name in started if name == "mlflow"), *workers])
+            say(deploying.finish())
+        finally:
+            deploying.stop()
+        seconds = time.monotonic() - bringing.began
+        return Up([*started, *workers], bringing.found, bringing.record.ports, seconds)
+
+
+def down(folder: StackFolder, environ: Mapping[str, str], say: Say, *, wipe: bool = False) -> None:
+    """End everything that this stack started, flow runs first; with `wipe`, remove what it kept too."""
+    with folder.locked():
+        record = folder.record()
+        if record.ports:
+            _stop_all(services(folder, record, environ), record, folder, say)
+            remove_sockets(port + above for port in record.ports.values() for above in (0, GRPC_ABOVE))
+        record.services.clear()
+        folder.keep(record)
+        if wipe:
+            folder.wipe()
+            say(f"removed {folder.path}")
+
+
+def look(folder: StackFolder, environ: Mapping[str, str]) -> list[Status]:
+    """The state of each service."""
+    record = folder.record()
+    return status(services(folder, record, environ), record)
+
+
+def make_bucket(ports: Mapping[str, int]) -> None:
+    """The stack's bucket, made if it is not there. Raises `StackError`."""
+    shell = [weed(), "shell", f"-master={HOST}:{ports['s3_master']}", f"-filer={HOST}:{ports['s3_filer']}"]
+    typed = f"s3.bucket.create -name {BUCKET}\ns3.bucket.list\n"
+    deadline = time.monotonic() + BUCKET_S
+    while True:
+        done = subprocess.run(shell, input=typed, capture_output=True, text=True, timeout=60)
+        if any(line.split()[:1] == [BUCKET] for line in done.stdout.splitlines()):
+            return
+        if time.monotonic() > deadline:
+            raise StackError(f"the bucket {BUCKET} could not be made: {(done.stderr or done.stdout).strip()[-500:]}")
+        time.sleep(0.5)
+
+
+def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, say: Say) -> None:
+    """Flow runs, which say so to Prefect; then the workers; then the servers; then whatever is left."""
+    workers = [one for one in every if one.name.startswith(WORKER)]
+    with _later(signal.SIGINT, say):
+        if runs := end_flow_runs(folder, workers, record):
+            say(f"ended {runs} flow runs at work: they are marked as crashed, and resume when run again")
+        stopped = stop(workers, record)
+        stopped += stop([one for one in every if one not in workers], record)
+        sweep(owned(folder))
+    say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@contextlib.contextmanager
+def _later(how: signal.Signals, say: Say) -> Iterator[None]:
+    """Ctrl-C while ending is answered afterwards: half an end would leave what nobody looks after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if not pressed:
+            say("still ending; this takes at most a minute")
+        pressed.append(number)
+
+    before = signal.signal(how, note)
+    try:
+        yield
+    finally:
+        signal.signal(how, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _load_ahead() -> None:
+    """Import Prefect's client while the servers start, which is waited for anyway."""
+
+    def load() -> None:
+        import prefect.client.orchestration
+        import prefect.workers.process  # noqa: F401
+
+    threading.Thread(target=load, daemon=True).start()
