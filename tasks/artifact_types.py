@@ -157,8 +157,7 @@ def _source(directory: Path, path: Path) -> Source:
     except ValueError as error:
         raise StoreError(f"{directory}: {error}") from error
     try:
-        before = path.stat()
-        return Source(name, path, before.st_size, before.st_mtime_ns, hash_file(path))
+        return Source(name, path, path.stat().st_size, hash_file(path))
     except OSError as error:
         raise StoreError(f"reading {path} failed: {error.strerror}") from error
 

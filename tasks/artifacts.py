@@ -29,7 +29,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError, StoreNotWritable
+from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError, StoreNotWritable, StoreUnreachable
 from tasks.artifact_types import (
     SCHEMA_VERSION,
     ArtifactRef,
@@ -81,7 +81,8 @@ class Store:
     def check_writable(self) -> None:
         """Writes, reads and removes a small object, and tries that create-only is what it says.
 
-        Raises `StoreNotWritable` with the address and what to do, before any work starts.
+        Raises `StoreNotWritable` with the address and what to do, before any work starts; `StoreUnreachable` if
+        there is no answer.
         """
         path = f"{TEMPORARY}/probe-{uuid.uuid4().hex}"
         where = self.objects.uri("")
@@ -90,10 +91,11 @@ class Store:
             again = self.objects.create(path, b"second")
             readable = self.objects.read(path) == b"first"
             self.objects.remove(path)
+        except StoreUnreachable:
+            raise
         except (StoreError, FileNotFoundError) as error:
             raise StoreNotWritable(
-                f"the artifact store {where} cannot be written: {error}. Choose another root, or make this one "
-                "writable (for s3://: does the bucket exist, and are the AWS_* variables set?)"
+                f"the artifact store {where} cannot be written: {error}. Choose another root, or make this one writable"
             ) from error
         if not created or again or not readable:
             raise StoreNotWritable(
@@ -168,7 +170,7 @@ class Store:
 
     def drop(self, kind: str, digest: str) -> None:
         """Removes an artifact, first its manifest, so that nobody sees half of it; who needs it makes it again."""
-        path = f"artifacts/{segment(kind, 'kind')}/{digest[:2]}/{digest}"
+        path = _folder(segment(kind, "kind"), digest)
         self.objects.remove(f"{path}/{MANIFEST}")
         self.objects.remove_tree(path)
 
@@ -187,7 +189,7 @@ class Store:
         return [ref for ref in in_parallel(ref_at, self.addresses(kind)) if ref is not None]
 
     def addresses(self, kind: str | None = None) -> list[tuple[str, str]]:
-        """(kind, digest) of everything below artifacts/, complete or not, sorted."""
+        """(kind, digest) of everything below artifacts/, complete or not, sorted; also of what was just removed."""
         kinds = [segment(kind, "kind")] if kind is not None else self.objects.folders("artifacts")
         folders = [f"artifacts/{name}/{dd}" for name in kinds for dd in self.objects.folders(f"artifacts/{name}")]
         listed = in_parallel(self.objects.folders, folders)
@@ -203,7 +205,8 @@ class Store:
         kind, _, start = prefix.rpartition("/")
         if not start or set(start) - set("0123456789abcdef"):
             raise StoreError(f"artifact {prefix!r}: give the first digits of its digest, or kind/digits")
-        matches = [(k, d) for k, d in self.addresses() if d.startswith(start) and kind in ("", k)]
+        addresses = [(k, d) for k, d in self.addresses() if d.startswith(start) and kind in ("", k)]
+        matches = [(k, d) for k, d in addresses if self.objects.exists(f"{_folder(k, d)}/{MANIFEST}")]
         if len(matches) > 1:
             named = ", ".join(f"{k}/{d[:12]}" for k, d in matches[:5])
             raise StoreError(f"artifact {prefix!r} is ambiguous ({len(matches)} match: {named}): give more of it")
@@ -280,7 +283,7 @@ class Store:
         try:
             self.objects.add_tree(ref.path, placed, MANIFEST, to_json(manifest), replace=replace)
         except StoreError as error:
-            raise StoreError(f"publishing {needed}) failed, nothing was published: {error}") from error
+            raise type(error)(f"publishing {needed}) failed, nothing was published: {error}") from error
 
     def _damage(self, ref: ArtifactRef) -> StoreError | None:
         """Why the stored artifact cannot be used as it is; `ArtifactMissing` itself when none was published."""
@@ -302,7 +305,7 @@ class Store:
     def _verify_bytes(self, ref: ArtifactRef, file: FileEntry) -> None:
         path = f"{ref.path}/files/{file.path}"
         try:
-            found = self.objects.sha256(path)
+            found = self.objects.sha256(path, file.size)
         except FileNotFoundError as error:
             raise ArtifactMissing(f"{self.objects.uri(path)} is gone from {ref.kind} {ref.short}") from error
         if found != file.sha256:
@@ -312,12 +315,12 @@ class Store:
     def _download(self, ref: ArtifactRef, file: FileEntry, target: Path) -> str:
         path = f"{ref.path}/files/{file.path}"
         try:
-            return self.objects.download(path, target)
+            return self.objects.download(path, target, file.size)
         except FileNotFoundError as error:
             raise ArtifactMissing(f"{self.objects.uri(path)} is gone from {ref.kind} {ref.short}") from error
 
     def _manifest_at(self, kind: str, digest: str) -> Manifest:
-        path = f"artifacts/{kind}/{digest[:2]}/{digest}/{MANIFEST}"
+        path = f"{_folder(kind, digest)}/{MANIFEST}"
         where = self.objects.uri(path)
         try:
             manifest = from_json(Manifest, self.objects.read(path), where)
@@ -332,3 +335,7 @@ class Store:
     @staticmethod
     def _index_path(stage: str, key: str) -> str:
         return f"index/{segment(stage, 'stage')}/{segment(key, 'key')}.json"
+
+
+def _folder(kind: str, digest: str) -> str:
+    return f"artifacts/{kind}/{digest[:2]}/{digest}"

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Set
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from models.errors import ArtifactCorrupt, StoreError
+from models.errors import ArtifactCorrupt, StoreError, StoreUnreachable
 from models.preference import Frozen
 from tasks.artifacts import MANIFEST, Store
 from tasks.leases import LeaseState, current_lease, lease_folder
-from tasks.objects import TEMPORARY, Found
+from tasks.objects import TEMPORARY, Found, Unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ _TTLS_OF_DOUBT = 3
 
 
 class Removed(Frozen):
-    """One thing that gc removed (or would): its path below the root, what it was, its bytes."""
+    """One thing that gc removed (or would): its path below the root, what it was, its bytes (0 where S3 hides them)."""
 
     path: str
-    what: Literal["artifact", "incomplete artifact", "work", "leftover", "lease"]
+    what: Literal["artifact", "incomplete artifact", "work", "leftover", "lease", "unfinished upload"]
     size: int
 
 
@@ -34,8 +34,9 @@ def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozen
 
     Kept: artifacts that an index entry names (as output or input), `pinned` digests (registry aliases), what a
     live lease refers to or was stored while it was held; the work of keys that have no entry yet, or a live lease.
-    Removed besides artifacts: leftovers of killed uploads, work of finished keys, leases long over. `dry_run` only
-    reports. Raises `StoreError`, having removed nothing, if the index or a lease cannot be read.
+    Removed besides artifacts: leftovers of killed uploads, also the parts that S3 keeps of large ones; work of
+    finished keys, leases long over. `dry_run` only reports. Raises `StoreError`, having removed nothing, if the index
+    or a lease cannot be read.
     """
     for digest in pinned:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
@@ -58,9 +59,13 @@ def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozen
     doomed += _work(store, {(entry.stage, entry.key) for entry in entries}, busy, clock)
     doomed += _leftovers(store, clock)
     doomed += [_lease(state, found) for state, found in leases if _is_long_over(state, found, clock)]
+    uploads = [one for one in _unfinished(store) if clock.is_old(one.modified) and one.modified < held_since]
+    dropped = [Removed(path=upload.path, what="unfinished upload", size=0) for upload in uploads]
     if dry_run:
-        return doomed
-    return [removal for removal in doomed if _remove(store, removal, clock)]
+        return doomed + dropped
+    for upload in uploads:
+        store.objects.give_up(upload)
+    return [removal for removal in doomed if _remove(store, removal, clock)] + dropped
 
 
 class _Clock(NamedTuple):
@@ -82,6 +87,16 @@ def _storage_time(store: Store, *, dry_run: bool) -> float:
     found = [found.modified for found in store.objects.walk(TEMPORARY) if found.path == path]
     store.objects.remove(path)
     return found[0] if found else time.time()
+
+
+def _unfinished(store: Store) -> list[Unfinished]:
+    try:
+        return store.objects.unfinished()
+    except StoreUnreachable:
+        raise
+    except StoreError as error:  # it needs s3:ListBucketMultipartUploads, and some servers do not have it
+        logger.warning("Parts of unfinished uploads stay; a rule of the bucket can remove them: %s", error)
+        return []
 
 
 def _leases(store: Store) -> list[tuple[LeaseState, Found]]:
@@ -120,7 +135,9 @@ def _held_since(state: LeaseState, found: Found) -> float:
 def _artifact(store: Store, kind: str, digest: str, clock: _Clock, held_since: float) -> list[Removed]:
     path = f"artifacts/{kind}/{digest[:2]}/{digest}"
     found = store.objects.walk(path)
-    newest = max((item.modified for item in found), default=0.0)
+    if not found:
+        return []  # removed a moment ago: some servers go on listing its folder
+    newest = max(item.modified for item in found)
     if not clock.is_old(newest) or newest >= held_since:
         return []
     complete = any(item.path == f"{path}/{MANIFEST}" for item in found)

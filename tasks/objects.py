@@ -10,15 +10,16 @@ really is no such object; every other failure is a `StoreError` that names the a
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from models.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
-TRANSFER_THREADS = 4
+TRANSFER_THREADS = 8
 TEMPORARY = "tmp"
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -41,13 +42,19 @@ class Source(NamedTuple):
     name: str
     local: Path
     size: int
-    modified_ns: int
     sha256: str
 
-    def unchanged(self) -> bool:
-        """Whether size and time of change are still those from when it was hashed."""
-        now = self.local.stat()
-        return (now.st_size, now.st_mtime_ns) == (self.size, self.modified_ns)
+    def changed(self) -> StoreError:
+        """The error that is due when the bytes that were read to be stored are not those that were hashed."""
+        return StoreError(f"{self.local} changed while it was being stored: publish what is no longer written to")
+
+
+class Unfinished(NamedTuple):
+    """A large upload that was begun and is not visible: what it would be, its id, when it began (Unix seconds)."""
+
+    path: str
+    upload_id: str
+    modified: float
 
 
 class Objects(ABC):
@@ -66,8 +73,11 @@ class Objects(ABC):
         """Whether there is an object (not a folder) at `path`."""
 
     @abstractmethod
-    def sha256(self, path: str) -> str:
-        """Reads the stored object and hashes it; 64 hex digits. Raises `FileNotFoundError`."""
+    def sha256(self, path: str, size: int | None = None) -> str:
+        """Reads the stored object and hashes it; 64 hex digits. Raises `FileNotFoundError`.
+
+        `size` is what it should have, in bytes, if that is known: it saves a remote storage asking for it.
+        """
 
     @abstractmethod
     def write(self, path: str, data: bytes) -> None:
@@ -82,8 +92,8 @@ class Objects(ABC):
         """Puts a local file. Raises `StoreError` if it no longer is what `source` says."""
 
     @abstractmethod
-    def download(self, path: str, local: Path) -> str:
-        """Writes the object to `local`, whose folder exists; the sha256 of what was written."""
+    def download(self, path: str, local: Path, size: int | None = None) -> str:
+        """Writes the object to `local`, whose folder exists; the sha256 of what was written. `size` as in `sha256`."""
 
     @abstractmethod
     def add_tree(self, prefix: str, sources: Sequence[Source], seal: str, data: bytes, *, replace: bool) -> None:
@@ -98,7 +108,7 @@ class Objects(ABC):
 
     @abstractmethod
     def folders(self, prefix: str) -> list[str]:
-        """The names right below the folder `prefix` that hold something deeper, sorted."""
+        """The names right below the folder `prefix` that hold, or just held, something deeper, sorted."""
 
     @abstractmethod
     def remove(self, path: str) -> None:
@@ -107,6 +117,14 @@ class Objects(ABC):
     @abstractmethod
     def remove_tree(self, prefix: str) -> None:
         """Removes everything below `prefix`; no error when nothing is there."""
+
+    @abstractmethod
+    def unfinished(self) -> list[Unfinished]:
+        """Large uploads below the root that were begun and neither finished nor given up; their parts take space."""
+
+    @abstractmethod
+    def give_up(self, upload: Unfinished) -> None:
+        """Removes what was sent of an unfinished upload; no error when it is finished or gone."""
 
     def local_path(self, path: str) -> Path | None:
         """Where the object lies on this machine's own file system, or None for a remote storage."""
@@ -150,6 +168,18 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], at_once: int) -> Iterator[Result]:
+    """`function` of each item, in order, begun in threads up to `at_once` items ahead of who takes the results."""
+    with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="part") as pool:
+        begun: deque[Future[Result]] = deque()
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) == at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def segment(value: str, what: str) -> str:

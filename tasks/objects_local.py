@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from models.errors import StoreError
-from tasks.objects import CHUNK_BYTES, TEMPORARY, Found, Objects, Source, hash_file, in_parallel
+from tasks.objects import CHUNK_BYTES, TEMPORARY, Found, Objects, Source, Unfinished, hash_file, in_parallel
 
 # Stored artifacts are handed out in place; read-only files keep a reader from changing them by accident.
 _READ_ONLY = 0o444
@@ -57,7 +57,7 @@ class LocalObjects(Objects):
             except FileNotFoundError:
                 return False
 
-    def sha256(self, path: str) -> str:
+    def sha256(self, path: str, size: int | None = None) -> str:
         with self._explained("reading", path, missing_is_error=False):
             return hash_file(self.root / path)
 
@@ -92,7 +92,7 @@ class LocalObjects(Objects):
             finally:
                 aside.unlink(missing_ok=True)
 
-    def download(self, path: str, local: Path) -> str:
+    def download(self, path: str, local: Path, size: int | None = None) -> str:
         with self._explained("copying", path, missing_is_error=False):
             return _copy_bytes(self.root / path, local)
 
@@ -127,6 +127,12 @@ class LocalObjects(Objects):
     def remove_tree(self, prefix: str) -> None:
         with self._explained("removing", prefix), suppress(FileNotFoundError):
             shutil.rmtree(self.root / prefix)
+
+    def unfinished(self) -> list[Unfinished]:
+        return []  # what is being written lies in tmp/, where walk() finds it
+
+    def give_up(self, upload: Unfinished) -> None:
+        raise NotImplementedError(f"{upload}: there are none here")
 
     def _below(self, folder: Path) -> Iterator[Found]:
         try:
@@ -216,7 +222,7 @@ def _write(path: Path, data: bytes) -> None:
 def _copy(source: Source, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if _copy_bytes(source.local, target) != source.sha256:
-        raise StoreError(f"{source.local} changed while it was being stored: publish what is no longer written to")
+        raise source.changed()
     target.chmod(_READ_ONLY)
 
 

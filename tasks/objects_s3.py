@@ -3,21 +3,51 @@
 Credentials, region and endpoint come from the environment only: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_DEFAULT_REGION, AWS_ENDPOINT_URL. The listings cache is off: other runs write to the same bucket.
 A move is not atomic here, so visibility rests on the seal (a manifest) that is written last.
+
+Faults: botocore repeats a request that got no answer or a 5xx (AWS_MAX_ATTEMPTS times, 5 if unset, with growing
+pauses); what it cannot see, such as a body that is cut off, has the whole operation repeated here, so s3fs's own
+repeating, which would multiply both, is off. What then remains is a `StoreUnreachable`. Operations are
+written to be repeated: a create or a completed upload whose answer was lost is told by the bytes that are there.
+
+Large files travel in parts, several at a time, and are hashed meanwhile. An upload in parts becomes an object in its
+last request, which is only made if the bytes that were sent hash to what the manifest says.
 """
 
 import hashlib
+import mimetypes
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from models.errors import StoreError
-from tasks.objects import CHUNK_BYTES, Found, Objects, Source, hash_file, in_parallel
+from models.errors import StoreError, StoreUnreachable
+from tasks.objects import TRANSFER_THREADS, Found, Objects, Source, Unfinished, ahead, in_parallel
+from tasks.s3_errors import (
+    CREATED_BEFORE,
+    cause_and_cure,
+    code_of,
+    endpoint_url,
+    is_absent,
+    is_transient,
+)
+
+Result = TypeVar("Result")
 
 # Memory of one transfer is about PART_BYTES x PARTS_AT_ONCE, times objects.TRANSFER_THREADS at a time.
-PART_BYTES = 16 << 20
+PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
+_ONE_PUT_BYTES = 5 << 30
+# More connections than transfers take: a lease's heartbeat does not wait for a part to go through.
+_CONNECTIONS = TRANSFER_THREADS * PARTS_AT_ONCE + 8
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 30
+# An operation is not begun again after this long, whatever it had left of its attempts.
+_PATIENCE_S = 20.0
+_FIRST_PAUSE_S = 0.1
 
 
 class S3Objects(Objects):
@@ -31,64 +61,76 @@ class S3Objects(Objects):
         if not address:
             raise StoreError(f"store root {root!r} names no bucket: use s3://bucket/prefix")
         self.root = address
+        self._bucket = address.partition("/")[0]
         self._connected: tuple[int, Any] | None = None
         self._failures: tuple[type[BaseException], ...] = (OSError,)
+        self._lost: tuple[type[BaseException], ...] = ()
 
     def uri(self, path: str) -> str:
         return f"s3://{self.root}/{path}"
 
     def read(self, path: str) -> bytes:
-        with self._explained("reading", path, missing_is_error=False) as fs:
-            data: bytes = fs.cat_file(self._key(path))
-            return data
+        # One request: more than one at a time would have s3fs ask for the size first.
+        data: bytes = self._ask("reading", path, lambda fs: fs.cat_file(self._key(path), max_concurrency=1))
+        return data
 
     def exists(self, path: str) -> bool:
-        with self._explained("looking at", path) as fs:
-            try:
-                return bool(fs.info(self._key(path))["type"] == "file")
-            except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
-                    raise
-                return False
+        try:
+            return bool(self._ask("looking at", path, lambda fs: fs.info(self._key(path))["type"] == "file"))
+        except FileNotFoundError:
+            return False
 
-    def sha256(self, path: str) -> str:
+    def sha256(self, path: str, size: int | None = None) -> str:
         digest = hashlib.sha256()
-        with (
-            self._explained("reading", path, missing_is_error=False) as fs,
-            fs.open(self._key(path), "rb", block_size=PART_BYTES, cache_type="readahead") as file,
-        ):
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
+        for part in self._parts(path, size):
+            digest.update(part)
         return digest.hexdigest()
 
     def write(self, path: str, data: bytes) -> None:
-        with self._explained("writing", path) as fs:
-            fs.pipe_file(self._key(path), data)
+        self._put(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        with self._explained("creating", path) as fs:
+        def ask(fs: Any) -> bool:
             try:
-                fs.pipe_file(self._key(path), data, mode="create")
+                fs.pipe_file(self._key(path), data, chunksize=_ONE_PUT_BYTES, mode="create")
             except OSError as error:
-                # FileExistsError, OSError(EINVAL) or a conflict, depending on the server: what is there decides.
-                # Our own bytes mean that this put went through and only its answer was lost.
-                there = self._read_or_none(fs, path)
-                if there is None:
-                    raise StoreError(f"creating {self.uri(path)} failed: {_reason(error)}") from error
-                return there == data
+                if not isinstance(error, FileExistsError) and code_of(error) not in CREATED_BEFORE:
+                    raise
+                # What is there decides: our own bytes mean that this put went through and only its answer was lost.
+                try:
+                    return bool(fs.cat_file(self._key(path), max_concurrency=1) == data)
+                except FileNotFoundError:
+                    raise error from error.__cause__  # removed meanwhile, or not there yet
             return True
 
-    def upload(self, source: Source, path: str) -> None:
-        with self._explained("uploading to", path) as fs:
-            fs.put_file(str(source.local), self._key(path), chunksize=_part_bytes(source.size))
-            unchanged = source.unchanged()
-        if not unchanged:
-            raise StoreError(f"{source.local} changed while it was being stored: publish what is no longer written to")
+        return self._ask("creating", path, ask)
 
-    def download(self, path: str, local: Path) -> str:
-        with self._explained("downloading", path, missing_is_error=False) as fs:
-            fs.get_file(self._key(path), str(local), chunksize=PART_BYTES)
-            return hash_file(local)
+    def upload(self, source: Source, path: str) -> None:
+        try:
+            data = source.local.read_bytes() if source.size <= PART_BYTES else None
+        except OSError as error:
+            raise StoreError(f"reading {source.local} failed: {error.strerror}") from error
+        if data is None:
+            self._upload_in_parts(source, path)
+            return
+        if hashlib.sha256(data).hexdigest() != source.sha256:
+            raise source.changed()
+        self._put(path, data, **_content_type(path))
+
+    def download(self, path: str, local: Path, size: int | None = None) -> str:
+        digest = hashlib.sha256()
+        parts = self._parts(path, size)
+        try:
+            with local.open("wb") as file:
+                for part in parts:
+                    digest.update(part)
+                    file.write(part)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            needed = f" ({size} bytes needed)" if size is not None else ""
+            raise StoreError(f"writing {local} failed: {error.strerror}{needed}") from error
+        return digest.hexdigest()
 
     def add_tree(self, prefix: str, sources: Sequence[Source], seal: str, data: bytes, *, replace: bool) -> None:
         # Straight to the final keys, which nobody looks at before the seal is there. What a failure leaves
@@ -100,85 +142,227 @@ class S3Objects(Objects):
             self.create(f"{prefix}/{seal}", data)
 
     def walk(self, prefix: str) -> list[Found]:
-        with self._explained("listing", prefix) as fs:
-            listing = fs.find(self._key(prefix), detail=True)
+        listing = self._ask("listing", prefix, lambda fs: fs.find(self._key(prefix), detail=True))
         start = len(self.root) + 1
         found = (
-            Found(name[start:], int(info["size"]), info["LastModified"].timestamp()) for name, info in listing.items()
+            Found(name[start:], int(info["size"]), info["LastModified"].timestamp())
+            for name, info in listing.items()
+            if info["type"] == "file"  # an emptied folder, which SeaweedFS removes a moment later, is none
         )
         # The folder markers that S3 consoles leave are no objects of ours.
         return sorted(item for item in found if not item.path.endswith("/") and item.path != prefix)
 
     def folders(self, prefix: str) -> list[str]:
-        with self._explained("listing", prefix, missing_is_error=False) as fs:
-            try:
-                listing = fs.ls(self._key(prefix), detail=True)
-            except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
-                    raise StoreError(f"listing {self.uri(prefix)} failed: {_reason(error)}") from error
-                return []
+        try:
+            listing = self._ask("listing", prefix, lambda fs: fs.ls(self._key(prefix), detail=True))
+        except FileNotFoundError:
+            return []
         return sorted(info["name"].rsplit("/", 1)[1] for info in listing if info["type"] == "directory")
 
     def remove(self, path: str) -> None:
-        with self._explained("removing", path) as fs:
-            fs.rm_file(self._key(path))  # not rm(), which takes [ and * in a name for a pattern
+        # Not rm(), which takes [ and * in a name for a pattern.
+        self._ask("removing", path, lambda fs: fs.rm_file(self._key(path)))
 
     def remove_tree(self, prefix: str) -> None:
         in_parallel(lambda found: self.remove(found.path), self.walk(prefix))
 
+    def unfinished(self) -> list[Unfinished]:
+        below = self._key("").partition("/")[2]
+        listed: list[Unfinished] = []
+        page: dict[str, str] = {}
+        while True:
+            asked = {"Bucket": self._bucket, "Prefix": below, **page}
+            answer = self._request("listing uploads to", "", "list_multipart_uploads", asked)
+            listed += [
+                Unfinished(upload["Key"].removeprefix(below), upload["UploadId"], upload["Initiated"].timestamp())
+                for upload in answer.get("Uploads", ())
+            ]
+            if not answer.get("IsTruncated"):
+                return sorted(listed)
+            page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def give_up(self, upload: Unfinished) -> None:
+        where = {**self._target(upload.path), "UploadId": upload.upload_id}
+
+        def ask(fs: Any) -> None:
+            try:
+                fs.call_s3("abort_multipart_upload", **where)
+            except FileNotFoundError as error:
+                if code_of(error) == "NoSuchBucket":
+                    raise
+
+        self._ask("giving up the upload of", upload.path, ask)
+
+    def _put(self, path: str, data: bytes, **more: str) -> None:
+        put = {"chunksize": _ONE_PUT_BYTES, **more}
+        self._ask("writing", path, lambda fs: fs.pipe_file(self._key(path), data, **put))
+
+    def _parts(self, path: str, size: int | None) -> Iterator[bytes]:
+        """The stored object's bytes in order, fetched a few ranges ahead.
+
+        The last range has no end, so that an object that is longer than it should be does not pass for the right one.
+        """
+        if size is None:
+            size = int(self._ask("looking at", path, lambda fs: fs.info(self._key(path))["size"]))
+        if size <= PART_BYTES:
+            yield self.read(path)
+            return
+
+        def fetch(start: int) -> bytes:
+            end = start + PART_BYTES if start + PART_BYTES < size else None
+            try:
+                data: bytes = self._ask(
+                    "reading", path, lambda fs: fs.cat_file(self._key(path), start=start, end=end, max_concurrency=1)
+                )
+            except StoreError as error:
+                if error.__cause__ is not None and code_of(error.__cause__) == "InvalidRange":
+                    return b""  # it ends before: whoever hashes it sees that
+                raise
+            return data
+
+        yield from ahead(fetch, range(0, size, PART_BYTES), PARTS_AT_ONCE)
+
+    def _upload_in_parts(self, source: Source, path: str) -> None:
+        target = self._target(path)
+        begin = {**target, **_content_type(path)}
+        begun = self._request("uploading to", path, "create_multipart_upload", begin)
+        upload = Unfinished(path, begun["UploadId"], time.time())
+        try:
+            sent = {"Parts": self._send_parts(source, upload)}
+
+            def finish(fs: Any) -> None:
+                try:
+                    fs.call_s3("complete_multipart_upload", **target, UploadId=upload.upload_id, MultipartUpload=sent)
+                except FileNotFoundError as error:
+                    # Finished by an earlier try whose answer was lost, or removed by somebody: the bytes tell.
+                    if code_of(error) != "NoSuchUpload" or not self._holds(path, source):
+                        raise
+
+            self._ask("finishing the upload of", path, finish)
+        except BaseException:
+            with suppress(StoreError):
+                self.give_up(upload)
+            raise
+
+    def _send_parts(self, source: Source, upload: Unfinished) -> list[dict[str, Any]]:
+        where = {**self._target(upload.path), "UploadId": upload.upload_id}
+        digest = hashlib.sha256()
+
+        def send(part: tuple[int, bytes]) -> dict[str, Any]:
+            number, data = part
+            answer = self._request(
+                "uploading to", upload.path, "upload_part", {**where, "PartNumber": number, "Body": data}
+            )
+            # Amazon's server wants the checksums that botocore sent along, too.
+            checksums = {name: value for name, value in answer.items() if name.startswith("Checksum")}
+            return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
+
+        sent = list(ahead(send, _read_parts(source, digest), PARTS_AT_ONCE))
+        if digest.hexdigest() != source.sha256:
+            raise source.changed()
+        return sent
+
+    def _holds(self, path: str, source: Source) -> bool:
+        try:
+            return self.sha256(path, source.size) == source.sha256
+        except FileNotFoundError:
+            return False
+
     def _key(self, path: str) -> str:
         return f"{self.root}/{path}"
 
-    def _read_or_none(self, fs: Any, path: str) -> bytes | None:
-        try:
-            data: bytes = fs.cat_file(self._key(path))
-        except FileNotFoundError:
-            return None
-        return data
+    def _target(self, path: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._key(path).partition("/")[2]}
 
     def _fs(self) -> Any:
         """The s3fs file system of this process: an event loop does not survive a fork."""
         if self._connected is None or self._connected[0] != os.getpid():
             import aiohttp
             import fsspec
-            from botocore.exceptions import BotoCoreError, ClientError
+            from botocore import exceptions as boto
+            from botocore.parsers import ResponseParserError
 
-            self._failures = (OSError, BotoCoreError, ClientError, aiohttp.ClientError)
+            # A LookupError is an answer that lacks what it must have, a ValueError an address that is none.
+            self._lost = (
+                boto.ConnectionError,
+                boto.HTTPClientError,
+                boto.IncompleteReadError,
+                boto.FlexibleChecksumError,
+                ResponseParserError,
+                aiohttp.ClientError,
+                TimeoutError,
+                ConnectionError,
+                LookupError,
+            )
+            self._failures = (OSError, ValueError, boto.BotoCoreError, boto.ClientError, *self._lost)
             fs = fsspec.filesystem(
                 "s3",
                 use_listings_cache=False,
                 skip_instance_cache=True,  # one that met no credentials would go on having none
-                endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+                endpoint_url=endpoint_url(),
                 client_kwargs={"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")},
-                default_block_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
+                config_kwargs={
+                    "retries": {"mode": "standard", "total_max_attempts": _attempts()},
+                    "connect_timeout": _CONNECT_TIMEOUT_S,
+                    "read_timeout": _READ_TIMEOUT_S,
+                    "max_pool_connections": _CONNECTIONS,
+                },
             )
+            fs.retries = 1
             self._connected = (os.getpid(), fs)
         return self._connected[1]
 
-    @contextmanager
-    def _explained(self, doing: str, path: str, *, missing_is_error: bool = True) -> Iterator[Any]:
-        fs = self._fs()
-        try:
-            yield fs
-        except self._failures as error:
-            # A bucket that is not there also arrives as FileNotFoundError, and is no missing object.
-            absent = isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket"
-            if absent and not missing_is_error:
-                raise
-            raise StoreError(f"{doing} {self.uri(path)} failed: {_reason(error)}") from error
+    def _request(self, doing: str, path: str, operation: str, arguments: dict[str, Any]) -> Any:
+        return self._ask(doing, path, lambda fs: fs.call_s3(operation, **arguments))
+
+    def _ask(self, doing: str, path: str, ask: Callable[[Any], Result]) -> Result:
+        """What `ask` returns for the file system, tried again after transient faults.
+
+        Raises `FileNotFoundError` when there is no such object, `StoreUnreachable`, or `StoreError` with the cure.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        for attempt in count(1):
+            try:
+                return ask(self._fs())
+            except self._failures as error:
+                if is_absent(error):
+                    raise FileNotFoundError(self.uri(path)) from error
+                transient = is_transient(error, self._lost)
+                if not transient or attempt >= _attempts() or time.monotonic() > deadline:
+                    said = cause_and_cure(error, self._bucket, transient=transient)
+                    kind = StoreUnreachable if transient else StoreError
+                    raise kind(f"{doing} {self.uri(path)} failed: {said}") from error
+            time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE_S * 2**attempt)
+        raise AssertionError("unreachable")
 
 
-def _code(error: BaseException) -> str:
-    response = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+def _attempts() -> int:
+    try:
+        return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "5")))
+    except ValueError:
+        raise StoreError(f"AWS_MAX_ATTEMPTS {os.environ['AWS_MAX_ATTEMPTS']!r} is no number: unset it") from None
 
 
-def _reason(error: BaseException) -> str:
-    code = _code(error)
-    return f"{code + ': ' if code else ''}{error}".strip() or type(error).__name__
+def _read_parts(source: Source, digest: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
+    """The parts of a local file with their numbers; each is hashed when the next is asked for, while it travels."""
+    try:
+        with source.local.open("rb") as file:
+            for number in count(1):
+                part = file.read(_part_bytes(source.size))
+                if not part:
+                    return
+                yield number, part
+                digest.update(part)
+    except OSError as error:
+        raise StoreError(f"reading {source.local} failed: {error.strerror}") from error
 
 
 def _part_bytes(size: int) -> int:
     """Bytes of one part: S3 takes at most 10 000 parts an object."""
     return max(PART_BYTES, -(-size // 9_000))
+
+
+def _content_type(path: str) -> dict[str, str]:
+    """For browsers that open a report straight from the bucket."""
+    guessed, _ = mimetypes.guess_type(path)
+    return {"ContentType": guessed} if guessed else {}

@@ -80,8 +80,7 @@ class Work:
     def put_file(self, name: str, path: Path) -> None:
         """Keeps a copy of a local file under `name`. Raises `StoreError` if it changes meanwhile."""
         try:
-            info = path.stat()
-            source = Source(name, path, info.st_size, info.st_mtime_ns, hash_file(path))
+            source = Source(name, path, path.stat().st_size, hash_file(path))
         except OSError as error:
             raise StoreError(f"reading {path} failed: {error.strerror}") from error
         self._objects.upload(source, self._blob(name))
@@ -175,7 +174,7 @@ class Work:
             target = aside / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                found = self._objects.download(path, target)
+                found = self._objects.download(path, target, file.size)
             except FileNotFoundError as error:
                 raise ArtifactMissing(f"{self._objects.uri(path)} is gone from a complete tree") from error
             if found != file.sha256:
