@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-all lint types imports format base-model clean
+.PHONY: help setup demo stack stack-down test test-fast test-all lint types imports format base-model clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## run the whole recipe on the embedded world: seven stages, minutes on two cores
 	$(BIN)/thinkreward run
+
+stack: $(STAMP) ## S3, MLflow, Prefect and workers on this machine, with the flows deployed: ready within a minute
+	$(BIN)/thinkreward stack up
+
+stack-down: ## end them, flow runs included; the data stays
+	$(BIN)/thinkreward stack down
 
 test: lint types imports ## lint, types, import direction, and all tests but those that kill stages
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,6 +1,7 @@
 """`thinkreward stack`: S3, MLflow, Prefect and workers on this machine, in one command."""
 
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -153,4 +154,4 @@ def _given(state: Path) -> str:
     """The option that a next command needs to mean the same stack, with a blank before it."""
     if os.environ.get("THINKREWARD_STACK") or state == DEFAULT_STATE:
         return ""
-    return f" --state {state}"
+    return f" --state {shlex.quote(str(state))}"

@@ -123,24 +123,32 @@ def up(folder: StackFolder, environ: Mapping[str, str], prefect_file: Path, say:
         bringing = _Bringing(folder, environ, say)
         for name in bringing.found:
             say(f"{name}: running already")
-        _load_ahead()
-        servers = [name for name in bringing.services if not name.startswith(WORKER)]
-        started = bringing.start(servers)
-        bringing.ready([name for name in started if name != "mlflow"])
-        if "s3" in started:
-            make_bucket(bringing.record.ports)
-        api = exported(folder, bringing.record.ports)["PREFECT_API_URL"]
-        environment = worker_environment(folder, bringing.record.ports, environ)
-        prepare(api, wanted_pools(), environment, say)
-        workers = bringing.start([name for name in bringing.services if name.startswith(WORKER)])
-        deploying = Deploying(api, prefect_file, environment, folder.log("deploy"))
         try:
-            bringing.ready([*(name for name in started if name == "mlflow"), *workers])
-            say(deploying.finish())
-        finally:
-            deploying.stop()
-        seconds = time.monotonic() - bringing.began
-        return Up([*started, *workers], bringing.found, bringing.record.ports, seconds)
+            return _bring_up(bringing, prefect_file)
+        except StackError:
+            say("what did start goes on: once the fault is repaired, `stack up` starts the rest; `stack down` ends it")
+            raise
+
+
+def _bring_up(bringing: _Bringing, prefect_file: Path) -> Up:
+    folder, say, ports = bringing.folder, bringing.say, bringing.record.ports
+    _load_ahead()
+    servers = bringing.start([name for name in bringing.services if not name.startswith(WORKER)])
+    # MLflow is waited for last: nothing here needs it, and it takes about as long as Prefect.
+    bringing.ready([name for name in servers if name != "mlflow"])
+    if "s3" in servers:
+        make_bucket(ports)
+    environment = worker_environment(folder, ports, bringing.environ)
+    api = environment["PREFECT_API_URL"]
+    prepare(api, wanted_pools(), environment, say)
+    workers = bringing.start([name for name in bringing.services if name.startswith(WORKER)])
+    deploying = Deploying(api, prefect_file, environment, folder.log("deploy"))
+    try:
+        bringing.ready([*(name for name in servers if name == "mlflow"), *workers])
+        say(deploying.finish())
+    finally:
+        deploying.stop()
+    return Up([*servers, *workers], bringing.found, ports, time.monotonic() - bringing.began)
 
 
 def down(folder: StackFolder, environ: Mapping[str, str], say: Say, *, wipe: bool = False) -> None:

@@ -139,9 +139,10 @@ def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, s
 def _worker(pool: str, ports: Mapping[str, int], environment: Mapping[str, str]) -> Service:
     name, api = f"stack-{pool}", f"http://{HOST}:{ports['prefect']}/api"
     command = ("prefect", "worker", "start", "--type", "process", "--pool", pool, "--name", name)
+    fixed = ("--install-policy", "never", "--no-create-pool-if-not-found")
     return Service(
         name=f"worker-{pool}",
-        argv=(sys.executable, "-m", *command),
+        argv=(sys.executable, "-m", *command, *fixed),
         environment=environment,
         cwd=REPOSITORY,
         healthy=lambda started: _online(api, pool, name, started),
