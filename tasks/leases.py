@@ -211,10 +211,14 @@ def _acquire(
             refs=refs,
         )
         if objects.create(mine.path, to_json(mine)):
-            for found in objects.walk(lease_folder(stage, key)):
-                if found.path < mine.path:
-                    objects.remove(found.path)
-            return mine
+            files = [found.path for found in objects.walk(lease_folder(stage, key))]
+            for path in files:
+                if path < mine.path:
+                    objects.remove(path)
+            if all(path <= mine.path for path in files):
+                return mine
+            # While we were slow the epoch after `top` was taken, released and removed by the one after it.
+            objects.remove(mine.path)
         # Another waiting run was faster: look again at who holds it now.
 
 

@@ -100,7 +100,9 @@ class S3Objects(Objects):
                 try:
                     return bool(fs.cat_file(self._key(path), max_concurrency=1) == data)
                 except FileNotFoundError:
-                    raise error from error.__cause__  # removed meanwhile, or not there yet
+                    if is_transient(error, self._lost):
+                        raise error from error.__cause__  # somebody is just creating it
+                    return False  # it was there, and was removed since
             return True
 
         return self._ask("creating", path, ask)

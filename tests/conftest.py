@@ -1,5 +1,5 @@
 """Fixtures that more than one folder of tests takes."""
 
-from tests.tasks.seaweed import bucket, s3_server
+from tests.tasks.seaweed import bucket, root, s3_server
 
-__all__ = ["bucket", "s3_server"]
+__all__ = ["bucket", "root", "s3_server"]

@@ -3,7 +3,8 @@
     with serving(folder) as server:  # which has one bucket, named thinkreward
         os.environ.update(server.environment)
 
-Tests take the fixtures `s3_server` (one server a session) and `bucket` (an empty bucket, and the AWS_* variables set).
+Tests take the fixtures `s3_server` (one server a session), `bucket` (an empty bucket, and the AWS_* variables set), or
+`root` (a store's root, once on a file system and once in such a bucket).
 """
 
 import ctypes
@@ -171,3 +172,9 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server.make_bucket(f"test-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The root of an empty store, on a file system and then on S3, for tests of what holds on both."""
+    return f"s3://{request.getfixturevalue('bucket')}/store" if request.param == "s3" else str(tmp_path / "store")

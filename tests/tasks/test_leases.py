@@ -1,10 +1,11 @@
-"""One run at a time per stage key."""
+"""One run at a time per stage key, on a file system and on a real S3 server."""
 
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ with Store(sys.argv[1]).lease("grpo", "k", owner="first", ttl_s=float(sys.argv[2
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "store"))
+def store(root: str) -> Store:
+    return Store(root)
 
 
 def holder(store: Store, ttl_s: float) -> "subprocess.Popen[str]":
@@ -207,6 +208,32 @@ def test_a_heartbeat_never_revives_a_lease_that_was_taken(store: Store) -> None:
         with pytest.raises(LeaseLost):
             sleeper.check()
     assert state_of(store) == taken
+
+
+def test_a_slow_waiter_does_not_take_an_epoch_that_is_long_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.lease("grpo", "k", owner="first"):
+        pass
+    real = store.objects.create
+    with ExitStack() as held:
+
+        def slowly(path: str, data: bytes) -> bool:
+            monkeypatch.setattr(store.objects, "create", real)
+            with store.lease("grpo", "k", owner="second"):
+                pass
+            held.enter_context(store.lease("grpo", "k", owner="third"))
+            return real(path, data)
+
+        monkeypatch.setattr(store.objects, "create", slowly)
+        told: list[str] = []
+
+        def on_wait(message: str) -> None:
+            told.append(message)
+            held.close()
+
+        with store.lease("grpo", "k", owner="slow", poll_s=0.05, on_wait=on_wait) as lease:
+            assert lease.epoch == 4
+            lease.check()
+    assert "waiting for third" in told[0]
 
 
 def test_a_lease_whose_file_was_removed_is_lost(store: Store) -> None:

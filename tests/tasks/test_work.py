@@ -1,4 +1,4 @@
-"""Resumable work in progress."""
+"""Resumable work in progress, on a file system and on a real S3 server."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "store"))
+def store(root: str) -> Store:
+    return Store(root)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_getting_a_tree_replaces_the_folder_that_is_there(work: Work, tmp_path: 
     (tmp_path / "out" / "half-written").write_text("")
     work.get_tree("last", tmp_path / "out")
     assert files_in(tmp_path / "out") == files_in(tmp_path / "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out", "store"], "nothing beside it"
+    assert {path.name for path in tmp_path.iterdir()} - {"store"} == {"a", "out"}, "nothing beside it"
 
 
 @pytest.mark.parametrize("earlier", [False, True])
@@ -141,13 +141,11 @@ def test_a_put_that_fails_leaves_the_earlier_tree(
 
 def test_a_damaged_tree_is_never_handed_out(store: Store, work: Work, tmp_path: Path) -> None:
     work.put_tree("last", checkpoint(tmp_path / "a", 1))
-    (weights,) = [store.objects.local_path(f.path) for f in store.objects.walk("work") if "weights" in f.path]
-    assert weights is not None
-    weights.chmod(0o644)
-    weights.write_bytes(b"w9")
+    (weights,) = [found.path for found in store.objects.walk("work") if "weights" in found.path]
+    store.objects.write(weights, b"w9")
     with pytest.raises(ArtifactCorrupt, match=r"weights\.bin"):
         work.get_tree("last", tmp_path / "out")
-    weights.unlink()
+    store.objects.remove(weights)
     with pytest.raises(ArtifactMissing, match=r"weights\.bin"):
         work.get_tree("last", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -161,10 +159,10 @@ def test_a_reader_of_a_tree_that_is_being_replaced_gets_the_new_one(
     work.put_tree("last", checkpoint(tmp_path / "a", 1))
     real = store.objects.download
 
-    def replaced_meanwhile(path: str, local: Path) -> str:
+    def replaced_meanwhile(path: str, local: Path, size: int | None = None) -> str:
         monkeypatch.setattr(store.objects, "download", real)
         work.put_tree("last", checkpoint(tmp_path / "b", 2))
-        return real(path, local)
+        return real(path, local, size)
 
     monkeypatch.setattr(store.objects, "download", replaced_meanwhile)
     work.get_tree("last", tmp_path / "out")
