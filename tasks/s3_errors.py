@@ -5,6 +5,7 @@ requests, which have no body and so only a status. Their own words go into a mes
 the values of the AWS_* secrets never do.
 """
 
+import errno
 import os
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ _TRANSIENT = {
     "OperationAborted",
     "ConditionalRequestConflict",
 }
+_BROKEN = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 CREATED_BEFORE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
@@ -89,6 +91,8 @@ def cause_and_cure(error: BaseException, bucket: str, *, transient: bool) -> str
     """One line for people."""
     endpoint = endpoint_name()
     code = code_of(error) or type(error).__name__
+    if code == "EndpointConnectionError" and getattr(error.__context__, "errno", None) in _BROKEN:
+        code = "connection reset"  # botocore does not tell a connection that broke from one that was never made
     if code in _CURES:
         return _CURES[code].format(endpoint=endpoint, bucket=bucket)
     if transient:
