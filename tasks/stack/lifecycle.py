@@ -190,7 +190,8 @@ def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, say
     workers = [one for one in every if one.name.startswith(WORKER)]
     with _later(signal.SIGINT, say):
         if runs := end_flow_runs(folder, workers, record):
-            say(f"ended {runs} flow runs at work: they are marked as crashed, and resume when run again")
+            what = "1 flow run" if runs == 1 else f"{runs} flow runs"
+            say(f"ended {what} at work, marked as crashed: what is run again resumes")
         stopped = stop(workers, record)
         stopped += stop([one for one in every if one not in workers], record)
         sweep(owned(folder))

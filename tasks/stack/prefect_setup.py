@@ -159,9 +159,10 @@ async def _secret(client: "PrefectClient", name: str, value: str) -> None:
 
 
 def crash_automation() -> "AutomationCore":
-    """Crashes a run after `SILENCE_S` without a heartbeat, once it had one.
+    """Crashes a run after `SILENCE_S` without a heartbeat, counted from its start.
 
-    What ends a run, or lets its process leave and come back, is expected too: a suspended run is silent and well.
+    The start counts because a process that dies within the first second was never heard of. What ends a run, or lets
+    its process leave and come back, is expected too: a suspended run is silent and well.
     See https://docs.prefect.io/v3/advanced/detect-zombie-flows.
     """
     from prefect.client.schemas.objects import StateType
@@ -178,7 +179,7 @@ def crash_automation() -> "AutomationCore":
         trigger=EventTrigger(
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Running"},
             expect={"prefect.flow-run.heartbeat", *expected},
             posture=Posture.Proactive,
             threshold=1,
