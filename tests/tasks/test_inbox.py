@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tarfile
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from models.dataset import write_dataset
+from models.errors import DataError
 from models.preference import Task
 from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
@@ -19,16 +21,29 @@ from tasks import inbox_moves
 from tasks.artifacts import ArtifactRef, Store
 from tasks.housekeeping import gc
 from tasks.inbox import Ingested, drops, ingest, name_of, settle
-from tasks.inbox_reading import Limits, stem
-from tasks.objects import Source, hash_file
+from tasks.inbox_reading import LIMITS, Dropped, Limits, fetch, stem
+from tasks.objects import Found, Source, hash_file
+from tests.tasks.seaweed import S3Server
 from tests.tasks.shapes_drop import write_drop, zipped
 
 SPLITS, BLOBS = read_shapes(train_pairs=2, held_out_pairs=2, seed=0)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def local_store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def s3_store(bucket: str, tmp_path: Path) -> Store:
+    return Store(f"s3://{bucket}/team/store", cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Both kinds of storage, since each moves in its own way."""
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
 
 
 def put(store: Store, local: Path, name: str) -> None:
@@ -154,7 +169,7 @@ def test_a_drop_without_a_usable_row_comes_back_with_each_fault_by_line(store: S
     reason, note = rejected(store)
     assert reason.splitlines()[0] == "none of its 2 rows is usable"
     assert "line 1: row: not JSON" in note and "line 2: media: does not exist x.png" in note
-    assert "into file://" in note and "once more" in note
+    assert f"into {store.objects.uri('inbox')} once more" in note
     moved = below(store, "inbox-rejected/bad")
     assert moved.pop("REASON.txt") and moved == files_of(folder)
 
@@ -241,11 +256,11 @@ def test_what_is_still_being_copied_is_left_for_the_next_run(store: Store, tmp_p
     assert [drop.name for drop in taken(store).accepted] == ["young"]
 
 
-def test_a_file_is_young_when_it_was_copied_whatever_time_its_original_has(store: Store, tmp_path: Path) -> None:
-    dropped(store, tmp_path, "copied")
+def test_a_file_is_young_when_it_was_copied_whatever_time_its_original_has(local_store: Store, tmp_path: Path) -> None:
+    dropped(local_store, tmp_path, "copied")
     for path in (tmp_path / "store" / "inbox" / "copied").iterdir():
         os.utime(path, (1e9, 1e9))  # as `cp -p` does
-    assert taken(store, quiet_s=60).waiting == ("copied",)
+    assert taken(local_store, quiet_s=60).waiting == ("copied",)
 
 
 def test_a_drop_that_changes_while_it_is_read_is_left_for_the_next_run(
@@ -284,26 +299,26 @@ def test_nothing_else_in_the_inbox_is_touched(store: Store, tmp_path: Path) -> N
     assert found.lines()[0] == "- a.rar: neither a folder nor an archive, stays where it is"
 
 
-def test_a_drop_made_of_links_comes_back(store: Store, tmp_path: Path) -> None:
-    folder = dropped(store, tmp_path, "linked")
+def test_a_drop_made_of_links_comes_back(local_store: Store, tmp_path: Path) -> None:
+    folder = dropped(local_store, tmp_path, "linked")
     inside = tmp_path / "store" / "inbox" / "linked" / "pairs.jsonl"
     inside.unlink()
     inside.symlink_to(folder / "pairs.jsonl")
-    reason, _ = rejected(store)
+    reason, _ = rejected(local_store)
     assert reason == "'linked/pairs.jsonl' is a link: put the file itself there"
 
 
-def test_names_that_no_storage_holds_come_back(store: Store, tmp_path: Path) -> None:
-    dropped(store, tmp_path, "odd")
+def test_names_that_no_storage_holds_come_back(local_store: Store, tmp_path: Path) -> None:
+    dropped(local_store, tmp_path, "odd")
     inbox = tmp_path / "store" / "inbox"
     (inbox / "odd" / "line\nbreak.png").write_bytes(b"x")
-    assert "control character" in rejected(store)[0]
+    assert "control character" in rejected(local_store)[0]
     folder = os.fsencode(inbox) + b"/caf\xe9"
     os.mkdir(folder)
     Path(os.fsdecode(folder), "pairs.jsonl").write_bytes(b"{}")
-    found = taken(store)
+    found = taken(local_store)
     assert found.rejected[0].name == "caf\\udce9" and "UTF-8" in found.rejected[0].reason
-    assert not store.objects.walk("inbox")
+    assert not local_store.objects.walk("inbox")
 
 
 class Crash(BaseException):
@@ -378,6 +393,7 @@ def test_a_new_drop_under_the_name_of_a_half_moved_one_is_not_moved_with_it(stor
     version = prepared(store, tmp_path).short
     crash(lambda: settle(store, version, found), inbox_moves, "_move_file", after=3)
     store.objects.remove_tree("inbox/kites")
+    time.sleep(1.1)  # S3 tells times of change in whole seconds; a drop that settles for longer is told apart by them
     folder = dropped(store, tmp_path / "new", "kites", seed=8)
     (drop,) = taken(store).accepted
     assert files_of(store.fetch(drop.ref)) == files_of(folder)
@@ -389,7 +405,7 @@ def test_two_runs_at_once_take_a_drop_once_and_move_it_once(store: Store, tmp_pa
     together = threading.Barrier(2)
 
     def run() -> None:
-        own = Store(store.root)
+        own = Store(store.root, cache_dir=tmp_path / "cache")
         together.wait()
         found.append(taken(own))
 
@@ -402,7 +418,10 @@ def test_two_runs_at_once_take_a_drop_once_and_move_it_once(store: Store, tmp_pa
     assert sorted(len(one.duplicates) for one in found) == [0, 2]
     assert len(drops(store)) == 2
     version = prepared(store, tmp_path).short
-    movers = [threading.Thread(target=settle, args=(Store(store.root), version, one)) for one in found]
+    movers = [
+        threading.Thread(target=settle, args=(Store(store.root, cache_dir=tmp_path / "cache"), version, one))
+        for one in found
+    ]
     for thread in movers:
         thread.start()
     for thread in movers:
@@ -440,9 +459,51 @@ def test_garbage_collection_keeps_every_recorded_drop(store: Store, tmp_path: Pa
     store.verify(drop.ref, deep=True)
 
 
-def test_no_folder_is_left_behind_on_a_file_system(store: Store, tmp_path: Path) -> None:
-    store.objects.write("inbox/kites/sub/more.png", b"no picture")
-    dropped(store, tmp_path, "kites")
-    found = taken(store)
-    settle(store, prepared(store, tmp_path).short, found)
+def test_no_folder_is_left_behind_on_a_file_system(local_store: Store, tmp_path: Path) -> None:
+    local_store.objects.write("inbox/kites/sub/more.png", b"no picture")
+    dropped(local_store, tmp_path, "kites")
+    found = taken(local_store)
+    settle(local_store, prepared(local_store, tmp_path).short, found)
     assert not list((tmp_path / "store" / "inbox").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../../../climbing.png", "without '..'"),
+        ("a//b.png", "empty components"),
+        (f"{'n' * 300}.png", "more than 255 bytes"),
+        ("pairs.jsonl/1.png", "is a file and a folder at once"),
+    ],
+)
+def test_keys_that_are_no_names_of_files_are_refused_before_anything_is_copied(
+    local_store: Store, tmp_path: Path, name: str, says: str
+) -> None:
+    """As Amazon's S3 may list them; SeaweedFS stores the last kind alone."""
+    files = tuple(Found(f"inbox/odd/{one}", 1, 0.0) for one in sorted((name, "pairs.jsonl")))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with pytest.raises(DataError, match=re.escape(says)):
+        fetch(local_store, Dropped("inbox/odd", files), scratch, LIMITS, leave_out=())
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.slow
+def test_a_key_that_is_a_folder_too_comes_back(s3_store: Store) -> None:
+    s3_store.objects.write("inbox/odd/pairs.jsonl/1.png", b"x")
+    s3_store.objects.write("inbox/odd/pairs.jsonl", b"{}")
+    assert "is a file and a folder at once" in rejected(s3_store)[0]
+
+
+@pytest.mark.slow
+def test_a_drop_with_a_file_that_is_being_sent_in_parts_is_left_for_the_next_run(
+    s3_store: Store, tmp_path: Path, s3_server: S3Server
+) -> None:
+    dropped(s3_store, tmp_path, "large")
+    bucket, prefix = s3_store.root.removeprefix("s3://").split("/", 1)
+    upload = {"Bucket": bucket, "Key": f"{prefix}/inbox/large/video.png"}
+    begun = s3_server.client().create_multipart_upload(**upload)["UploadId"]
+    s3_server.client().upload_part(**upload, UploadId=begun, PartNumber=1, Body=b"x" * 6_000_000)
+    assert taken(s3_store).waiting == ("large",)
+    s3_server.client().abort_multipart_upload(**upload, UploadId=begun)
+    assert [drop.name for drop in taken(s3_store).accepted] == ["large"]
