@@ -9,7 +9,7 @@ from models.errors import ArtifactMissing, ConfigError, DataError, ModelError
 from models.preference import PreferencePair
 from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_jsonl
-from models.sources.shapes import read_shapes
+from models.sources.shapes import foreign, read_shapes
 from tasks.context import Context, stage_context
 from tasks.graph import find_base
 from tasks.launching import Child, Done, Job
@@ -66,6 +66,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
                 folders,
                 max_frames=job.settings.model.max_frames,
                 on_progress=context.progress("drops"),
+                foreign=foreign if job.settings.prepare.source == "shapes" else None,
             )
             splits, blobs, drops = added.splits, added.blobs, added.counts
             quarantined = [*quarantined, *added.left_out]

@@ -24,6 +24,7 @@ from models.sources.jsonl import Rows, read_rows
 
 PREFIX = "drop-"  # before the digits that name a drop
 Splits = Mapping[Split, list[PreferencePair]]
+Foreign = Callable[[PreferencePair], str]
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,16 @@ def add_drops(
     drops: Mapping[str, Path],
     *,
     max_frames: int,
+    foreign: Foreign | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
     """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/inbox.py names them.
 
-    Ids get the drop's name in front, media are named by their digest. Of equal pairs the source's own stays, else
-    the one of the drop whose name comes first. The result does not depend on the order of `drops`.
+    `foreign` says why a pair cannot stand among the source's, or nothing. Ids get the drop's name in front, media are
+    named by their digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The
+    result does not depend on the order of `drops`.
     """
-    sieve = _Sieve.of(splits)
+    sieve = _Sieve.of(splits, foreign)
     media = dict(blobs)
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
@@ -125,15 +128,17 @@ def _own(name: str, pair: PreferencePair) -> PreferencePair:
 class _Sieve:
     """What a dropped pair is held against: the held-out split, and every training pair so far."""
 
+    foreign: Foreign | None
     media: frozenset[str]
     captions: frozenset[tuple[str, str]]
     seen: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, splits: Splits) -> "_Sieve":
+    def of(cls, splits: Splits, foreign: Foreign | None) -> "_Sieve":
         held_out = splits["held_out"]
         captions = _captions(held_out)
         return cls(
+            foreign=foreign,
             media=frozenset(media.sha256 for pair in held_out for media in pair.media()),
             captions=captions if captions.isdisjoint(_captions(splits["train"])) else frozenset(),
             seen={content(pair) for pair in splits["train"]},
@@ -141,6 +146,8 @@ class _Sieve:
 
     def objection(self, pair: PreferencePair) -> tuple[str, str]:
         """Why the pair is left out and the medium at fault, or two empty texts; a pair without one is then known."""
+        if self.foreign is not None and (reason := self.foreign(pair)):
+            return reason, ""
         for media in pair.media():
             if media.sha256 in self.media:
                 return "leak: shows a medium of the held-out split", media.uri

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from models.dataset import Split
 from models.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from models.shapes.questions import parse_question
+from models.shapes.world import parse_caption
 
 
 def read_shapes(
@@ -29,3 +31,12 @@ def read_shapes(
                 if on_progress is not None:
                     on_progress(done, total)
     return splits, blobs
+
+
+def foreign(pair: PreferencePair) -> str:
+    """Why a pair from elsewhere is not of this world, or nothing: the embedded teacher refuses any other prompt."""
+    try:
+        (parse_caption if pair.task.judges_media else parse_question)(pair.prompt)
+    except ValueError:
+        return "world: the source is shapes, and the prompt is not of the shapes world"
+    return ""

@@ -9,6 +9,7 @@ from configs.schema import Settings
 from models.dataset import PreferenceDataset, write_dataset
 from models.errors import ArtifactMissing
 from models.preference import Task
+from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
 from tasks.artifact_types import digest_of, entries_of, read_sources
 from tasks.artifacts import ArtifactRef
@@ -16,7 +17,7 @@ from tasks.inbox import drops, ingest
 from tasks.launching import Child, Done, Job
 from tasks.preparing import prepare
 from tasks.stages import open_store
-from tests.tasks.shapes_drop import write_drop
+from tests.tasks.shapes_drop import row_of, write_drop
 
 
 @pytest.fixture
@@ -47,8 +48,10 @@ def test_without_drops_the_artifact_is_what_the_source_alone_gives(settings: Set
 
 def test_drops_among_the_inputs_come_first_and_change_no_held_out_pair(settings: Settings, tmp_path: Path) -> None:
     store = open_store(settings)
+    elsewhere = row_of(make_pair(Task.IMAGE_GENERATION, 0, seed=8, held_out=False).pair)
+    bad = [b"{", elsewhere | {"id": "x", "prompt": "a harbour at dusk"}]
     for name, seed in (("one", 7), ("two", 8)):
-        write_drop(tmp_path / "store" / "inbox" / name, seed=seed, count=1, more=[b"{"] if name == "two" else [])
+        write_drop(tmp_path / "store" / "inbox" / name, seed=seed, count=1, more=bad if name == "two" else [])
     ingest(store, max_frames=settings.model.max_frames, quiet_s=0, say=lambda line: None)
     found = drops(store)
     before, after = made(settings, tmp_path / "before", {}), made(settings, tmp_path / "after", found)
@@ -58,7 +61,7 @@ def test_drops_among_the_inputs_come_first_and_change_no_held_out_pair(settings:
         "drops": 2,
         "drop_pairs": 8,
     }
-    assert after.facts["quarantined"] == 1
+    assert after.facts["quarantined"] == 2
     read, alone = (
         PreferenceDataset(store.fetch(done.outputs["preferences"]), max_pixels=64 * 64, max_frames=8)
         for done in (after, before)

@@ -11,7 +11,7 @@ from models.dataset import PreferenceDataset, Split, write_dataset
 from models.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.sources.drops import Added, add_drops, content, presented
-from models.sources.shapes import read_shapes
+from models.sources.shapes import foreign, read_shapes
 from tests.tasks.shapes_drop import row_of, write_drop
 
 SPLITS, BLOBS = read_shapes(train_pairs=4, held_out_pairs=3, seed=0)
@@ -146,6 +146,22 @@ def test_a_pair_is_presented_one_way_however_it_was_written(task: Task) -> None:
     assert content(pair) == content(pair.swapped()) == content(presented(pair))
     tie = pair.model_copy(update={"preferred": "tie"})
     assert presented(tie) == tie and content(tie) != content(pair)
+
+
+def test_a_pair_of_another_world_is_left_out_where_the_source_is_shapes(tmp_path: Path) -> None:
+    image, question = write_drop(
+        tmp_path / "a", seed=7, count=1, tasks=[Task.IMAGE_GENERATION, Task.IMAGE_UNDERSTANDING]
+    )
+    harbour = [row_of(one) | {"id": one.task, "prompt": "a harbour at dusk"} for one in (image, question)]
+    write_drop(tmp_path / "a", seed=7, count=1, more=harbour)
+    found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, foreign=foreign)
+    assert found.counts == {"drop-a": 4}
+    assert [one.id for one in found.left_out] == [
+        "drop-a/line 5 (image_generation)",
+        "drop-a/line 6 (image_understanding)",
+    ]
+    assert all(one.reason.startswith("world: ") for one in found.left_out)
+    assert added(tmp_path / "a").counts == {"drop-a": 6}, "a source of people's own pairs takes any"
 
 
 def test_rows_that_cannot_be_read_are_named_by_drop_and_line(tmp_path: Path) -> None:
