@@ -69,7 +69,7 @@ def summary(
     ran = [result for result in results if result.state != "cached"]
     lines = [f"# {len(ran)} of {len(results)} stages ran" if ran else "# Nothing new: every stage is cached", ""]
     if taken_in is not None:
-        lines += ["## Inbox", "", *_inbox(taken_in), ""]
+        lines += ["## Inbox", "", *taken_in.lines(), ""]
     lines += ["## Stages", "", "| stage | state | seconds | why | artifacts | tracking |", "| --- " * 6 + "|"]
     for result in results:
         made = ", ".join(f"{name} `{ref.short}`" for name, ref in result.outputs.items())
@@ -82,15 +82,6 @@ def summary(
         lines += ["## Champion against challenger", "", f"Version {registered['version']} is {aliases}.", ""]
         lines += [f"- {reason}" for reason in registered["reasons"]]
     return "\n".join(lines) + "\n"
-
-
-def _inbox(taken_in: "Ingested") -> list[str]:
-    """What became of each drop."""
-    lines = [f"- {drop.name}: {drop.usable} of {drop.rows} pairs taken in{drop.left_out}" for drop in taken_in.accepted]
-    lines += [f"- {drop.name}: known already" for drop in taken_in.duplicates]
-    lines += [f"- {one.name}: rejected, {one.reason} ({one.where})" for one in taken_in.rejected]
-    lines += [f"- {name}: still changing, left for the next night" for name in taken_in.waiting]
-    return lines or ["- nothing that is a drop"]
 
 
 def _cost(ran: Sequence[StageResult]) -> str:

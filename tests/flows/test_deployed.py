@@ -1,18 +1,19 @@
 """The deployed flows on real servers: S3, MLflow, Prefect and two workers, as `thinkreward stack up` starts them."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tasks.artifacts import Store
 from tasks.graph import RECIPE
 from tasks.inbox import INBOX
 from tasks.objects import Source, hash_file
+from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack
 from tests.tasks.shapes_drop import write_drop
 
@@ -122,6 +123,30 @@ def test_wrong_values_are_refused_before_a_run_exists(stack: LocalStack) -> None
     assert "learning_rate" in refused.stdout + refused.stderr
 
 
+@needs_chromium
+def test_the_form_in_the_browser_refuses_a_wrong_value_and_starts_a_run_with_a_changed_one(
+    stack: LocalStack, whole: dict[str, dict[str, str]]
+) -> None:
+    deployment = stack.api("GET", "deployments/name/grpo/default")["id"]
+    ui = stack.environment["PREFECT_API_URL"].removesuffix("/api")
+    with run_form(ui, deployment) as form:
+        assert float(form.field("Learning Rate")) == stack.settings.grpo.learning_rate
+        assert form.field("Group") == "4"
+        form.describes("completions a prompt (paper: 8)")
+        form.fill("Learning Rate", "-5")
+        form.submit()
+        form.refuses("-5 is less than or equal to the minimum of 0")
+        form.fill("Learning Rate", "0.0003")
+        form.submit()
+        form.accepts()
+    newest = stack.api(
+        "POST", "flow_runs/filter", deployments={"id": {"any_": [deployment]}}, sort="EXPECTED_START_TIME_DESC", limit=1
+    )[0]
+    assert newest["parameters"]["settings"]["grpo"]["learning_rate"] == 0.0003
+    assert stack.wait(newest["id"])["state_type"] == "COMPLETED"
+    assert stack.store().entries("grpo")[0].config["grpo"]["learning_rate"] == 0.0003
+
+
 def test_of_two_runs_at_once_one_computes_and_the_other_waits(
     stack: LocalStack, whole: dict[str, dict[str, str]]
 ) -> None:
@@ -151,9 +176,8 @@ def test_a_scheduled_run_appears_and_completes(stack: LocalStack, whole: dict[st
             time.sleep(1)
     finally:
         stack.api("DELETE", f"deployments/{deployment}/schedules/{made}")
-    assert (
-        "Nothing new" in [one["data"] for one in artifacts(stack, "nightly-summary") if one["flow_run_id"] == done][0]
-    )
+    shown = {one["flow_run_id"]: one["data"] for one in artifacts(stack, "nightly-summary")}
+    assert "Nothing new" in shown[done]
 
 
 def scheduled(stack: LocalStack, deployment: str) -> str | None:
@@ -168,18 +192,56 @@ def scheduled(stack: LocalStack, deployment: str) -> str | None:
 def test_a_cancelled_run_leaves_nothing_and_the_next_resumes(
     stack: LocalStack, whole: dict[str, dict[str, str]]
 ) -> None:
-    run = stack.start("cold-start/default", refresh=True)
-    stack.until(lambda: working(stack, "cold-start"), "the stage works on checkpoints")
+    run = stack.start("grpo/default", refresh=True)
+    stack.until(lambda: working(stack, "grpo"), "the stage works on checkpoints")
     stack.command("prefect", "flow-run", "cancel", run)
     asked = time.monotonic()
     stack.until(lambda: not stack.stage_processes(), "no process is left")
     assert time.monotonic() - asked < 30
     assert stack.wait(run)["state_type"] == "CANCELLED"
-    lease = stack.store().objects.walk("leases/cold-start")[-1]
+    lease = stack.store().objects.walk("leases/grpo")[-1]
     assert json.loads(stack.store().objects.read(lease.path))["released"]
-    assert stack.wait(stack.start("cold-start/default"))["state_type"] == "COMPLETED"
-    assert "resumed" in artifacts(stack, "stage-cold-start")[0]["data"]
-    assert stack.digests("cold-start") == whole["cold-start"]
+    assert stack.wait(stack.start("grpo/default"))["state_type"] == "COMPLETED"
+    assert "resumed" in artifacts(stack, "stage-grpo")[0]["data"]
+    assert stack.digests("grpo") == whole["grpo"]
+
+
+def test_a_run_whose_worker_was_killed_ends_by_itself_and_resumes_when_retried(
+    stack: LocalStack, whole: dict[str, dict[str, str]]
+) -> None:
+    run = stack.start("grpo/default", refresh=True)
+    stack.until(lambda: working(stack, "grpo"), "the stage works on checkpoints")
+    left = stack.stage_processes()
+    stack.process("worker-gpu").kill()
+    killed = time.monotonic()
+    stack.until(lambda: not any(alive(process) for process in left), "no process is left")
+    assert time.monotonic() - killed < 30
+    assert stack.wait(run)["state_type"] == "CRASHED"
+    stack.up()
+    stack.command("prefect", "flow-run", "retry", run)
+    stack.until(lambda: stack.run(run)["state_type"] == "COMPLETED", "the retried run completes")
+    assert stack.digests("grpo") == whole["grpo"]
+
+
+def test_a_run_of_a_machine_that_is_gone_is_marked_as_crashed(
+    stack: LocalStack, whole: dict[str, dict[str, str]]
+) -> None:
+    run = stack.start("grpo/default", refresh=True)
+    stack.until(lambda: working(stack, "grpo"), "the stage works on checkpoints")
+    everything = [*stack.stage_processes(), stack.process("worker-gpu")]
+    for process in everything:
+        process.suspend()  # so that none sees another die
+    for process in everything:
+        process.kill()
+    assert stack.run(run)["state_type"] == "RUNNING"
+    stack.up()
+    ended = stack.wait(run, timeout_s=240)
+    assert ended["state_type"] == "CRASHED"
+    assert "its worker or machine is gone" in ended["state"]["message"]
+
+
+def alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def working(stack: LocalStack, stage: str) -> bool:
