@@ -31,7 +31,6 @@ from tasks.stack.supervision import (
     Status,
     end_flow_runs,
     find,
-    owned,
     remove_sockets,
     status,
     stop,
@@ -194,7 +193,7 @@ def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, say
             say(f"ended {what} at work, marked as crashed: what is run again resumes")
         stopped = stop(workers, record)
         stopped += stop([one for one in every if one not in workers], record)
-        sweep(owned(folder))
+        sweep(folder)
     say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 

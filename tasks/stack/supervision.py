@@ -28,6 +28,8 @@ TAIL_BYTES = 1 << 20
 POLL_S = 0.1
 RUN_S = 30.0  # a flow run gets this long to end its stage's processes and tell Prefect
 SWEEP_S = 5.0  # what is left then gets this long after SIGTERM
+SWEEPS = 5
+BLANK_S = 0.05
 SOCKETS = Path("/tmp")  # noqa: S108  (SeaweedFS leaves sockets named by port there, and takes no other folder)
 
 
@@ -157,7 +159,7 @@ def end_flow_runs(folder: StackFolder, workers: Sequence[Service], record: Recor
     for process in runs:
         _signal(process, signal.SIGTERM, as_group=False)
     _wait(runs, time.monotonic() + RUN_S)
-    sweep(_descendants(folder, record))
+    _end(_descendants(folder, record))
     return len(runs)
 
 
@@ -169,16 +171,38 @@ def _descendants(folder: StackFolder, record: Record) -> list[psutil.Process]:
 
 def owned(folder: StackFolder) -> list[psutil.Process]:
     """All living processes whose environment says that this stack started them, but for this one."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
-            if process.pid != os.getpid() and process.environ().get(OWNER) == str(folder.path):
-                found.append(process)
+    found, blank = _marked(folder, psutil.process_iter())
+    if blank:
+        # A process that is just becoming another program shows no environment for a moment.
+        time.sleep(BLANK_S)
+        found += _marked(folder, blank)[0]
     return found
 
 
-def sweep(processes: Sequence[psutil.Process]) -> None:
-    """End these, kindly first."""
+def _marked(
+    folder: StackFolder, processes: Iterable[psutil.Process]
+) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Those of this stack, and those that show no environment."""
+    found, blank = [], []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            environment = process.environ()
+            if process.pid != os.getpid() and environment.get(OWNER) == str(folder.path):
+                found.append(process)
+            elif not environment and process.status() != psutil.STATUS_ZOMBIE:
+                blank.append(process)
+    return found, blank
+
+
+def sweep(folder: StackFolder) -> None:
+    """End all that this stack started, kindly first, and what was started meanwhile."""
+    for _ in range(SWEEPS):
+        if not (left := owned(folder)):
+            return
+        _end(left)
+
+
+def _end(processes: Sequence[psutil.Process]) -> None:
     for how in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             _signal(process, how, as_group=False)

@@ -278,6 +278,8 @@ def test_a_run_whose_worker_vanished_is_marked_as_crashed_and_up_starts_the_work
 
 @marked
 def test_down_ends_flow_runs_and_their_children_and_tells_prefect(real: Real) -> None:
+    keep = "import boto3; boto3.client('s3').put_object(Bucket='thinkreward', Key='kept', Body=b'through a restart')"
+    real.stack.command("python", "-c", keep)
     run, _ = real.start_patient()
     began = time.monotonic()
     told = real.typed("down").stderr
@@ -290,12 +292,8 @@ def test_down_ends_flow_runs_and_their_children_and_tells_prefect(real: Real) ->
     real.up()
     assert real.stack.state.record().ports == ports
     assert real.stack.run(run)["state_type"] == "CRASHED"
-    assert (
-        "note.txt"
-        in real.stack.command(
-            "python", "-c", "import boto3; print(boto3.client('s3').list_objects_v2(Bucket='thinkreward'))"
-        ).stdout
-    )  # data stays
+    read = "import boto3; print(boto3.client('s3').get_object(Bucket='thinkreward', Key='kept')['Body'].read())"
+    assert "through a restart" in real.stack.command("python", "-c", read).stdout
     real.typed("down")
 
 

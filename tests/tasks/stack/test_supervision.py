@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Iterator[StackFolder]:
     made = StackFolder.at(tmp_path / "stack")
     made.make()
     yield made
-    sweep(owned(made))
+    sweep(made)
     while STARTED:
         STARTED.pop().process.wait(10)
 
@@ -209,9 +209,9 @@ def test_processes_of_another_stack_are_not_ours(folder: StackFolder, tmp_path: 
     other.make()
     record = start(other, service(other, SLEEP))
     until(lambda: [process.pid for process in owned(other)] == [record.services["one"].pid])
-    sweep(owned(folder))
+    sweep(folder)
     assert find(record.services["one"]) is not None
-    sweep(owned(other))
+    sweep(other)
     STARTED.pop().process.wait(10)
     assert find(record.services["one"]) is None
 
