@@ -2,7 +2,8 @@
 
 Requests are admitted in their order, first asks before further asks, against one budget that also counts
 what an interrupted call paid for: the same requests give the same answers, however often it was interrupted.
-The first request goes alone, so that a refused key costs one request and the budget learns a prompt's size.
+Until one is answered requests go one by one, so that a refused key costs one request and the budget learns a prompt's
+size; when each of the first few is rejected, asking ends, since all would be.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from models.teacher_connection import Answer, Connection, Endpoint, RequestRejec
 from models.teacher_limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 
 __all__ = ["AnswerStore", "Answers", "Asked", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
+
+PROBES = 3
 
 
 class AnswerStore(Protocol):
@@ -172,7 +175,6 @@ class Session:
             stored = await asyncio.to_thread(self.store.get, digest)
             if stored is not None:
                 return await self._pass(place, index, stored, guess)
-            probe = not self.account.calibrated and place == 0
             reserve = await self._admit(place, guess)
             if reserve is None:
                 return False
@@ -181,7 +183,8 @@ class Session:
                 answer = await self.connection.complete(messages, ask, self.account.tokens(reserve))
                 await asyncio.to_thread(self.store.put, digest, answer)
             except RequestRejected as rejected:
-                if probe:
+                # One that is rejected may be at fault itself, all of the first are not.
+                if not self.account.calibrated and place == min(PROBES, len(self.requests)) - 1:
                     raise TeacherRefused(f"{self.connection.endpoint.host} rejects the request: {rejected}") from None
             finally:
                 await self._settle(reserve, index, answer)

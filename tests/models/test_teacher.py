@@ -22,7 +22,7 @@ from models.selection import rejection
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher import Asked, Endpoint, Limits, ask_all
+from models.teacher import PROBES, Asked, Endpoint, Limits, ask_all
 from models.teacher_connection import retry_after
 from models.teacher_limits import Pace
 
@@ -285,13 +285,23 @@ def test_a_single_rejected_request_goes_unanswered_and_the_others_go_on() -> Non
     assert answers(asked) == ["fine", "fine", None, "fine"]
 
 
-def test_a_first_request_that_is_rejected_stops_everything_with_the_reason() -> None:
+def test_a_first_request_that_is_rejected_alone_stops_nothing() -> None:
+    def picky(number: int, body: dict[str, Any]) -> Reply:
+        bad = body["messages"][0]["content"][0]["text"] == "question 0"
+        return (400, {}, error("content policy")) if bad else (200, {}, completion())
+
+    with scripted(picky) as server:
+        asked = ask_all(texts(5), endpoint=server.endpoint, limits=quick(), store=Memory())
+    assert answers(asked) == [None, "fine", "fine", "fine", "fine"]
+
+
+def test_first_requests_that_are_all_rejected_stop_everything_with_the_reason() -> None:
     with (
         scripted(lambda number, body: (400, {}, error("temperature is not supported"))) as server,
         pytest.raises(TeacherRefused, match="temperature is not supported"),
     ):
         ask_all(texts(9), endpoint=server.endpoint, limits=quick(), store=Memory())
-    assert len(server.seen) == 1
+    assert len(server.seen) == PROBES
 
 
 def test_a_model_that_wants_max_completion_tokens_gets_it() -> None:
