@@ -1,4 +1,4 @@
-"""`thinkreward artifacts`: look into the store, trace, verify, collect."""
+"""`thinkreward artifacts`: look into the store, trace, verify, copy, collect."""
 
 import json
 from typing import Annotated, Any
@@ -9,11 +9,11 @@ from flows.console import out, plain_table, print_json
 from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
 from models.errors import ArtifactCorrupt
 from tasks.artifacts import Store
-from tasks.housekeeping import Lineage, verify_store
+from tasks.housekeeping import Lineage, copy_store, verify_store
 from tasks.housekeeping import lineage as trace
 from tasks.stages import open_store
 
-artifacts = typer.Typer(no_args_is_help=True, help="Look into the artifact store: ls, show, lineage, verify, gc.")
+artifacts = typer.Typer(no_args_is_help=True, help="Look into the artifact store: ls, show, lineage, verify, copy, gc.")
 Which = Annotated[str, typer.Argument(metavar="DIGEST", help="the digest's first digits, or kind/digits")]
 MIB = 2**20
 DAY_S = 86400.0
@@ -116,6 +116,23 @@ def verify(
     if not report.ok:
         cure = "dropped: the next run rebuilds what it needs" if drop else "`artifacts verify --drop` has them rebuilt"
         raise ArtifactCorrupt(f"{len(report.problems)} problems; {cure}")
+
+
+@artifacts.command()
+def copy(
+    source: Annotated[str, typer.Option("--from", metavar="ROOT", help="a folder, file:///… or s3://bucket/prefix")],
+    target: Annotated[str, typer.Option("--to", metavar="ROOT", help="the other store; made if it is not there")],
+    as_json: Json = False,
+) -> None:
+    """Copy all artifacts and index entries to another store; digests stay, and what is there is not copied again."""
+    there = Store(target)
+    there.check_writable()
+    report = copy_store(Store(source), there)
+    if as_json:
+        print_json({"from": source, "to": target, **report.model_dump(mode="json")})
+        return
+    copied = f"{report.n_copied} artifacts copied ({report.n_bytes / MIB:.1f} MiB), {report.n_there} were there"
+    out.print(f"{copied}, {report.n_entries} index entries written")
 
 
 @artifacts.command()

@@ -21,9 +21,10 @@ Collecting garbage, verifying a whole store, lineage and copying are in tasks/ho
 import errno
 import logging
 import os
+import tempfile
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from tasks.artifact_types import (
     to_json,
 )
 from tasks.leases import Lease, hold_lease
-from tasks.local_cache import LocalCache, default_cache_dir, find_damage
+from tasks.local_cache import LocalCache, default_cache_dir, download_all, find_damage
 from tasks.objects import TEMPORARY, Source, in_parallel, open_objects, segment
 from tasks.work import Work
 
@@ -94,9 +95,10 @@ class Store:
         except StoreUnreachable:
             raise
         except (StoreError, FileNotFoundError) as error:
-            raise StoreNotWritable(
-                f"the artifact store {where} cannot be written: {error}. Choose another root, or make this one writable"
-            ) from error
+            cure = (
+                ". Choose another root, or make this one writable" if self.objects.local_path("") else ""
+            )  # S3's has one
+            raise StoreNotWritable(f"the artifact store {where} cannot be written: {error}{cure}") from error
         if not created or again or not readable:
             raise StoreNotWritable(
                 f"the artifact store {where} does not honour create-only writes (If-None-Match), so two runs could "
@@ -163,6 +165,17 @@ class Store:
         if damage is not None:
             raise type(damage)(f"{damage}: `thinkreward artifacts verify --drop` has it rebuilt")
         return folder
+
+    @contextmanager
+    def borrow(self, ref: ArtifactRef) -> Iterator[Path]:
+        """As `fetch`, for one pass over the files: a download is removed after the `with` block, and not cached."""
+        if self.objects.local_path(ref.path) is not None:
+            yield self.fetch(ref)
+            return
+        manifest = self.manifest(ref)
+        with tempfile.TemporaryDirectory(prefix="thinkreward-") as folder:
+            download_all(Path(folder), manifest, lambda file, target: self._download(ref, file, target))
+            yield Path(folder)
 
     def uri(self, ref: ArtifactRef) -> str:
         """The absolute URI of the folder with its files (percent-encoded for file://)."""

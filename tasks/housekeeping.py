@@ -132,13 +132,19 @@ def copy_store(source: Store, target: Store) -> CopyReport:
     """Copies every artifact and then every index entry; digests, and so references, stay what they are.
 
     Can be repeated after a failure: what is there already is not copied again. Work in progress and leases stay
-    behind. Raises `StoreError`, also `ArtifactCorrupt` for a damaged artifact of `source`.
+    behind. A remote source needs temporary space for its largest artifact. Raises `StoreError`: also for a source
+    that holds nothing or is the target, and `ArtifactCorrupt` for a damaged artifact of `source`.
     """
+    if source.objects.uri("") == target.objects.uri(""):
+        raise StoreError(f"{source.objects.uri('')} cannot be copied to itself: give another root to copy to")
+    entries = source.entries()  # before the artifacts, so that those of the last entry are among them
     refs = source.artifacts()
+    if not refs and not entries:
+        raise StoreError(f"{source.objects.uri('')} holds no artifact: is this the root to copy from?")
     missing = [ref for ref in refs if not _is_there(target, ref)]
     for ref in missing:
-        target.publish(ref.kind, source.fetch(ref), metadata=source.manifest(ref).metadata)
-    entries = source.entries()
+        with source.borrow(ref) as folder:
+            target.publish(ref.kind, folder, metadata=source.manifest(ref).metadata)
     for entry in entries:
         target.record(entry)
     return CopyReport(

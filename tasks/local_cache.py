@@ -56,6 +56,22 @@ def find_damage(folder: Path, manifest: Manifest) -> StoreError | None:
     return next((found for found in in_parallel(complaint, manifest.files) if found is not None), None)
 
 
+def download_all(folder: Path, manifest: Manifest, download: Download) -> None:
+    """Fills a local folder with an artifact's files. Raises `ArtifactCorrupt` for one that arrives with other bytes."""
+
+    def download_one(file: FileEntry) -> None:
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found = download(file, target)
+        if found != file.sha256:
+            raise ArtifactCorrupt(
+                f"{manifest.kind} {manifest.digest[:12]}: {file.path} arrived with sha256 {found}, "
+                f"its manifest says {file.sha256}"
+            )
+
+    in_parallel(download_one, manifest.files)
+
+
 class LocalCache:
     """Artifacts downloaded to `directory`, at most `max_bytes` of them (None: no limit) besides those in use."""
 
@@ -97,19 +113,8 @@ class LocalCache:
         for leftover in temporary.glob(f"{manifest.digest}-*"):  # of a killed download: we hold its lock now
             shutil.rmtree(leftover, ignore_errors=True)
         aside = temporary / f"{manifest.digest}-{uuid.uuid4().hex}"
-
-        def fill_one(file: FileEntry) -> None:
-            target = aside / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            found = download(file, target)
-            if found != file.sha256:
-                raise ArtifactCorrupt(
-                    f"{manifest.kind} {manifest.digest[:12]}: {file.path} arrived with sha256 {found}, "
-                    f"its manifest says {file.sha256}"
-                )
-
         try:
-            in_parallel(fill_one, manifest.files)
+            download_all(aside, manifest, download)
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # damaged: out of the way first, a folder cannot replace a folder
                 os.rename(folder, temporary / f"{manifest.digest}-{uuid.uuid4().hex}")

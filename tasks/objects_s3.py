@@ -9,17 +9,15 @@ pauses); what it cannot see, such as a body that is cut off, has the whole opera
 repeating, which would multiply both, is off. What then remains is a `StoreUnreachable`. Operations are
 written to be repeated: a create or a completed upload whose answer was lost is told by the bytes that are there.
 
-Large files travel in parts, several at a time, and are hashed meanwhile. An upload in parts becomes an object in its
-last request, which is only made if the bytes that were sent hash to what the manifest says.
+Large files travel in parts, several at a time, and are hashed meanwhile (uploads: tasks/s3_uploads.py).
 """
 
 import hashlib
-import mimetypes
 import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +32,7 @@ from tasks.s3_errors import (
     is_absent,
     is_transient,
 )
+from tasks.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
 
@@ -75,10 +74,11 @@ class S3Objects(Objects):
         return data
 
     def exists(self, path: str) -> bool:
-        try:
-            return bool(self._ask("looking at", path, lambda fs: fs.info(self._key(path))["type"] == "file"))
-        except FileNotFoundError:
-            return False
+        # A listing, since its errors, unlike those of asking for the one object, say what is wrong.
+        asked = {**self._target(path), "MaxKeys": 1}
+        asked["Prefix"] = key = asked.pop("Key")
+        answer = self._ask("looking at", path, lambda fs: fs.call_s3("list_objects_v2", **asked))
+        return any(found["Key"] == key for found in answer.get("Contents", ()))
 
     def sha256(self, path: str, size: int | None = None) -> str:
         digest = hashlib.sha256()
@@ -113,11 +113,12 @@ class S3Objects(Objects):
         except OSError as error:
             raise StoreError(f"reading {source.local} failed: {error.strerror}") from error
         if data is None:
-            self._upload_in_parts(source, path)
+            upload = PartsUpload(self._ask, source, path, self._target(path), PART_BYTES)
+            upload.run(PARTS_AT_ONCE, lambda: self._holds(path, source))
             return
         if hashlib.sha256(data).hexdigest() != source.sha256:
             raise source.changed()
-        self._put(path, data, **_content_type(path))
+        self._put(path, data, **content_type(path))
 
     def download(self, path: str, local: Path, size: int | None = None) -> str:
         digest = hashlib.sha256()
@@ -174,7 +175,7 @@ class S3Objects(Objects):
         page: dict[str, str] = {}
         while True:
             asked = {"Bucket": self._bucket, "Prefix": below, **page}
-            answer = self._request("listing uploads to", "", "list_multipart_uploads", asked)
+            answer = self._ask("listing uploads to", "", partial(_list_uploads, asked))
             listed += [
                 Unfinished(upload["Key"].removeprefix(below), upload["UploadId"], upload["Initiated"].timestamp())
                 for upload in answer.get("Uploads", ())
@@ -184,16 +185,7 @@ class S3Objects(Objects):
             page = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     def give_up(self, upload: Unfinished) -> None:
-        where = {**self._target(upload.path), "UploadId": upload.upload_id}
-
-        def ask(fs: Any) -> None:
-            try:
-                fs.call_s3("abort_multipart_upload", **where)
-            except FileNotFoundError as error:
-                if code_of(error) == "NoSuchBucket":
-                    raise
-
-        self._ask("giving up the upload of", upload.path, ask)
+        give_up(self._ask, upload.path, self._target(upload.path), upload.upload_id)
 
     def _put(self, path: str, data: bytes, **more: str) -> None:
         put = {"chunksize": _ONE_PUT_BYTES, **more}
@@ -223,46 +215,6 @@ class S3Objects(Objects):
             return data
 
         yield from ahead(fetch, range(0, size, PART_BYTES), PARTS_AT_ONCE)
-
-    def _upload_in_parts(self, source: Source, path: str) -> None:
-        target = self._target(path)
-        begin = {**target, **_content_type(path)}
-        begun = self._request("uploading to", path, "create_multipart_upload", begin)
-        upload = Unfinished(path, begun["UploadId"], time.time())
-        try:
-            sent = {"Parts": self._send_parts(source, upload)}
-
-            def finish(fs: Any) -> None:
-                try:
-                    fs.call_s3("complete_multipart_upload", **target, UploadId=upload.upload_id, MultipartUpload=sent)
-                except FileNotFoundError as error:
-                    # Finished by an earlier try whose answer was lost, or removed by somebody: the bytes tell.
-                    if code_of(error) != "NoSuchUpload" or not self._holds(path, source):
-                        raise
-
-            self._ask("finishing the upload of", path, finish)
-        except BaseException:
-            with suppress(StoreError):
-                self.give_up(upload)
-            raise
-
-    def _send_parts(self, source: Source, upload: Unfinished) -> list[dict[str, Any]]:
-        where = {**self._target(upload.path), "UploadId": upload.upload_id}
-        digest = hashlib.sha256()
-
-        def send(part: tuple[int, bytes]) -> dict[str, Any]:
-            number, data = part
-            answer = self._request(
-                "uploading to", upload.path, "upload_part", {**where, "PartNumber": number, "Body": data}
-            )
-            # Amazon's server wants the checksums that botocore sent along, too.
-            checksums = {name: value for name, value in answer.items() if name.startswith("Checksum")}
-            return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
-
-        sent = list(ahead(send, _read_parts(source, digest), PARTS_AT_ONCE))
-        if digest.hexdigest() != source.sha256:
-            raise source.changed()
-        return sent
 
     def _holds(self, path: str, source: Source) -> bool:
         try:
@@ -314,9 +266,6 @@ class S3Objects(Objects):
             self._connected = (os.getpid(), fs)
         return self._connected[1]
 
-    def _request(self, doing: str, path: str, operation: str, arguments: dict[str, Any]) -> Any:
-        return self._ask(doing, path, lambda fs: fs.call_s3(operation, **arguments))
-
     def _ask(self, doing: str, path: str, ask: Callable[[Any], Result]) -> Result:
         """What `ask` returns for the file system, tried again after transient faults.
 
@@ -338,33 +287,12 @@ class S3Objects(Objects):
         raise AssertionError("unreachable")
 
 
+def _list_uploads(asked: dict[str, str], fs: Any) -> Any:
+    return fs.call_s3("list_multipart_uploads", **asked)
+
+
 def _attempts() -> int:
     try:
         return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "5")))
     except ValueError:
         raise StoreError(f"AWS_MAX_ATTEMPTS {os.environ['AWS_MAX_ATTEMPTS']!r} is no number: unset it") from None
-
-
-def _read_parts(source: Source, digest: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
-    """The parts of a local file with their numbers; each is hashed when the next is asked for, while it travels."""
-    try:
-        with source.local.open("rb") as file:
-            for number in count(1):
-                part = file.read(_part_bytes(source.size))
-                if not part:
-                    return
-                yield number, part
-                digest.update(part)
-    except OSError as error:
-        raise StoreError(f"reading {source.local} failed: {error.strerror}") from error
-
-
-def _part_bytes(size: int) -> int:
-    """Bytes of one part: S3 takes at most 10 000 parts an object."""
-    return max(PART_BYTES, -(-size // 9_000))
-
-
-def _content_type(path: str) -> dict[str, str]:
-    """For browsers that open a report straight from the bucket."""
-    guessed, _ = mimetypes.guess_type(path)
-    return {"ContentType": guessed} if guessed else {}

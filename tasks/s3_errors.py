@@ -97,8 +97,8 @@ def cause_and_cure(error: BaseException, bucket: str, *, transient: bool) -> str
         return _CURES[code].format(endpoint=endpoint, bucket=bucket)
     if transient:
         status = _status(error)
-        said = f"answered {status} {code_of(error)}".rstrip() if status else f"was lost on the way ({code})"
-        return f"{endpoint} {said}, several times: look at its log and load, then run this again"
+        said = f"{endpoint} answered {status} ({code})" if status else f"the connection to {endpoint} broke ({code})"
+        return f"{said}, several times: look at its log and load, then run this again"
     if "endpoint" in str(error).lower() and isinstance(error, ValueError):
         return f"AWS_ENDPOINT_URL {endpoint!r} is no address: give one such as http://127.0.0.1:8333"
     said = without_secrets(str(error))

@@ -85,7 +85,7 @@ def one_round(store: Store, number: int, folder: Path) -> ArtifactRef:
     return ref
 
 
-@pytest.mark.parametrize(("rounds", "share"), [(16, 0.15), pytest.param(100, 0.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rounds", "share"), [(12, 0.15), pytest.param(100, 0.2, marks=pytest.mark.slow)])
 def test_hundreds_of_operations_through_many_faults_end_with_the_same_digests(
     proxy: FaultProxy,
     s3_server: S3Server,
@@ -123,14 +123,13 @@ def test_large_files_survive_faults_in_every_request_of_theirs(
 ) -> None:
     store = Store(f"s3://{bucket}/p", cache_dir=tmp_path / "cache")
     proxy.share = 0.2
-    for number in range(2):
-        files = {"weights": os.urandom(21 * MIB + number), "optimizer": os.urandom(10 * MIB)}
-        ref = store.publish("model", make(tmp_path / str(number), files))
-        fetched = store.fetch(ref)
-        assert {name: (fetched / name).read_bytes() for name in files} == files
-        store.verify(ref, deep=True)
-    there = straight(store, s3_server, monkeypatch)
-    assert verify_store(there).n_artifacts == 2
+    files = {"weights": os.urandom(31 * MIB), "optimizer": os.urandom(16 * MIB)}
+    ref = store.publish("model", make(tmp_path / "made", files))
+    fetched = store.fetch(ref)
+    assert {name: (fetched / name).read_bytes() for name in files} == files
+    straight(store, s3_server, monkeypatch).verify(ref, deep=True)
+    done = proxy.counts()
+    assert done["requests"] - done["passed"] >= 3, done
 
 
 def lose_first_answer(proxy: FaultProxy, method: str, part_of_path: str) -> list[str]:
@@ -174,7 +173,7 @@ def test_a_body_that_is_always_cut_off_is_never_taken_for_whole(
     ref = store.publish("model", make(tmp_path / "a", {"weights": os.urandom(100_000)}))
     proxy.share, proxy.faults = 1.0, ("truncate",)
     for ask in (lambda: store.fetch(ref), store.artifacts, store.entries, lambda: store.objects.walk("artifacts")):
-        with pytest.raises(StoreUnreachable, match="was lost on the way"):
+        with pytest.raises(StoreUnreachable, match="the connection to .* broke"):
             ask()
 
 
@@ -185,7 +184,7 @@ def test_a_server_that_always_fails_is_unreachable_after_bounded_tries(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     store = Store(f"s3://{bucket}/p")
     proxy.share, proxy.faults = 1.0, (fault,)
-    with pytest.raises(StoreUnreachable, match=rf"writing s3://{bucket}/p/x failed: {proxy.url} .*run this again"):
+    with pytest.raises(StoreUnreachable, match=rf"writing s3://{bucket}/p/x failed: .*{proxy.url} .*run this again"):
         store.objects.write("x", b"")
     # Twice by botocore, and that twice; aiohttp itself repeats once what it sent on a connection that was closed.
     assert 4 <= proxy.counts()["requests"] <= 8
