@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # after Ctrl-C, of events that no server takes any more
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # on a server, 90 s of silence mark a run as crashed
 }
 
 
