@@ -15,7 +15,7 @@ import pytest
 from models.errors import StoreError, StoreUnreachable
 from tasks import objects_s3
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.housekeeping import verify_store
+from tasks.housekeeping import gc, verify_store
 from tests.tasks.fault_proxy import FAULTS, FaultProxy
 from tests.tasks.seaweed import S3Server
 
@@ -99,6 +99,8 @@ def test_hundreds_of_operations_through_many_faults_end_with_the_same_digests(
     proxy.share = share
     with ThreadPoolExecutor(8) as pool:
         refs = list(pool.map(lambda number: one_round(store, number, tmp_path / str(number)), range(rounds)))
+    orphan = store.publish("report", make(tmp_path / "orphan", {"a": b"referred to by nothing"}))
+    assert [one.path for one in gc(store, grace_s=0, dry_run=False)] == [orphan.path]
     done = proxy.counts()
     assert sum(done.get(fault, 0) for fault in FAULTS) > 0.1 * done["requests"] > 2 * rounds, done
     assert set(FAULTS) <= done.keys()
@@ -172,12 +174,12 @@ def test_a_body_that_is_always_cut_off_is_never_taken_for_whole(
     store = Store(f"s3://{bucket}/p", cache_dir=tmp_path / "cache")
     ref = store.publish("model", make(tmp_path / "a", {"weights": os.urandom(100_000)}))
     proxy.share, proxy.faults = 1.0, ("truncate",)
-    for ask in (lambda: store.fetch(ref), store.artifacts, store.entries, lambda: store.objects.walk("artifacts")):
-        with pytest.raises(StoreUnreachable, match="the connection to .* broke"):
+    for ask in (lambda: store.fetch(ref), lambda: store.objects.walk("artifacts")):
+        with pytest.raises(StoreUnreachable, match=r"the connection to .* broke"):
             ask()
 
 
-@pytest.mark.parametrize("fault", ["drop before", "500", "503"])
+@pytest.mark.parametrize("fault", ["drop before", "503"])
 def test_a_server_that_always_fails_is_unreachable_after_bounded_tries(
     proxy: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:

@@ -137,6 +137,7 @@ def test_work_in_progress_is_kept_replaced_and_cleared(store: Store, tmp_path: P
     again = Store(store.root).work("grpo", "k")
     assert again.names() == ["shards/größe 0.parquet", "state.json"]
     assert (again.exists("shards"), again.exists("last"), again.exists("state.json")) == (False, True, True)
+    assert again.exists("shards/größe 0.parquet")
     again.get_tree("last", tmp_path / "out")
     assert files_in(tmp_path / "out") == {"weights": b"2"}
     again.clear()
