@@ -8,7 +8,6 @@ which drops, delays and truncates, and answers 500 and 503. Prints each stage's 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,11 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.tasks.fault_proxy import FaultProxy
-
 from tasks.graph import RECIPE
 from tests.tasks import small_recipe as small
-from tests.tasks.seaweed import serving
+from tests.tasks.fault_proxy import FaultProxy
+from tests.tasks.seaweed import FIRST_BUCKET, serving
 
 STAGES = tuple(name for name in RECIPE if name != "promote")  # which registers an address, and so differs
 
@@ -33,7 +31,7 @@ def main() -> int:
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="thinkreward-faults-") as folder, serving(Path(folder) / "s3") as server:
         straight = digests(Path(folder) / "straight", server.environment, "straight")
-        with FaultProxy(server.url, share=given.share, seed=given.seed) as proxy:
+        with FaultProxy(to=server.url, share=given.share, seed=given.seed) as proxy:
             spoilt = digests(Path(folder) / "spoilt", {**server.environment, "AWS_ENDPOINT_URL": proxy.url}, "spoilt")
             counts = proxy.counts()
     same = {stage: straight[stage] == spoilt[stage] for stage in STAGES}
@@ -46,7 +44,7 @@ def main() -> int:
 def digests(folder: Path, environment: Mapping[str, str], bucket: str) -> dict[str, Any]:
     """Each stage's artifacts of a run in a store of its own."""
     folder.mkdir(parents=True)
-    command = small.command("run", *STAGES, "--json", folder=folder, storage__root=f"s3://thinkreward/{bucket}")
+    command = small.command("run", *STAGES, "--json", folder=folder, storage__root=f"s3://{FIRST_BUCKET}/{bucket}")
     done = subprocess.run(
         command, cwd=folder, env={**small.environment(folder), **environment}, stdout=subprocess.PIPE, text=True
     )
@@ -58,7 +56,7 @@ def digests(folder: Path, environment: Mapping[str, str], bucket: str) -> dict[s
 
 def tell(text: str) -> None:
     """A line of the script's output."""
-    sys.stdout.write(text + os.linesep)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
