@@ -3,8 +3,8 @@
     python -m tests.proofs.warm_nightly [--rounds 5]
 
 Starts a local stack, runs the small recipe once, then nightlies with nothing new, by turns with nightlies of no stage
-at all. What the latter take, from asking Prefect for the run to its end (a worker picks it up, a process starts, imports
-and reports), is Prefect's and Python's own. Exit status 1 if the median of the former is 30 s or more.
+at all. What the latter take, from asking Prefect for the run to its end (a worker picks it up, a process starts,
+imports and reports), is Prefect's and Python's own. Exit status 1 if the median of the former is 30 s or more.
 """
 
 import argparse
