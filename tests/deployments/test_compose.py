@@ -5,12 +5,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ import pytest
 import yaml
 
 from tests.deployments.commands import WEED, refused
-from tests.tasks.seaweed import _GRPC_ABOVE, _die_with_the_parent, free_ports
+from tests.deployments.storage import READY, serving
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = REPOSITORY / "deployments" / "compose.yaml"
@@ -94,6 +90,10 @@ def test_no_secret_is_written_into_it() -> None:
         # And none in an address.
         assert not re.search(r"://[^/\s:]+:[^/\s]+@", str(value)), where
     assert seen > 10
+
+
+def test_the_storage_is_asked_for_its_health_where_it_answers() -> None:
+    assert SERVICES["storage"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:8333{READY}"
 
 
 def test_the_storages_identities_hold_what_env_gives_and_reach_one_bucket_each() -> None:
@@ -191,55 +191,18 @@ def test_a_service_has_time_to_end_and_logs_that_do_not_grow(name: str) -> None:
         assert int(number) * {"m": 60, "s": 1}[unit] >= (120 if name.startswith("worker") else 60)
 
 
-@contextmanager
-def storage(folder: Path, given: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """The storage's own command on free ports of 127.0.0.1: its address, and the command that makes the buckets."""
-    ports = dict(zip(("s3", "master", "volume", "filer"), free_ports(4), strict=True))
-    (folder / "s3.json").write_text(filled_in(COMPOSE["configs"]["identities"]["content"], **given))
-    here = {
-        "-dir=/data": f"-dir={folder}",
-        "-s3.config=/etc/seaweedfs/s3.json": f"-s3.config={folder / 's3.json'}",
-        "-s3.ip.bind=0.0.0.0": "-s3.ip.bind=127.0.0.1",
-        "-s3.port=8333": f"-s3.localSocket={folder / 's3.sock'}",
-    }
-    command = [here.pop(argument, argument) for argument in SERVICES["storage"]["command"]]
-    assert not here, f"the command has no {here}"
-    for name, port in ports.items():
-        command += [f"-{name}.port={port}", f"-{name}.port.grpc={port + _GRPC_ABOVE}"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([str(WEED), *command], stdout=log, stderr=log, preexec_fn=_die_with_the_parent)
-    try:
-        health = SERVICES["storage"]["healthcheck"]["test"][-1].replace(":8333", f":{ports['s3']}")
-        wait_for(health, process, folder / "log")
-        script = filled_in(SERVICES["buckets"]["command"][0]).replace(":9333", f":{ports['master']}")
-        yield f"http://127.0.0.1:{ports['s3']}", [*SERVICES["buckets"]["entrypoint"], script]
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Until the address answers with success."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError(f"{url} does not answer: {log.read_text(errors='replace')[-2000:]}")
-
-
 @pytest.mark.slow
 def test_each_key_opens_its_own_bucket_and_none_opens_the_other(tmp_path: Path) -> None:
     import boto3
     from botocore.exceptions import ClientError
 
     given = {name: name.lower().replace("_", "-") for name in required()}
-    with storage(tmp_path, given) as (url, make_buckets):
+    identities = filled_in(COMPOSE["configs"]["identities"]["content"], **given)
+    with serving(tmp_path, SERVICES["storage"]["command"], identities) as (url, master):
+        script = filled_in(SERVICES["buckets"]["command"][0]).replace(":9333", f":{master}")
         for _ in range(2):  # compose starts it whenever the stack comes up
             path = {**os.environ, "PATH": f"{WEED.parent}:{os.environ['PATH']}"}
+            make_buckets = [*SERVICES["buckets"]["entrypoint"], script]
             done = subprocess.run(make_buckets, env=path, capture_output=True, text=True, timeout=60)
             assert done.returncode == 0, done.stdout + done.stderr
         clients = {
