@@ -39,7 +39,10 @@ _PAIR = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a pair that {endpoin
 _SESSION = "the session token is not valid any more: get new AWS_* credentials"
 _REGION = "the bucket {bucket} is in another region: set AWS_DEFAULT_REGION to its region"
 _NO_CREDENTIALS = "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_RIGHTS = "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucket on {bucket}"
+_RIGHTS = (
+    "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucket and "
+    "s3:ListBucketMultipartUploads on {bucket}"
+)
 _MAY_NOT = "these credentials may not do that: grant them " + _RIGHTS + ", or use others"
 
 _CURES = {
