@@ -259,11 +259,8 @@ def test_what_lies_in_the_inbox_becomes_training_pairs(
     (tmp_path / "broken" / "pairs.jsonl").write_text("this is no JSON\n")
     for path in tmp_path.rglob("*"):
         if path.is_file():
-            status = path.stat()
             name = path.relative_to(tmp_path).as_posix()
-            store.objects.upload(
-                Source(name, path, status.st_size, status.st_mtime_ns, hash_file(path)), f"{INBOX}/{name}"
-            )
+            store.objects.upload(Source(name, path, path.stat().st_size, hash_file(path)), f"{INBOX}/{name}")
     assert stack.wait(stack.start("nightly/default", stages=["prepare"]))["state_type"] == "COMPLETED"
     version = stack.digests("prepare")["preferences"]
     assert version != whole["prepare"]["preferences"]
