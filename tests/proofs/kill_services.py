@@ -30,8 +30,7 @@ from tests.proofs.local_stack import FINAL, LocalStack
 
 STAGES = ("rejection-sampling", "grpo")
 TARGETS = ("flow", "worker-gpu", "s3", "mlflow", "prefect")
-LONGER = {  # enough shards and checkpoints to be killed between; one core, so that the machine may do other work
-    "runtime__threads": 1,
+LONGER = {  # enough shards and checkpoints to be killed between
     "rejection_sampling__pairs": 16,
     "rejection_sampling__shard_pairs": 8,
     "rejection_sampling__sft__epochs": 6.0,

@@ -32,7 +32,12 @@ class LocalStack:
 
     def __init__(self, folder: Path, *, secrets: Mapping[str, str] | None = None, **changes: object) -> None:
         self.state = StackFolder.at(folder / "stack")
-        settings = {**small.SMALL, **{name.replace("__", "."): value for name, value in changes.items()}}
+        # One core for a stage, the other for five servers and workers.
+        settings = {
+            **small.SMALL,
+            "runtime.threads": 1,
+            **{name.replace("__", "."): value for name, value in changes.items()},
+        }
         own = {VARIABLE + name.upper().replace(".", "__"): json.dumps(value) for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OF_OTHERS)}
         bin_first = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
