@@ -10,6 +10,7 @@ from prefect.exceptions import MissingContextError
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 
+log = logging.getLogger(__name__)
 DOUBLINGS = 10
 
 
@@ -24,7 +25,10 @@ def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
 def may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again can help: lost connections, 5xx, preemption; not bad settings, bad data or full memory."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, ThinkrewardError) and error.retryable
+    passing = isinstance(error, ThinkrewardError) and error.retryable
+    if passing:
+        log.warning("%s; trying again", error)  # on a terminal, where Prefect's own lines are not shown
+    return passing
 
 
 def with_retries(task: Any, settings: Settings) -> Any:

@@ -73,6 +73,7 @@ def test_mlflow_that_cannot_be_reached_is_refused_before_work(tmp_path: Path) ->
     done = small.run("prepare", folder=tmp_path, check=False, tracking__uri="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr
+    assert done.stderr.count("trying again") == 2
     assert not (tmp_path / "store" / "artifacts").exists()
 
 

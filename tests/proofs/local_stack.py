@@ -36,6 +36,7 @@ class LocalStack:
         settings = {
             **small.SMALL,
             "runtime.threads": 1,
+            "runtime.retry_delay_s": 10.0,
             **{name.replace("__", "."): value for name, value in changes.items()},
         }
         own = {VARIABLE + name.upper().replace(".", "__"): json.dumps(value) for name, value in settings.items()}

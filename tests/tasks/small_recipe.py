@@ -10,6 +10,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 SMALL = {
+    "runtime.retry_delay_s": 1.0,
     "prepare.train_pairs": 160,
     "prepare.held_out_pairs": 6,
     "distill.pairs": 120,
