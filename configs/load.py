@@ -8,6 +8,7 @@ anything runs and told at once, one line a problem: the field, its value, the li
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from configs.yaml_core import YamlProblem, parse
 FOLDER = Path(__file__).resolve().parent
 DEFAULT_PROFILE = "shapes"
 VARIABLE = "THINKREWARD__"  # the way pydantic-settings nests: THINKREWARD__SECTION__FIELD
+CREDENTIALS = re.compile(r"://[^@/\s]*@")
 _ABSENT = object()
 
 
@@ -79,7 +81,7 @@ def load_settings(
         _add(layers, override, origin, problems)
     layers.append(_Layer(dict(extra or {}), "the caller"))
     for override in overrides:
-        _add(layers, override, f"--set {override}", problems)
+        _add(layers, override, f"--set {CREDENTIALS.sub('://***@', override)}", problems)
     tree: dict[str, object] = {}
     for layer in layers:
         tree = _merged(tree, layer.tree)

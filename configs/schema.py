@@ -6,6 +6,7 @@ belong to its key, is said by each section's `RESULT_NEUTRAL`: fields named ther
 """
 
 from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -53,6 +54,16 @@ class Tracking(Section):
     )
     experiment: str = Field("thinkreward", min_length=1, description="MLflow experiment name")
     registered_model: str = Field("thinkreward", min_length=1, description="name in the MLflow model registry")
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Self:
+        if "@" in urlsplit(self.uri).netloc and ":" in urlsplit(self.uri).netloc.rpartition("@")[0]:
+            # The value is left out of the message, and of everything that settings are written into.
+            raise ValueError(
+                "uri holds a password: leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+                "(a server), or PGPASSWORD (a database)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_a_file_store(self) -> Self:

@@ -5,7 +5,8 @@ The nightly starts it where promote.approval is set. `thinkreward approve` says 
 
 from typing import Annotated
 
-from prefect import flow
+from prefect import flow, runtime
+from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
@@ -43,7 +44,16 @@ def approve(
     settings, log = complete(settings), run_logger()
     asked = f"## Shall version {version} become champion?\n\n" + "\n".join(f"- {reason}" for reason in reasons or ())
     form = Answer.with_initial_data(description=asked, approve=False)
-    answer = pause_flow_run(wait_for_input=form, timeout=int(settings.promote.approval_timeout_s), poll_interval=2)
+    try:
+        answer = pause_flow_run(
+            wait_for_input=form,
+            timeout=int(settings.promote.approval_timeout_s),
+            poll_interval=2,
+            key=str(runtime.flow_run.run_count),  # a run that is tried again asks again
+        )
+    except FlowPauseTimeout:
+        log.warning("nobody answered within %g s, which is a no", settings.promote.approval_timeout_s)
+        return False
     if not answer.approve:
         log.info("declined. %s", answer.remark)
         return False

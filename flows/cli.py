@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from configs.load import SettingsError
 from flows.cli_artifacts import artifacts
 from flows.cli_stack import stack
 from flows.cli_tools import doctor, estimate, judge
@@ -120,6 +121,7 @@ def _run(
         if name not in stages:
             raise ConfigError(f"--refresh {name}, but only {', '.join(stages)} would run: name {name} as a stage too")
     settings = settings_from(profile, sets)
+    os.environ["THINKREWARD_PROFILE"] = profile  # whose values the flows' forms take as their defaults
     from flows.running import announce, dry_run_lines, run_recipe
 
     if dry_run:
@@ -176,9 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     settle_environment()
     try:
         return app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
-    except ThinkrewardError as error:
+    except (ThinkrewardError, SettingsError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(error.exit_code if isinstance(error, ThinkrewardError) else ConfigError.exit_code)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ with its schedule, as nightly/default.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from prefect import flow
@@ -22,9 +23,10 @@ from tasks.deployed import begin
 from tasks.dispatch import elsewhere
 from tasks.graph import RECIPE, StageName
 from tasks.ingesting import ingest_inbox, settle_inbox
-from tasks.run_pages import name_nightly
+from tasks.retries import patiently
+from tasks.run_pages import beside_the_point, name_nightly
 from tasks.stages import StageResult
-from tasks.summary import ask_for_approval, summarise, what_changed
+from tasks.summary import ask_for_approval, summarise, why
 
 METHOD = {
     "prepare": prepare,
@@ -53,16 +55,18 @@ def nightly(
     """
     settings = complete(settings)
     begin()
-    name_nightly(settings)
-    taken_in = ingest_inbox(settings) if "prepare" in stages else None
-    changed = what_changed(settings, stages)
+    beside_the_point(partial(name_nightly, settings))
+    ask = partial(patiently, settings)
+    taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
+    changed: dict[str, str] = {}
     results: list[StageResult] = []
     for name, stage in METHOD.items():
         if name in stages:
             again = name in refresh
-            results.append(elsewhere(name, settings, again) or stage(settings, refresh=again))
+            changed[name] = ask(partial(why, settings, name, again))
+            results.append(ask(partial(elsewhere, name, settings, again)) or stage(settings, refresh=again))
             if taken_in and name == "prepare":
                 settle_inbox(settings, taken_in, results[-1])
-    ask_for_approval(settings, results)
-    summarise(settings, taken_in, changed, results)
+    ask(partial(ask_for_approval, settings, results))
+    ask(partial(summarise, settings, taken_in, changed, results))
     return results

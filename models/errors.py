@@ -37,6 +37,12 @@ class ModelError(ThinkrewardError):
     """A model directory that cannot be loaded, for instance one without a processor."""
 
 
+class HubUnreachable(ModelError):
+    """The hub gives no answer, or 5xx: it may later."""
+
+    retryable = True
+
+
 class TeacherError(ThinkrewardError):
     """The teacher gave no usable service; what it already answered is kept."""
 

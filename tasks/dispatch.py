@@ -10,17 +10,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from prefect import get_run_logger, runtime, task
+import httpx
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelling
 
 from configs.schema import Settings
-from models.errors import StageFailed, StageKilled
+from models.errors import ConfigError, StageFailed, StageKilled
 from tasks.graph import STAGES
-from tasks.retries import with_retries
+from tasks.publishing import NEED_BASE, publish_base
+from tasks.retries import run_logger, with_retries
 from tasks.stages import StageResult, handed_on, is_cached, open_store, resolve_inputs
 
 if TYPE_CHECKING:
@@ -39,12 +41,16 @@ def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResu
     store = open_store(settings)
     if not _has_another_pool(name) or (not refresh and is_cached(store, settings, name)):
         return None
+    if name in NEED_BASE:
+        with_retries(publish_base, settings)(settings)
     stage = STAGES[name]
     inputs = resolve_inputs(store, settings, name)
     pinned = {name: inputs[name] for name, need in stage.needs.items() if need.stage != "base"}
     pins = {name: f"{ref.kind}/{ref.digest}" for name, ref in pinned.items()}
     started = time.monotonic()
-    parameters = {"settings": stage.form.part(settings), "inputs": pins, "refresh": refresh}
+    # How a stage uses a machine is for the environment of its own worker to say.
+    of_stage = {section: values for section, values in stage.form.part(settings).items() if section != "runtime"}
+    parameters = {"settings": of_stage, "inputs": pins, "refresh": refresh}
     with_retries(run_there, settings)(name, parameters)
     return handed_on(store, settings, name, inputs, started)
 
@@ -63,7 +69,13 @@ def _has_another_pool(name: str) -> bool:
         try:
             other = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
         except ObjectNotFound:
+            run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
             return False
+        if other.work_pool_name is None:
+            raise ConfigError(
+                f"the work pool of {name}/{DEPLOYMENT} does not exist any more, so nobody would take its run: "
+                "`thinkreward stack setup` makes it again"
+            )
         return other.work_pool_name != own.work_pool_name
 
 
@@ -73,7 +85,7 @@ def run_there(name: str, parameters: Mapping[str, Any]) -> None:
     deployment = f"{name}/{DEPLOYMENT}"
     attempt = f"{runtime.flow_run.id}-{runtime.flow_run.run_count}-{runtime.task_run.run_count}"
     run = start_run(deployment, parameters, key=f"{attempt}-{name}")
-    logger = get_run_logger()
+    logger = run_logger()
     logger.info("%s runs as flow run %s of deployment %s", name, run.name, deployment)
     with get_client(sync_client=True) as client:
         try:
@@ -92,14 +104,27 @@ def run_there(name: str, parameters: Mapping[str, Any]) -> None:
 def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> "FlowRun":
     started, told = time.monotonic(), False
     while True:
-        now = client.read_flow_run(run.id)
+        now = _looked_up(client, run)
         if now.state is not None and now.state.is_final():
             return now
         waits = now.state is not None and now.state.is_scheduled()
         if waits and not told and time.monotonic() - started > PATIENCE_S:
             told = True
-            get_run_logger().warning(
+            run_logger().warning(
                 "no worker has taken flow run %s of %s for %d s: is a worker of pool %s running?",
                 run.name, deployment, PATIENCE_S, now.work_pool_name,
             )  # fmt: skip
         time.sleep(POLL_S)
+
+
+def _looked_up(client: SyncPrefectClient, run: "FlowRun") -> "FlowRun":
+    """The run as it is now; as it was, while Prefect's server is away: the run goes on, and so does the waiting."""
+    try:
+        return client.read_flow_run(run.id)
+    except httpx.TransportError as error:
+        run_logger().warning("Prefect's server does not answer (%s): waiting on", error)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code < 500:
+            raise
+        run_logger().warning("Prefect's server answers %d: waiting on", error.response.status_code)
+    return run

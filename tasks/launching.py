@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 import models.errors as errors
@@ -83,7 +84,7 @@ def run_child(
             text=True,
             errors="replace",
         )
-        timed_out = threading.Event()
+        timed_out, killed_before = threading.Event(), _killed_for_memory()
 
         def end() -> None:
             timed_out.set()
@@ -109,7 +110,7 @@ def run_child(
             )
         if failure is not None:
             raise _as_error(failure)
-        raise _without_a_word(job.stage, code, "\n".join(tail))
+        raise _without_a_word(job.stage, code, "\n".join(tail), starved=_killed_for_memory() > killed_before)
 
 
 def _command(settings: Settings) -> list[str]:
@@ -166,7 +167,8 @@ def _follow(
 
 
 def _end_group(process: "subprocess.Popen[str]") -> None:
-    """Ask the group to end, then make it."""
+    """Ask the group to end, then make it; also ranks, which torchrun starts in groups of their own."""
+    below = _descendants(process.pid)
     for how, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
         if process.poll() is not None and how is signal.SIGTERM:
             break
@@ -177,10 +179,30 @@ def _end_group(process: "subprocess.Popen[str]") -> None:
             time.sleep(0.05)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # grandchildren
+    for one in below:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
 
 
-def _without_a_word(stage: str, code: int, said: str) -> StageFailed:
+def _descendants(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return list(psutil.Process(pid).children(recursive=True))
+    return []
+
+
+def _killed_for_memory() -> int:
+    """How many processes of this control group the kernel has killed for want of memory; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        group = Path("/proc/self/cgroup").read_text().split("0::")[1].split("\n")[0]
+        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text().split()
+        return int(events[events.index("oom_kill") + 1])
+    return 0
+
+
+def _without_a_word(stage: str, code: int, said: str, *, starved: bool = False) -> StageFailed:
     """The error of a child that could not report one."""
+    if starved:
+        return OutOfMemory(f"{stage} was killed for want of memory: lower {memory_of(stage)}; its last words:\n{said}")
     if code == -signal.SIGKILL:
         return StageKilled(
             f"{stage}'s process was killed (signal SIGKILL): preempted or, if it happens again, out of memory, and "
@@ -275,8 +297,7 @@ def main() -> int:
 
     logging.basicConfig(level=logging.INFO)
     rank = int(os.environ.get("RANK", "0"))
-    if "RANK" not in os.environ:
-        _leave_with_parent()
+    _leave_with_parent()  # torchrun hands its standard input on to its ranks
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     child = Child()
     try:

@@ -6,17 +6,17 @@ so that a record whose artifact is gone can never be handed on.
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 
-from prefect import task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from configs.forms import complete
 from configs.schema import Settings
 from tasks.deployed import begin
 from tasks.dispatch import elsewhere
-from tasks.retries import run_logger, with_retries
-from tasks.run_pages import name_run, progress_lines, show
+from tasks.publishing import NEED_BASE, logged_watch, publish_base
+from tasks.retries import with_retries
+from tasks.run_pages import beside_the_point, name_run, show
 from tasks.stages import StageResult, Watch, missing_upstream, open_store, run_stage
 
 _watch: Callable[[str], Watch] | None = None
@@ -50,26 +50,14 @@ def load_ahead() -> None:
     result_serializer="json",
     log_prints=False,
 )
-def run(name: str, settings: Settings, refresh: bool, inputs: Mapping[str, str]) -> StageResult:
+def run(name: str, settings: Settings, refresh: str, inputs: Mapping[str, str]) -> StageResult:
     """Reuse or compute one stage; the heavy work happens in a child process."""
-    watch = _watch(name) if _watch else _logged()
-    watch.keyed = partial(name_run, name, settings)
+    watch = _watch(name) if _watch else logged_watch()
+    watch.keyed = lambda key: beside_the_point(lambda: name_run(name, settings, key))
     result = run_stage(name, settings, refresh=refresh, watch=watch, pins=inputs)
     watch.ended(result.state)
-    show(result, settings)
+    beside_the_point(lambda: show(result, settings))
     return result
-
-
-@task(name="base", task_run_name="base", cache_policy=NO_CACHE, log_prints=False)
-def publish_base(settings: Settings) -> StageResult:
-    """Publish the base model, so that later digests stand on its bytes."""
-    return run_stage("base", settings, watch=_logged())
-
-
-def _logged() -> Watch:
-    """A watch for runs that nobody sits before."""
-    say = run_logger().info
-    return Watch(say=say, progress=progress_lines(say))
 
 
 def compute(
@@ -85,11 +73,13 @@ def compute(
     """
     settings, pins = complete(settings), inputs or {}
     begin()
-    if name in ("distill", "cold-start", "evaluate") and "base" not in pins:
+    if name in NEED_BASE and "base" not in pins:
         with_retries(publish_base, settings)(settings)
     if build_missing:
         for upstream in missing_upstream(open_store(settings), settings, name, pins):
             if elsewhere(upstream, settings) is None:
                 compute(upstream, settings)
-    result: StageResult = with_retries(run, settings)(name, settings, refresh, pins)
+    # Whatever is tried again of the run that a person or schedule started is the same wish.
+    wish = str(runtime.flow_run.root_flow_run_id) if refresh else ""
+    result: StageResult = with_retries(run, settings)(name, settings, wish, pins)
     return result

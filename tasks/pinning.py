@@ -8,7 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from configs.schema import Settings
-from models.errors import ConfigError, StoreError
+from models.errors import ArtifactCorrupt, ConfigError, StoreError, StoreUnreachable
 from tasks.artifacts import ArtifactRef, Store
 from tasks.graph import STAGES, Stage
 
@@ -54,6 +54,8 @@ def _resolve(store: Store, settings: Settings, stage: Stage, name: str, text: st
     wanted = stage.needs[name].output
     try:
         ref = store.resolve(text)
+    except (StoreUnreachable, ArtifactCorrupt):
+        raise
     except StoreError as error:
         digest = registered_model(settings, text) if wanted == "model" else None
         if digest is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.backbone import load_processor
 from models.dataset import Quarantined, Split, write_dataset
-from models.errors import ArtifactMissing, ConfigError, DataError, ModelError
+from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachable, ModelError
 from models.preference import PreferencePair
 from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_jsonl
@@ -44,12 +44,17 @@ def check_hub_id(name: str) -> None:
 
 def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     check_hub_id(name)
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"])
         )
+    except (LocalEntryNotFoundError, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", 503)
+        kind = HubUnreachable if status >= 500 or status == 429 else ModelError
+        raise kind(f"{name} is no directory here and the hub does not answer: {error}") from error
     except Exception as error:
         raise ModelError(f"{name} is no directory here and could not be downloaded from the hub: {error}") from error
 

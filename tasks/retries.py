@@ -1,7 +1,9 @@
 """Which failures of a task are worth another try, and how long to wait before it."""
 
 import logging
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
@@ -10,6 +12,7 @@ from prefect.exceptions import MissingContextError
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 DOUBLINGS = 10
 
@@ -29,6 +32,20 @@ def may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
     if passing:
         log.warning("%s; trying again", error)  # on a terminal, where Prefect's own lines are not shown
     return passing
+
+
+def patiently(settings: Settings, action: Callable[[], Result]) -> Result:
+    """What `action` gives, asked again as a task is; for what a flow asks between its tasks."""
+    for attempt in range(settings.runtime.retries):
+        try:
+            return action()
+        except ThinkrewardError as error:
+            if not error.retryable:
+                raise
+            pause = settings.runtime.retry_delay_s * 2 ** min(attempt, DOUBLINGS)
+            run_logger().warning("%s; trying again in %g s", error, pause)
+            time.sleep(pause)
+    return action()
 
 
 def with_retries(task: Any, settings: Settings) -> Any:

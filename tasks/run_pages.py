@@ -17,9 +17,18 @@ from prefect.client.orchestration import get_client
 from configs.schema import Settings
 from models.report.table import stage_table
 from tasks.graph import EVALUATED
+from tasks.retries import run_logger
 from tasks.stages import StageResult, open_store
 
 PROGRESS_EVERY_S = 30.0
+
+
+def beside_the_point(action: Callable[[], None]) -> None:
+    """Do what is for people alone: that it fails is said, and stops no work."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001  (Prefect's server, the store: whatever it is, the stage's result stands)
+        run_logger().warning("the run's page is not complete: %s", error)
 
 
 def name_nightly(settings: Settings) -> None:
@@ -77,9 +86,16 @@ def show(result: StageResult, settings: Settings) -> None:
         report = json.loads((folder / "report.json").read_text())
         create_markdown_artifact(
             key="report",
-            markdown=report_markdown(report["accuracy"], f"{folder}/report.html"),
+            markdown=report_markdown(report["accuracy"], _report_address(result, settings)),
             description="Held-out accuracy, greedy, both presentation orders.",
         )
+
+
+def _report_address(result: StageResult, settings: Settings) -> str:
+    """Where others find the report: beside the MLflow run if that has a page, and in the store."""
+    stored = f"`{open_store(settings).uri(result.outputs['report'])}/report.html`"
+    url = result.mlflow_url or ""
+    return f"[report.html]({url}/artifacts/report.html), {stored}" if url.startswith("http") else stored
 
 
 def yield_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,4 +114,4 @@ def report_markdown(accuracy: dict[str, Any], path: str) -> str:
     header, *rows = stage_table({name: accuracy[name] for name in EVALUATED})
     lines = [header, ["---"] * len(header), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# Held-out accuracy (% with 95 % interval)\n\n{table}\n\nThe whole report: `{path}`\n"
+    return f"# Held-out accuracy (% with 95 % interval)\n\n{table}\n\nThe whole report: {path}\n"

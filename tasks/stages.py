@@ -25,6 +25,8 @@ from tasks.launching import Job, named, run_child
 from tasks.pinning import resolve_pins
 
 log = logging.getLogger(__name__)
+PROGRESS = "progress.json"
+WISH = "refresh"
 State = Literal["computed", "cached", "resumed"]
 
 
@@ -126,9 +128,10 @@ def _why_not(store: Store, stage: Stage, settings: Settings, inputs: Mapping[str
     last = entries[0]
     if last.code_version != stage.version:
         return f"code version {last.code_version} -> {stage.version}"
-    changed = [n for n, ref in inputs.items() if n in last.inputs and last.inputs[n].digest != ref.digest]
+    changed = [n for n, ref in inputs.items() if n not in last.inputs or last.inputs[n].digest != ref.digest]
+    gone = [name for name in last.inputs if name not in inputs]
     differences = list(_differences("", last.config, json.loads(json.dumps(stage.config(settings)))))
-    said = differences + [f"new {name}" for name in changed]
+    said = differences + [f"new {name}" for name in changed] + [f"without {name}" for name in gone]
     return ", ".join(said[:4]) or "its artifact is gone or damaged"
 
 
@@ -164,7 +167,8 @@ def resolve_inputs(
             continue
         upstream = plan(store, settings, need.stage, known)
         if upstream.entry is None:
-            first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), need.stage)
+            # The base model is published by the stages that need it, the first of which is distill.
+            first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), "distill")
             raise UpstreamMissing(
                 f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
                 f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
@@ -203,11 +207,14 @@ def run_stage(
     name: str,
     settings: Settings,
     *,
-    refresh: bool = False,
+    refresh: str = "",
     watch: Watch | None = None,
     pins: Mapping[str, str] | None = None,
 ) -> StageResult:
-    """Reuse the stage's artifacts or compute them. Raises what the stage raised, by its own name."""
+    """Reuse the stage's artifacts or compute them. Raises what the stage raised, by its own name.
+
+    `refresh` names a wish to have it computed anew: a further try of the same wish resumes, and takes its result.
+    """
     watch = watch or Watch()
     started = time.monotonic()
     store = open_store(settings)
@@ -215,7 +222,7 @@ def run_stage(
     inputs = resolve_inputs(store, settings, name, pins)
     key = stage_key(stage, settings, inputs)
     watch.keyed(key)
-    if not refresh and (entry := _standing(store, settings, stage, key)[0]):
+    if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
         return _result(entry, "cached", started)
     store.check_writable()
     _reach_tracking(settings)
@@ -223,14 +230,18 @@ def run_stage(
     with store.lease(
         name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
     ) as lease:
-        if not refresh and (entry := _standing(store, settings, stage, key)[0]):
+        if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
             return _result(entry, "cached", started)  # another run computed it while this one waited
         work = store.work(name, key)
-        if refresh:  # forgotten first: an interrupted refresh goes on by itself, and an old result is not handed on
+        progress = work.get_json(PROGRESS) or {}
+        if refresh and progress.get(WISH) != refresh:
+            # Forgotten first: an interrupted refresh goes on by itself, and an old result is not handed on.
             work.clear()
             store.forget(name, key)
-        resumed = bool(work.get_json("progress.json"))
-        work.put_json("progress.json", {"started": True})
+            progress = {}
+        wish = refresh or progress.get(WISH, "")
+        resumed = bool(progress)
+        work.put_json(PROGRESS, {"started": True, WISH: wish})
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
         done = run_child(job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say)
         lease.check()
@@ -242,11 +253,16 @@ def run_stage(
             config=stage.config(settings),
             code_version=stage.version,
             run_ids=done.run_ids,
-            facts={**done.facts, "seconds": round(time.monotonic() - started, 2)},
+            facts={**done.facts, "seconds": round(time.monotonic() - started, 2), WISH: wish},
         )
         store.record(entry)
         work.clear()
     return _result(entry, "resumed" if resumed else "computed", started)
+
+
+def _as_wished(entry: IndexEntry | None, refresh: str) -> IndexEntry | None:
+    """The entry, unless it is to be computed anew and is not what came of that."""
+    return entry if entry is not None and (not refresh or entry.facts.get(WISH) == refresh) else None
 
 
 _reached: set[tuple[str, str]] = set()
@@ -265,7 +281,7 @@ def _reach_tracking(settings: Settings) -> None:
 def handed_on(
     store: Store, settings: Settings, name: str, inputs: Mapping[str, ArtifactRef], started: float
 ) -> StageResult:
-    """What another run has just computed from these inputs. Raises `StageFailed` if it is not there after all."""
+    """What another run has just computed from these inputs, with its seconds; `StageFailed` if it is not there."""
     stage = STAGES[name]
     entry, lapsed = _standing(store, settings, stage, stage_key(stage, settings, inputs))
     if entry is None:
@@ -273,7 +289,7 @@ def handed_on(
             f"{name} was computed elsewhere, but its result is not in {settings.storage.root}"
             f"{f' ({lapsed})' if lapsed else ''}: do both run with the same storage.root and the same release?"
         )
-    return _result(entry, "computed", started)
+    return _result(entry, "computed", started).model_copy(update={"seconds": entry.facts.get("seconds", 0.0)})
 
 
 def _result(entry: IndexEntry, state: State, started: float) -> StageResult:

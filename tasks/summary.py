@@ -9,18 +9,15 @@ from prefect.artifacts import create_markdown_artifact
 from configs.schema import Settings
 from tasks.dispatch import DEPLOYMENT, start_run
 from tasks.retries import run_logger
-from tasks.stages import Planned, StageResult, open_store, plan
+from tasks.stages import StageResult, open_store, plan
 
 if TYPE_CHECKING:
     from tasks.inbox import Ingested
 
 
-def what_changed(settings: Settings, stages: Sequence[str]) -> dict[str, str]:
-    """Why each of the stages will be computed; those that are unchanged are left out."""
-    known: dict[str, Planned] = {}
-    store = open_store(settings)
-    planned = {name: plan(store, settings, name, known) for name in stages}
-    return {name: found.reason for name, found in planned.items() if not found.cached}
+def why(settings: Settings, name: str, refresh: bool) -> str:
+    """Why a stage whose upstream stages have run will be computed, or that it is unchanged."""
+    return "refreshed" if refresh else plan(open_store(settings), settings, name, {}).reason
 
 
 def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None:
@@ -36,9 +33,18 @@ def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None
     if not runtime.deployment.id:
         run_logger().warning("version %s waits for a yes: thinkreward approve %s", said["version"], said["version"])
         return
-    question = {"version": said["version"], "reasons": list(said["reasons"])}
-    asked = start_run(f"approve/{DEPLOYMENT}", question, key=f"approve-{said['name']}-{said['version']}", below=False)
-    run_logger().info("version %s waits for a yes in flow run %s", said["version"], asked.name)
+    promote = {"promote": settings.promote.model_dump(mode="json")}
+    question = {"version": said["version"], "reasons": list(said["reasons"]), "settings": promote}
+    log, attempt = run_logger(), 1
+    while True:  # a run that crashed asked nobody
+        key = f"approve-{said['name']}-{said['version']}-{said['model'][:12]}-{attempt}"
+        asked = start_run(f"approve/{DEPLOYMENT}", question, key=key, below=False)
+        if asked.state is None or not asked.state.is_final() or asked.state.is_completed():
+            break
+        attempt += 1
+    declined = asked.state is not None and asked.state.is_completed()
+    what = "was declined, or not answered, in" if declined else "waits for a yes in"
+    log.info("version %s %s flow run %s", said["version"], what, asked.name)
 
 
 def summarise(
@@ -74,8 +80,8 @@ def summary(
     for result in results:
         made = ", ".join(f"{name} `{ref.short}`" for name, ref in result.outputs.items())
         tracked = f"[run]({result.mlflow_url})" if (result.mlflow_url or "").startswith("http") else ""
-        why = changed.get(result.name, "unchanged") if result.state != "cached" else "unchanged"
-        lines.append(f"| {result.name} | {result.state} | {result.seconds:.1f} | {why} | {made} | {tracked} |")
+        reason = changed.get(result.name, "").replace("|", "\\|") if result.state != "cached" else "unchanged"
+        lines.append(f"| {result.name} | {result.state} | {result.seconds:.1f} | {reason} | {made} | {tracked} |")
     lines += ["", "## Cost", "", _cost(ran), ""]
     if registered is not None:
         aliases = ", ".join(registered["aliases"])

@@ -122,7 +122,12 @@ def _mlflow(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, st
 
 def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> Service:
     url = f"http://{HOST}:{ports['prefect']}"
-    own = {"PREFECT_HOME": str(folder.path / "prefect"), "PREFECT_API_URL": f"{url}/api"}
+    own = {
+        "PREFECT_HOME": str(folder.path / "prefect"),
+        "PREFECT_API_URL": f"{url}/api",
+        # In memory, a restart would forget who holds the nightly's place, and cancel a nightly at work.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
     argv = (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"]))
     return Service(
         name="prefect",

@@ -276,3 +276,9 @@ class TestNightly:
     def test_a_schedule_that_never_comes_is_refused(self, override: str, told: str) -> None:
         with pytest.raises(SettingsError, match=told):
             load_settings("shapes", [override])
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as refused:
+        load_settings("shapes", ["tracking.uri=https://me:hunter2@mlflow.example"])
+    assert "hunter2" not in str(refused.value)

@@ -1,5 +1,6 @@
 """What deployments/prefect.yaml says, held against the flows and stages it names; tests/flows deploy it for real."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,21 @@ def test_the_nightly_queues_and_takes_its_schedule_from_the_profile(deployed: di
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     assert nightly["schedules"][0]["cron"] == "{{ active.cron }}"
     assert nightly["schedules"][0]["timezone"] == "{{ active.timezone }}"
-    assert {"cron", "timezone", "profile", "version"} == set(active())
+
+
+def test_what_the_file_asks_of_the_profile_is_answered(document: dict[str, Any]) -> None:
+    asked = set(re.findall(r"{{ active\.(\w+) }}", FILE.read_text()))
+    assert asked == set(active())
+
+
+def test_a_profile_of_ones_own_is_found_from_wherever_a_worker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 4\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THINKREWARD_PROFILE", "mine.yaml")
+    assert active()["found"] == str(tmp_path / "mine.yaml")
+    assert active()["profile"] == "mine"
 
 
 def test_a_worker_without_the_package_is_told_what_to_install(document: dict[str, Any], tmp_path: Path) -> None:

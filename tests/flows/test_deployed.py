@@ -12,8 +12,9 @@ import pytest
 from tasks.artifacts import Store
 from tasks.graph import RECIPE
 from tasks.inbox import INBOX
-from tasks.objects import Source, hash_file
+from tasks.objects import Source, hash_file, open_objects
 from tasks.registry import get_alias
+from tasks.stack.state import BUCKET
 from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack
 from tests.tasks.shapes_drop import write_drop
@@ -25,7 +26,8 @@ TEACHER_KEY = "sk-this-key-must-never-be-written-down"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     folder = tmp_path_factory.mktemp("services")
-    with LocalStack(folder, secrets={"OPENAI_API_KEY": TEACHER_KEY}, nightly__inbox_quiet_s=0.0) as stack:
+    teacher = {"OPENAI_API_KEY": TEACHER_KEY, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    with LocalStack(folder, secrets=teacher, nightly__inbox_quiet_s=0.0) as stack:
         yield stack
 
 
@@ -221,6 +223,7 @@ def test_a_run_whose_worker_was_killed_ends_by_itself_and_resumes_when_retried(
     stack.up()
     stack.command("prefect", "flow-run", "retry", run)
     stack.until(lambda: stack.run(run)["state_type"] == "COMPLETED", "the retried run completes")
+    assert "resumed" in artifacts(stack, "stage-grpo")[0]["data"]
     assert stack.digests("grpo") == whole["grpo"]
 
 
@@ -291,8 +294,16 @@ def test_the_alias_champion_waits_for_a_persons_yes(stack: LocalStack, whole: di
 
 
 def test_no_secret_is_in_anything_that_the_runs_left(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
-    """Logs, databases, the bytes in S3, caches; but for the two files, mode 0600, that hold the S3 key."""
+    """Logs, databases, every object in S3, caches; but for the two files, mode 0600, that hold the S3 key."""
     secrets = [TEACHER_KEY.encode(), stack.state.credentials().secret_key.encode()]
+    refused = {"distill": {"teacher": "openai", "model": "m", "max_attempts": 1, "timeout_s": 5.0}, "seed": 3}
+    run = stack.start("distill/default", settings=refused, build_missing=True)  # the key is sent, to no avail
+    assert stack.wait(run)["state_type"] == "FAILED"
+    assert "127.0.0.1:9" in stack.logs(run)
+    objects = open_objects(f"s3://{BUCKET}")  # the server packs what it stores, so it is asked for each
+    for stored in objects.walk(""):
+        data = objects.read(stored.path)
+        assert not any(secret in data for secret in secrets), stored.path
     holders = {"s3.json", "env"}
     found, looked_at = [], 0
     for path in stack.state.path.parent.rglob("*"):

@@ -1,26 +1,23 @@
-"""The whole recipe with its storage behind a proxy that spoils a share of the requests: are the digests the same?
+"""The whole recipe on a local stack whose S3 spoils a share of the requests: are the digests the same?
 
     python -m tests.proofs.faulty_storage [--share 0.1] [--seed 0]
 
-Runs the small recipe twice against SeaweedFS, first straight and then through the proxy of tests/tasks/fault_proxy.py,
-which drops, delays and truncates, and answers 500 and 503. Prints each stage's digests and what the proxy did.
+Runs the small recipe twice on a stack, into two stores, first straight and then through the proxy of
+tests/tasks/fault_proxy.py, which drops, delays and truncates, and answers 500 and 503. Prints each stage's digests and
+what the proxy did.
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.graph import RECIPE
-from tests.tasks import small_recipe as small
+from tasks.stack.state import BUCKET
+from tests.proofs.local_stack import LocalStack
 from tests.tasks.fault_proxy import FaultProxy
-from tests.tasks.seaweed import FIRST_BUCKET, serving
-
-STAGES = tuple(name for name in RECIPE if name != "promote")  # which registers an address, and so differs
 
 
 def main() -> int:
@@ -29,29 +26,27 @@ def main() -> int:
     arguments.add_argument("--share", type=float, default=0.1)
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="thinkreward-faults-") as folder, serving(Path(folder) / "s3") as server:
-        straight = digests(Path(folder) / "straight", server.environment, "straight")
-        with FaultProxy(to=server.url, share=given.share, seed=given.seed) as proxy:
-            spoilt = digests(Path(folder) / "spoilt", {**server.environment, "AWS_ENDPOINT_URL": proxy.url}, "spoilt")
+    with tempfile.TemporaryDirectory(prefix="thinkreward-faults-") as folder, LocalStack(Path(folder)) as stack:
+        straight = digests(stack, "straight", stack.environment["AWS_ENDPOINT_URL"])
+        with FaultProxy(stack.environment["AWS_ENDPOINT_URL"], share=given.share, seed=given.seed) as proxy:
+            spoilt = digests(stack, "spoilt", proxy.url)
             counts = proxy.counts()
-    same = {stage: straight[stage] == spoilt[stage] for stage in STAGES}
-    for stage in STAGES:
-        tell(f"{stage:<19} {'the same' if same[stage] else 'DIFFERENT'}  {straight[stage]}")
+    same = {stage: straight[stage] == spoilt[stage] for stage in straight}
+    for stage, artifacts in straight.items():
+        tell(f"{stage:<19} {'the same' if same[stage] else 'DIFFERENT'}  {artifacts}")
     tell(f"the proxy: {counts}")
     return not all(same.values())
 
 
-def digests(folder: Path, environment: Mapping[str, str], bucket: str) -> dict[str, Any]:
-    """Each stage's artifacts of a run in a store of its own."""
-    folder.mkdir(parents=True)
-    command = small.command("run", *STAGES, "--json", folder=folder, storage__root=f"s3://{FIRST_BUCKET}/{bucket}")
-    done = subprocess.run(
-        command, cwd=folder, env={**small.environment(folder), **environment}, stdout=subprocess.PIPE, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"the run in {folder} ended with exit status {done.returncode}")
+def digests(stack: LocalStack, root: str, endpoint: str) -> dict[str, Any]:
+    """Each stage's artifacts of a run into a store of its own; what registers an address is left out of them."""
+    places = {"THINKREWARD__STORAGE__ROOT": f"s3://{BUCKET}/{root}", "AWS_ENDPOINT_URL": endpoint}
+    cache = str(stack.state.path.parent / f"cache-{root}")
+    environment = {**stack.environment, **places, "THINKREWARD__STORAGE__CACHE_DIR": cache}
+    done = stack.command("thinkreward", "run", "--json", environment=environment, timeout_s=3600)
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    return {stage["name"]: stage["artifacts"] for stage in said["stages"]}
+    assert [stage["name"] for stage in said["stages"]] == list(RECIPE)
+    return {stage["name"]: stage["artifacts"] for stage in said["stages"] if stage["name"] != "promote"}
 
 
 def tell(text: str) -> None:
