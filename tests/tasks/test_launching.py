@@ -133,13 +133,17 @@ def test_a_timeout_ends_the_whole_group_and_says_which_setting_to_raise(bodies: 
     assert gone(wait_for_pids(bodies))
 
 
-def test_no_child_outlives_a_parent_that_is_killed(bodies: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_child_outlives_a_parent_that_is_killed(bodies: Path, processes: int) -> None:
     program = (
         "from tasks.launching import *; from pathlib import Path\n"
         f"job = Job.model_validate_json(Path({str(bodies / 'job.json')!r}).read_text())\n"
         "run_child(job, timeout_s=600, watch_progress=lambda *e: None, say=lambda s: None)"
     )
-    (bodies / "job.json").write_text(job("sleeps", bodies).model_dump_json())
+    asked = job("sleeps", bodies)
+    runtime = asked.settings.runtime.model_copy(update={"processes": processes})
+    settings = asked.settings.model_copy(update={"runtime": runtime})
+    (bodies / "job.json").write_text(asked.model_copy(update={"settings": settings}).model_dump_json())
     path = os.pathsep.join([str(REPOSITORY), str(bodies)])
     parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
     child = wait_for_pids(bodies)[0]

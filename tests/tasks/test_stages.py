@@ -154,3 +154,46 @@ def test_a_changed_base_model_changes_its_key(settings: Settings, tmp_path: Path
     before = stage_key(STAGES["base"], own, {})
     (base / "config.json").write_text('{"a": 1}')
     assert stage_key(STAGES["base"], own, {}) != before
+
+
+def of_few_pairs(settings: Settings) -> Settings:
+    few = settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})
+    return settings.model_copy(update={"prepare": few})
+
+
+def test_a_refresh_that_is_tried_again_takes_the_result_of_its_own_first_try(settings: Settings) -> None:
+    small = settings.model_copy(
+        update={"prepare": settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})}
+    )
+    assert run_stage("prepare", small, refresh="a wish").state == "computed"
+    assert run_stage("prepare", small, refresh="a wish").state == "cached"
+    assert run_stage("prepare", small, refresh="another").state == "computed"
+    assert run_stage("prepare", small).state == "cached"
+
+
+def test_a_refresh_that_was_interrupted_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = settings.model_copy(
+        update={"prepare": settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})}
+    )
+    first = run_stage("prepare", small)
+
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.stages.run_child", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("prepare", small, refresh="a wish")
+    work = open_store(small).work("prepare", first.key)
+    work.put_bytes("half", b"done")
+    assert run_stage("prepare", small, refresh="a wish").state == "resumed"
+
+
+def test_a_new_drop_is_named_as_the_reason(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(settings)
+    recorded(store, settings, "prepare", tmp_path)
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop" / "pairs.jsonl").write_text("{}")
+    ref = store.publish("drop", tmp_path / "drop")
+    monkeypatch.setattr("tasks.inbox.drops", lambda store: {f"drop-{ref.short}": ref})
+    assert plan(store, settings, "prepare", {}).reason == f"new drop-{ref.short}"
