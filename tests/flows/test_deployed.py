@@ -253,6 +253,24 @@ def working(stack: LocalStack, stage: str) -> bool:
     return any("/trees/" in found.path for found in stack.store().objects.walk(f"work/{stage}"))
 
 
+def test_the_alias_champion_waits_for_a_persons_yes(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
+    uri, name = stack.settings.tracking.uri, stack.settings.tracking.registered_model
+    before = get_alias(uri, name, "champion")
+    changed = {"grpo": {"learning_rate": 5e-4}, "promote": {"approval": True, "max_accuracy_drop": 1.0}}
+    assert stack.wait(stack.start("nightly/default", settings=changed))["state_type"] == "COMPLETED"
+    challenger = get_alias(uri, name, "challenger")
+    assert challenger is not None
+    assert get_alias(uri, name, "champion") == before
+    asked = stack.api("POST", "flow_runs/filter", flows={"name": {"any_": ["approve"]}})
+    assert [run["parameters"]["version"] for run in asked] == [challenger.version]
+    stack.until(lambda: stack.run(asked[0]["id"])["state_type"] == "PAUSED", "the run that asks is paused")
+    stack.api("POST", f"flow_runs/{asked[0]['id']}/resume", run_input={"approve": True, "remark": "looked at it"})
+    assert stack.wait(asked[0]["id"])["state_type"] == "COMPLETED"
+    champion = get_alias(uri, name, "champion")
+    assert champion is not None
+    assert champion.version == challenger.version
+
+
 def test_what_lies_in_the_inbox_becomes_training_pairs(
     stack: LocalStack, whole: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -273,24 +291,6 @@ def test_what_lies_in_the_inbox_becomes_training_pairs(
     before = entries(store)
     assert stack.wait(stack.start("nightly/default", stages=["prepare"]))["state_type"] == "COMPLETED"
     assert entries(store) == before
-
-
-def test_the_alias_champion_waits_for_a_persons_yes(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
-    uri, name = stack.settings.tracking.uri, stack.settings.tracking.registered_model
-    before = get_alias(uri, name, "champion")
-    changed = {"grpo": {"learning_rate": 5e-4}, "promote": {"approval": True, "max_accuracy_drop": 1.0}}
-    assert stack.wait(stack.start("nightly/default", settings=changed))["state_type"] == "COMPLETED"
-    challenger = get_alias(uri, name, "challenger")
-    assert challenger is not None
-    assert get_alias(uri, name, "champion") == before
-    asked = stack.api("POST", "flow_runs/filter", flows={"name": {"any_": ["approve"]}})
-    assert [run["parameters"]["version"] for run in asked] == [challenger.version]
-    stack.until(lambda: stack.run(asked[0]["id"])["state_type"] == "PAUSED", "the run that asks is paused")
-    stack.api("POST", f"flow_runs/{asked[0]['id']}/resume", run_input={"approve": True, "remark": "looked at it"})
-    assert stack.wait(asked[0]["id"])["state_type"] == "COMPLETED"
-    champion = get_alias(uri, name, "champion")
-    assert champion is not None
-    assert champion.version == challenger.version
 
 
 def test_no_secret_is_in_anything_that_the_runs_left(stack: LocalStack, whole: dict[str, dict[str, str]]) -> None:
