@@ -1,6 +1,6 @@
 """`kill -9` at random moments, of everything the pipeline stands on: does it end with an undisturbed run's digests?
 
-    python -m tests.proofs.kill_services [--kills 20] [--seed 0] [--folder DIR] [--out kills.json]
+    python -m tests.proofs.kill_services [--kills 20] [--seed 0] [--nightly] [--folder DIR] [--out kills.json]
 
 Starts a local stack, runs the recipe once undisturbed, then again and again takes away the result of rejection
 sampling or GRPO, runs its deployment, and kills one thing in the middle: the flow's process, its worker, S3, MLflow, or
@@ -30,6 +30,7 @@ from tests.proofs.local_stack import FINAL, LocalStack
 
 STAGES = ("rejection-sampling", "grpo")
 TARGETS = ("flow", "worker-gpu", "s3", "mlflow", "prefect")
+OF_NIGHTLY = ("nightly", "worker-cpu", "prefect", "s3")  # with --nightly, which runs the stages through it
 LONGER = {  # enough shards and checkpoints to be killed between
     "rejection_sampling__pairs": 16,
     "rejection_sampling__shard_pairs": 8,
@@ -51,6 +52,7 @@ class Kill:
     same: bool = False
     twice: int = 0
     seconds: float = 0.0
+    nightly: bool = False
 
 
 def main() -> int:
@@ -58,11 +60,13 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--nightly", action="store_true", help="run the stages through nightly/default")
     arguments.add_argument("--folder", type=Path, help="keep the stack's data here, and begin with what is there")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     chance = random.Random(given.seed)
-    cases = [(STAGES[n % 2], TARGETS[n // 2 % len(TARGETS)]) for n in range(given.kills)]
+    targets = OF_NIGHTLY if given.nightly else TARGETS
+    cases = [(STAGES[n % 2], targets[n // 2 % len(targets)]) for n in range(given.kills)]
     kills: list[Kill] = []
     with (
         tempfile.TemporaryDirectory(prefix="thinkreward-kills-") as aside,
@@ -73,7 +77,7 @@ def main() -> int:
         lengths = {stage: float(stack.store().entries(stage)[0].facts["seconds"]) for stage in STAGES}
         tell(f"seconds undisturbed: {lengths}")
         for stage, target in cases:
-            kill = Kill(stage, target, round(chance.uniform(0.1, 0.9) * lengths[stage], 1))
+            kill = Kill(stage, target, round(chance.uniform(0.1, 0.9) * lengths[stage], 1), nightly=given.nightly)
             disturb(stack, kill, whole[stage])
             kills.append(kill)
             tell(line(kill))
@@ -97,8 +101,9 @@ def disturb(stack: LocalStack, kill: Kill, whole: dict[str, str]) -> None:
             stack.wait(run)
             kill.after_s = round(kill.after_s / 2, 1)
             run = begin(stack, kill, key, written)
-        of_worker = stack.process("worker-gpu").children()
-        victim = of_worker[0] if kill.target == "flow" else stack.process(kill.target)
+        flows = {"flow": "worker-gpu", "nightly": "worker-cpu"}  # whose only child is the flow's process
+        worker = flows.get(kill.target)
+        victim = stack.process(worker).children()[0] if worker else stack.process(kill.target)
         victim.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         end_group_of(stack, kill.target)
@@ -113,7 +118,7 @@ def disturb(stack: LocalStack, kill: Kill, whole: dict[str, str]) -> None:
 def begin(stack: LocalStack, kill: Kill, key: str, written: "Written") -> str:
     """Take the stage's result away and have it made again, up to the moment of the kill."""
     stack.store().forget(kill.stage, key)
-    run = stack.start(f"{kill.stage}/default")
+    run = stack.start("nightly/default" if kill.nightly else f"{kill.stage}/default")
     stack.until(lambda: at_work(stack), f"{kill.stage} is at work")
     time.sleep(kill.after_s)
     kill.at = progress(stack, kill.stage, key)
