@@ -19,9 +19,10 @@ import psutil
 from configs.load import VARIABLE, load_settings
 from configs.schema import Settings
 from tasks.artifacts import Store
-from tasks.stack.state import StackFolder, exported
+from tasks.stack.state import PORTS, Record, StackFolder, exported
 from tasks.stages import open_store
 from tests.tasks import small_recipe as small
+from tests.tasks.seaweed import free_ports
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 OF_OTHERS = ("PREFECT_", "AWS_", "MLFLOW_", "THINKREWARD", "OPENAI_")
@@ -44,6 +45,9 @@ class LocalStack:
         bin_first = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._base = {**kept, **own, **(secrets or {}), "PATH": bin_first, "PYTHONPATH": str(small.REPOSITORY)}
         self._patched = mock.patch.dict(os.environ)
+        if not self.state.exists():  # ports of its own, so that no two stacks take each other's while one restarts
+            self.state.make()
+            self.state.keep(Record(ports=dict(zip(PORTS, free_ports(len(PORTS)), strict=True))))
 
     @property
     def environment(self) -> dict[str, str]:
