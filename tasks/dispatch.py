@@ -23,6 +23,7 @@ from models.errors import ConfigError, StageFailed, StageKilled
 from tasks.graph import STAGES
 from tasks.publishing import NEED_BASE, publish_base
 from tasks.retries import run_logger, with_retries
+from tasks.silent import end_silent_runs
 from tasks.stages import StageResult, handed_on, is_cached, open_store, resolve_inputs
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run_there(name: str, parameters: Mapping[str, Any]) -> None:
 
 def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> "FlowRun":
     started, told = time.monotonic(), False
+    looked = started
     while True:
         now = _looked_up(client, run)
         if now.state is not None and now.state.is_final():
@@ -114,6 +116,10 @@ def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> 
                 "no worker has taken flow run %s of %s for %d s: is a worker of pool %s running?",
                 run.name, deployment, PATIENCE_S, now.work_pool_name,
             )  # fmt: skip
+        if waits and time.monotonic() - looked > PATIENCE_S and now.work_pool_name:
+            looked = time.monotonic()
+            with suppress(httpx.HTTPError, PrefectHTTPStatusError):
+                end_silent_runs(client, now.work_pool_name)  # one may hold the place that this one waits for
         time.sleep(POLL_S)
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
 
 from tasks.artifacts import Store
 from tasks.graph import RECIPE
 from tasks.inbox import INBOX
 from tasks.objects import Source, hash_file, open_objects
 from tasks.registry import get_alias
+from tasks.silent import end_silent_runs
 from tasks.stack.state import BUCKET
 from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack
@@ -242,6 +244,20 @@ def test_a_run_of_a_machine_that_is_gone_is_marked_as_crashed(
     ended = stack.wait(run, timeout_s=240)
     assert ended["state_type"] == "CRASHED"
     assert "its worker or machine is gone" in ended["state"]["message"]
+
+
+def test_a_silent_run_that_the_automation_missed_gives_its_place_back(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.silent.SILENT_S", 1.0)
+    deployment = stack.api("GET", "deployments/name/grpo/default")["id"]
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+    run = stack.api("POST", f"deployments/{deployment}/create_flow_run", state=later)["id"]
+    stack.api("POST", f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
+    time.sleep(2)
+    with get_client(sync_client=True) as client:
+        assert end_silent_runs(client, "gpu") == [stack.run(run)["name"]]
+    assert stack.run(run)["state_type"] == "CRASHED"
 
 
 def alive(process: psutil.Process) -> bool:
