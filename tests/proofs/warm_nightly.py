@@ -1,6 +1,6 @@
 """How long does a nightly take in which nothing is new, and how much of it is Prefect's own?
 
-    python -m tests.proofs.warm_nightly [--rounds 5]
+    python -m tests.proofs.warm_nightly [--rounds 5] [--folder DIR]
 
 Starts a local stack, runs the small recipe once, then nightlies with nothing new, by turns with nightlies of no stage
 at all. What the latter take, from asking Prefect for the run to its end (a worker picks it up, a process starts,
@@ -23,9 +23,14 @@ def main() -> int:
     """Runs and prints."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=5)
-    rounds = arguments.parse_args().rounds
-    with tempfile.TemporaryDirectory(prefix="thinkreward-warm-") as folder, LocalStack(Path(folder)) as stack:
-        tell(f"cold nightly, small recipe: {seconds(stack):.1f} s")
+    arguments.add_argument("--folder", type=Path, help="keep the stack's data here, and begin with what is there")
+    given = arguments.parse_args()
+    rounds = given.rounds
+    with (
+        tempfile.TemporaryDirectory(prefix="thinkreward-warm-") as aside,
+        LocalStack(given.folder or Path(aside)) as stack,
+    ):
+        tell(f"the first nightly, small recipe: {seconds(stack):.1f} s")
         warm, empty = [], []
         for _ in range(rounds):
             warm.append(seconds(stack))
