@@ -123,6 +123,7 @@ def begin(stack: LocalStack, kill: Kill, key: str, written: "Written") -> str:
     time.sleep(kill.after_s)
     kill.at = progress(stack, kill.stage, key)
     written.before = set(written.look())
+    written.seen.clear()  # an attempt that came too late wrote the same paths
     return run
 
 
@@ -180,7 +181,7 @@ class Written:
     def __init__(self, stack: LocalStack, stage: str, key: str) -> None:
         self._stack, self._prefix = stack, f"work/{stage}/{key}"
         self.before: set[tuple[str, float]] = set()
-        self._seen: dict[str, set[float]] = {}
+        self.seen: dict[str, set[float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -192,13 +193,13 @@ class Written:
     @property
     def twice(self) -> int:
         """How many that were there before the kill have been written again since."""
-        return sum(len(self._seen.get(path, set()) - {when}) > 0 for path, when in self.before)
+        return sum(len(self.seen.get(path, set()) - {when}) > 0 for path, when in self.before)
 
     def _watch(self) -> None:
         while not self._stop.wait(0.5):
             try:
                 for path, when in self.look():
-                    self._seen.setdefault(path, set()).add(when)
+                    self.seen.setdefault(path, set()).add(when)
             except StoreError:  # it is away, having been killed
                 continue
 
