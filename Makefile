@@ -36,15 +36,15 @@ stack: $(STAMP) ## S3, MLflow, Prefect and workers on this machine, with the flo
 stack-down: ## end them, flow runs included; the data stays
 	$(BIN)/thinkreward stack down
 
-test: lint types imports ## lint, types, import direction, and all tests but those that kill stages
+test: lint types imports ## lint, types, import direction, and all tests but those that kill stages or need a whole stack
 	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m "slow and not crash"
+	$(BIN)/python -m pytest -m "slow and not crash and not stack"
 
 test-fast: $(STAMP) ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: test ## and those too: each stage killed twice and resumed (ten minutes more)
-	$(BIN)/python -m pytest -m crash
+test-all: test ## and those too: each stage killed twice and resumed, flows on real servers (half an hour more)
+	$(BIN)/python -m pytest -m "crash or stack"
 
 lint: $(STAMP) ## ruff: faults and formatting
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """`kill -9` at random moments, of everything the pipeline stands on: does it end with an undisturbed run's digests?
 
-    python -m tests.proofs.kill_services [--kills 20] [--seed 0] [--nightly] [--folder DIR] [--out kills.json]
+    python -m tests.proofs.kill_services [--kills 20] [--seed 0] [--only WHAT] [--nightly] [--folder DIR] [--out FILE]
 
 Starts a local stack, runs the recipe once undisturbed, then again and again takes away the result of rejection
 sampling or GRPO, runs its deployment, and kills one thing in the middle: the flow's process, its worker, S3, MLflow, or
@@ -60,12 +60,13 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--only", help=f"kill this alone, of {', '.join(dict.fromkeys(TARGETS + OF_NIGHTLY))}")
     arguments.add_argument("--nightly", action="store_true", help="run the stages through nightly/default")
     arguments.add_argument("--folder", type=Path, help="keep the stack's data here, and begin with what is there")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     chance = random.Random(given.seed)
-    targets = OF_NIGHTLY if given.nightly else TARGETS
+    targets = (given.only,) if given.only else OF_NIGHTLY if given.nightly else TARGETS
     cases = [(STAGES[n % 2], targets[n // 2 % len(targets)]) for n in range(given.kills)]
     kills: list[Kill] = []
     with (
