@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.artifacts import Store
 from tasks.graph import RECIPE
@@ -255,7 +256,8 @@ def test_a_silent_run_that_the_automation_missed_gives_its_place_back(
     run = stack.api("POST", f"deployments/{deployment}/create_flow_run", state=later)["id"]
     stack.api("POST", f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
     time.sleep(2)
-    with get_client(sync_client=True) as client:
+    api = {PREFECT_API_URL: stack.environment["PREFECT_API_URL"]}
+    with temporary_settings(api), get_client(sync_client=True) as client:
         assert end_silent_runs(client, "gpu") == [stack.run(run)["name"]]
     assert stack.run(run)["state_type"] == "CRASHED"
 
