@@ -39,14 +39,18 @@ def main() -> int:
 
 
 def digests(stack: LocalStack, root: str, endpoint: str) -> dict[str, Any]:
-    """Each stage's artifacts of a run into a store of its own; what registers an address is left out of them."""
+    """Each stage's artifacts of a run into a store of its own.
+
+    Of `evaluate` its figures, since the report tells seconds too; `promote`, which registers an address, is left out.
+    """
     places = {"THINKREWARD__STORAGE__ROOT": f"s3://{BUCKET}/{root}", "AWS_ENDPOINT_URL": endpoint}
     cache = str(stack.state.path.parent / f"cache-{root}")
     environment = {**stack.environment, **places, "THINKREWARD__STORAGE__CACHE_DIR": cache}
     done = stack.command("thinkreward", "run", "--json", environment=environment, timeout_s=3600)
     said = json.loads(done.stdout.strip().splitlines()[-1])
     assert [stage["name"] for stage in said["stages"]] == list(RECIPE)
-    return {stage["name"]: stage["artifacts"] for stage in said["stages"] if stage["name"] != "promote"}
+    made = {stage["name"]: stage["artifacts"] for stage in said["stages"] if stage["name"] != "promote"}
+    return {**made, "evaluate": said["accuracy"]}
 
 
 def tell(text: str) -> None:
