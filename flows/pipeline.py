@@ -25,8 +25,8 @@ from tasks.graph import RECIPE, StageName
 from tasks.ingesting import ingest_inbox, settle_inbox
 from tasks.retries import patiently
 from tasks.run_pages import beside_the_point, name_nightly
-from tasks.stages import StageResult
-from tasks.summary import ask_for_approval, summarise, why
+from tasks.stages import Planned, StageResult, open_store, plan
+from tasks.summary import ask_for_approval, summarise
 
 METHOD = {
     "prepare": prepare,
@@ -58,13 +58,19 @@ def nightly(
     beside_the_point(partial(name_nightly, settings))
     ask = partial(patiently, settings)
     taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
+    store, known = open_store(settings), dict[str, Planned]()
     changed: dict[str, str] = {}
     results: list[StageResult] = []
     for name, stage in METHOD.items():
         if name in stages:
             again = name in refresh
-            changed[name] = ask(partial(why, settings, name, again))
-            results.append(ask(partial(elsewhere, name, settings, again)) or stage(settings, refresh=again))
+            planned = ask(partial(plan, store, settings, name, known))
+            changed[name] = "refreshed" if again else planned.reason
+            due = again or not planned.cached
+            there = ask(partial(elsewhere, name, settings, again)) if due else None
+            results.append(there or stage(settings, refresh=again))
+            if due:
+                known.clear()  # what was planned before it ran holds no longer
             if taken_in and name == "prepare":
                 settle_inbox(settings, taken_in, results[-1])
     ask(partial(ask_for_approval, settings, results))

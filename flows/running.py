@@ -1,6 +1,5 @@
 """How the command line runs the recipe and tells what came of it."""
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from flows.console import out, plain_table, print_json, progress_bars, screen, s
 from flows.options import program
 from models.report.table import stage_cells
 from tasks.graph import EVALUATED, RECIPE
-from tasks.stages import Planned, StageResult, open_store, plan
+from tasks.stages import Planned, StageResult, open_store, plan, read_output
 
 
 def run_recipe(
@@ -80,7 +79,7 @@ def _where(settings: Settings, results: Sequence[StageResult], options: str) -> 
         out.print(f"report     {report / 'report.html'}")
     judge = ""
     if promoted := by_name.get("promote"):
-        said = json.loads((store.fetch(promoted.outputs["registration"]) / "registration.json").read_text())
+        said = read_output(store, promoted.outputs, "registration")
         name, aliases = settings.tracking.registered_model, said["aliases"]
         judge = f"judge{options}{'' if 'champion' in aliases else ' --model challenger'} {example}"
         out.print(f"registry   models:/{name}/{said['version']} as {', '.join(aliases)}; {'; '.join(said['reasons'])}")
@@ -118,9 +117,7 @@ def _report(settings: Settings, results: Sequence[StageResult]) -> dict[str, Any
     evaluated = next((result for result in results if result.name == "evaluate"), None)
     if evaluated is None:
         return None
-    path = Path(open_store(settings).fetch(evaluated.outputs["report"])) / "report.json"
-    loaded: dict[str, Any] = json.loads(path.read_text())
-    return loaded
+    return read_output(open_store(settings), evaluated.outputs, "report")
 
 
 def _accuracy(scores: dict[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,11 @@
 """A person's yes before the alias champion moves: what is asked, and what is done with the answer."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from configs.schema import Settings
 from models.errors import ConfigError
 from tasks.promoting import CHALLENGER, CHAMPION
 from tasks.registry import get_alias, set_alias
-from tasks.stages import StageResult, open_store
-
-
-def registration(settings: Settings, promoted: StageResult) -> dict[str, Any]:
-    """What `promote` wrote down: name, version, whether the gate held, and why."""
-    folder = open_store(settings).fetch(promoted.outputs["registration"])
-    said: dict[str, Any] = json.loads(Path(folder, "registration.json").read_text())
-    return said
 
 
 def waits_for_a_yes(settings: Settings, said: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ import errno
 import logging
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -104,6 +105,14 @@ class Store:
                 f"the artifact store {where} does not honour create-only writes (If-None-Match), so two runs could "
                 "work on one key: use a server that does, or another root"
             )
+
+    def now(self) -> float:
+        """The storage's idea of now, which its times of change are to be compared with (Unix seconds)."""
+        path = f"{TEMPORARY}/clock-{uuid.uuid4().hex}"
+        self.objects.write(path, b"now")
+        found = [found.modified for found in self.objects.walk(TEMPORARY) if found.path == path]
+        self.objects.remove(path)
+        return found[0] if found else time.time()
 
     def publish(self, kind: str, directory: Path, *, metadata: dict[str, Any] | None = None) -> ArtifactRef:
         """Stores a copy of a local folder's files as one artifact. Idempotent: equal files, equal reference.

@@ -4,7 +4,6 @@ import logging
 import math
 import re
 import time
-import uuid
 from collections.abc import Iterator, Set
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -43,7 +42,7 @@ def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozen
             raise StoreError(f"pinned digest {digest!r} is not 64 hex digits: a misspelt pin would protect nothing")
     # Artifacts before entries: whatever is recorded in between is then seen as referred to.
     addresses = store.addresses()
-    clock = _Clock(_storage_time(store, dry_run=dry_run), grace_s)
+    clock = _Clock(time.time() if dry_run else store.now(), grace_s)
     leases = _leases(store)
     live = [lease for lease in leases if _is_live(*lease, clock)]
     entries = store.entries()
@@ -76,17 +75,6 @@ class _Clock(NamedTuple):
 
     def is_old(self, modified: float) -> bool:
         return self.now - modified >= self.grace_s
-
-
-def _storage_time(store: Store, *, dry_run: bool) -> float:
-    """The storage's idea of now, which its times of change are to be compared with."""
-    if dry_run:
-        return time.time()
-    path = f"{TEMPORARY}/clock-{uuid.uuid4().hex}"
-    store.objects.write(path, b"now")
-    found = [found.modified for found in store.objects.walk(TEMPORARY) if found.path == path]
-    store.objects.remove(path)
-    return found[0] if found else time.time()
 
 
 def _unfinished(store: Store) -> list[Unfinished]:

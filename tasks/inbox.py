@@ -19,7 +19,6 @@ import os
 import re
 import socket
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -35,7 +34,7 @@ from tasks.artifact_types import digest_of, entries_of, read_sources
 from tasks.artifacts import ArtifactRef, IndexEntry, Lease, Store
 from tasks.inbox_moves import MOVES, finish_moves, free_folder, move
 from tasks.inbox_reading import LIMITS, Changed, Dropped, Limits, fetch, stem
-from tasks.objects import TEMPORARY, Found, segment
+from tasks.objects import Found, segment
 
 INBOX = "inbox"
 ACCEPTED = "inbox-accepted"
@@ -126,7 +125,7 @@ def ingest(
         for target in finish_moves(store):
             say(f"inbox: finished a move to {store.objects.uri(target)} that was interrupted")
         dropped, ignored = _dropped(store)
-        now = _storage_time(store) if dropped else 0.0
+        now = store.now() if dropped else 0.0
         for one in dropped:
             arriving = one.is_arriving(store, now, quiet_s)
             found = Ingested(waiting=(one.shown,)) if arriving else _outcome(store, one, lease, max_frames, limits)
@@ -253,12 +252,3 @@ def _quarantine_note(version: str, name: str, rows: Iterable[dict[str, str]]) ->
     counted = dict(Counter(row["reason"] for row in rows))
     said = {"preferences": version, "drop": name, "count": len(rows), "by_reason": counted, "rows": rows}
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
-
-
-def _storage_time(store: Store) -> float:
-    """The storage's idea of now, which its times of change are to be compared with (Unix seconds)."""
-    path = f"{TEMPORARY}/clock-{uuid.uuid4().hex}"
-    store.objects.write(path, b"now")
-    found = [found.modified for found in store.objects.walk(TEMPORARY) if found.path == path]
-    store.objects.remove(path)
-    return found[0]

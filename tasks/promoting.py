@@ -13,6 +13,7 @@ from tasks.launching import Child, Done, Job
 from tasks.pinning import MODEL_TAG
 from tasks.registry import DIGEST_TAG, RegisteredVersion, get_alias, register, save_registry_model, set_alias
 from tasks.scoring import rows_of_model
+from tasks.stages import read_output
 from tasks.tracking_address import shown
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -41,7 +42,7 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
 
 def lapsed(store: Store, settings: Settings, entry: IndexEntry) -> str:
     """Why a promotion has to be made again, or nothing: the registry was emptied, or another model came after it."""
-    said = json.loads((store.fetch(entry.outputs["registration"]) / "registration.json").read_text())
+    said = read_output(store, entry.outputs, "registration")
     current = get_alias(settings.tracking.uri, said["name"], CHALLENGER)
     if current is None:
         return f"the registry at {shown(settings.tracking.uri)} has no {CHALLENGER}"

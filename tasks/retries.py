@@ -42,7 +42,7 @@ def patiently(settings: Settings, action: Callable[[], Result]) -> Result:
         except ThinkrewardError as error:
             if not error.retryable:
                 raise
-            pause = settings.runtime.retry_delay_s * 2 ** min(attempt, DOUBLINGS)
+            pause = _pause(settings, attempt)
             run_logger().warning("%s; trying again in %g s", error, pause)
             time.sleep(pause)
     return action()
@@ -50,6 +50,11 @@ def patiently(settings: Settings, action: Callable[[], Result]) -> Result:
 
 def with_retries(task: Any, settings: Settings) -> Any:
     """The task with the profile's retries, each after twice the pause of the one before."""
-    runtime = settings.runtime
-    pauses = [runtime.retry_delay_s * 2**attempt for attempt in range(min(runtime.retries, DOUBLINGS))]
-    return task.with_options(retries=runtime.retries, retry_delay_seconds=pauses or None, retry_condition_fn=may_pass)
+    retries = settings.runtime.retries
+    pauses = [_pause(settings, attempt) for attempt in range(min(retries, DOUBLINGS))]
+    return task.with_options(retries=retries, retry_delay_seconds=pauses or None, retry_condition_fn=may_pass)
+
+
+def _pause(settings: Settings, attempt: int) -> float:
+    """Seconds before a further try, twice those of the one before."""
+    return settings.runtime.retry_delay_s * 2.0 ** min(attempt, DOUBLINGS)

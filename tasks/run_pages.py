@@ -3,7 +3,6 @@
 The bytes stay in our store; these artifacts are for people who look at the run.
 """
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from configs.schema import Settings
 from models.report.table import stage_table
 from tasks.graph import EVALUATED
 from tasks.retries import run_logger
-from tasks.stages import StageResult, open_store
+from tasks.stages import StageResult, open_store, read_output
 
 PROGRESS_EVERY_S = 30.0
 
@@ -82,8 +81,7 @@ def show(result: StageResult, settings: Settings) -> None:
             key="teacher-yield", table=yield_rows(result.facts), description="What became of the teacher's answers."
         )
     if result.name == "evaluate":
-        folder = open_store(settings).fetch(result.outputs["report"])
-        report = json.loads((folder / "report.json").read_text())
+        report = read_output(open_store(settings), result.outputs, "report")
         create_markdown_artifact(
             key="report",
             markdown=report_markdown(report["accuracy"], _report_address(result, settings)),

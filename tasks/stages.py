@@ -278,6 +278,12 @@ def _reach_tracking(settings: Settings) -> None:
         _reached.add(where)
 
 
+def read_output(store: Store, outputs: Mapping[str, ArtifactRef], name: str) -> dict[str, Any]:
+    """What the output `name` says of itself, in its file `<name>.json`."""
+    said: dict[str, Any] = json.loads((store.fetch(outputs[name]) / f"{name}.json").read_text())
+    return said
+
+
 def handed_on(
     store: Store, settings: Settings, name: str, inputs: Mapping[str, ArtifactRef], started: float
 ) -> StageResult:

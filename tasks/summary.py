@@ -9,15 +9,10 @@ from prefect.artifacts import create_markdown_artifact
 from configs.schema import Settings
 from tasks.dispatch import DEPLOYMENT, start_run
 from tasks.retries import run_logger
-from tasks.stages import StageResult, open_store, plan
+from tasks.stages import StageResult, open_store, read_output
 
 if TYPE_CHECKING:
     from tasks.inbox import Ingested
-
-
-def why(settings: Settings, name: str, refresh: bool) -> str:
-    """Why a stage whose upstream stages have run will be computed, or that it is unchanged."""
-    return "refreshed" if refresh else plan(open_store(settings), settings, name, {}).reason
 
 
 def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None:
@@ -25,9 +20,9 @@ def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None
     promoted = next((result for result in results if result.name == "promote"), None)
     if promoted is None or not settings.promote.approval:
         return
-    from tasks.approving import registration, waits_for_a_yes
+    from tasks.approving import waits_for_a_yes  # imports MLflow
 
-    said = registration(settings, promoted)
+    said = read_output(open_store(settings), promoted.outputs, "registration")
     if not waits_for_a_yes(settings, said):
         return
     if not runtime.deployment.id:
@@ -53,11 +48,7 @@ def summarise(
     """Attach the summary to the run; its history is the artifact `nightly-summary`."""
     if runtime.flow_run.id:
         registered = next((r for r in results if r.name == "promote"), None)
-        said = None
-        if registered is not None:
-            from tasks.approving import registration
-
-            said = registration(settings, registered)
+        said = read_output(open_store(settings), registered.outputs, "registration") if registered else None
         create_markdown_artifact(
             key="nightly-summary",
             markdown=summary(taken_in, changed, results, said),
