@@ -27,6 +27,7 @@ from flows.options import (
     Refresh,
     Sets,
     given_options,
+    make_prefect_home,
     pinned,
     program,
     settings_from,
@@ -122,6 +123,7 @@ def _run(
             raise ConfigError(f"--refresh {name}, but only {', '.join(stages)} would run: name {name} as a stage too")
     settings = settings_from(profile, sets)
     os.environ["THINKREWARD_PROFILE"] = profile  # whose values the flows' forms take as their defaults
+    make_prefect_home()
     from flows.running import announce, dry_run_lines, run_recipe
 
     if dry_run:

@@ -54,6 +54,12 @@ def settle_environment() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
+def make_prefect_home() -> None:
+    """Prefect makes its own folder when it is imported, but none above it, and without it no run begins."""
+    if home := os.environ.get("PREFECT_HOME"):
+        Path(home).expanduser().mkdir(parents=True, exist_ok=True)
+
+
 def program() -> str:
     """What to type for this program: its name if the shell finds it, else its path from here."""
     path = Path(sys.argv[0])

@@ -75,6 +75,7 @@ def _s3(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) 
         "s3.config": folder.path / "s3.json",
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
+        "s3.autoCreateBucket": "false",  # a mistyped bucket is an error, as at Amazon
         "volume.max": 0,
         "volume.preStopSeconds": 0,
         "master.volumeSizeLimitMB": 64,

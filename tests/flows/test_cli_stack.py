@@ -246,6 +246,8 @@ def test_store_and_mlflow_keep_what_they_are_given_in_s3(real: Real) -> None:
     assert "artifacts/note.txt" in said.splitlines()[-1]
     refused = "import boto3; boto3.client('s3', aws_secret_access_key='wrong', aws_access_key_id='x').list_buckets()"
     assert "InvalidAccessKeyId" in real.stack.command("python", "-c", refused, check=False).stderr
+    mistyped = "import boto3; boto3.client('s3').put_object(Bucket='thinkrewrad', Key='x', Body=b'x')"
+    assert "NoSuchBucket" in real.stack.command("python", "-c", mistyped, check=False).stderr
 
 
 @marked

@@ -59,9 +59,9 @@ def command(*arguments: str, folder: Path, **changes: object) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """No server of the developer's is used: Prefect keeps its records below `folder`."""
+    """No server of the developer's is used: Prefect keeps its records below `folder`, as in a folder never used."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**kept, "PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(REPOSITORY)}
+    return {**kept, "PREFECT_HOME": str(folder / ".thinkreward" / "prefect"), "PYTHONPATH": str(REPOSITORY)}
 
 
 def run(*arguments: str, folder: Path, check: bool = True, **changes: object) -> "subprocess.CompletedProcess[str]":
