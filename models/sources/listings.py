@@ -1,0 +1,73 @@
+"""Reading the listings of data sets row by row: JSON arrays, JSON lines and Parquet, in bounded memory.
+
+Each function gives pairs of where a row stands (`data.json#12`, counted from 1) and the row, or for a line that is no
+JSON, where it stands and an `Unusable`. Errors of a whole file are `DataError`s that name it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ijson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.errors import DataError
+from models.sources.rows import Unusable
+
+PARQUET_ROWS = 64  # rows of media in memory at once
+
+
+def find(root: Path, *patterns: str, layout: str) -> list[Path]:
+    """The files of the first pattern that has any, sorted. Raises `DataError` that tells the layout."""
+    for pattern in patterns:
+        if found := sorted(path for path in root.glob(pattern) if path.is_file()):
+            return found
+    raise DataError(f"{root} has no {' or '.join(patterns)}: expected {layout}")
+
+
+def rows_of(root: Path, files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+    """The rows of files by their suffix: `.json` (one array), `.jsonl`, `.parquet`."""
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        read = {".json": json_array, ".jsonl": json_lines, ".parquet": parquet}.get(file.suffix)
+        if read is None:
+            raise DataError(f"{file}: {file.suffix or 'no suffix'} is none of .json, .jsonl and .parquet")
+        for number, row in enumerate(read(file), start=1):
+            where = f"{name}#{number}"
+            yield where, Unusable(where, "", row.reason) if isinstance(row, Unusable) else row
+
+
+def json_array(file: Path) -> Iterator[Any]:
+    """The items of a JSON array. Raises `DataError` where the file is none, at the item that breaks it."""
+    number = 0
+    try:
+        with file.open("rb") as opened:
+            for item in ijson.items(opened, "item", use_float=True):
+                number += 1
+                yield item
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not JSON after row {number}: {str(error).splitlines()[0]}") from error
+
+
+def json_lines(file: Path) -> Iterator[Any]:
+    """The values of JSON lines, empty lines left out; what is no JSON is an `Unusable`."""
+    with file.open("rb") as opened:
+        for line in opened:  # bytes, cut at line feeds alone: JSON text may hold U+2028
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield Unusable("", "", f"row: not JSON: {str(error).splitlines()[0]}")
+
+
+def parquet(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file as the Hugging Face Hub keeps them: an image is {"bytes": …, "path": …}."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(batch_size=PARQUET_ROWS):
+                yield from batch.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file} is no readable Parquet: {str(error).splitlines()[0]}") from error

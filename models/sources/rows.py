@@ -1,0 +1,64 @@
+"""What a reader of a published data set gives: its rows, in the order of its files, none dropped in silence.
+
+A reader is one function in a file of its own, `read(root) -> Iterator[Row | Unusable]`, that knows one published
+layout. It reads listings and names media; whether a medium is there, stays below the root and can be decoded is for
+`models/sources/importing.py` to find out, the same for all. The readers are named in `models/sources/registry.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.preference import Preferred, Task
+
+
+@dataclass(frozen=True)
+class InFile:
+    """A medium in a file; `path` as the data set writes it, which should lie below its root."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class InRow:
+    """A medium whose bytes stand in the listing itself (Parquet, tar); `name` is unique in the data set."""
+
+    name: str
+    data: bytes
+
+
+Medium = InFile | InRow
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair as published. `where` names its file and row, `data.json#12`, counted from 1.
+
+    `candidates` are texts for understanding tasks, media for generation tasks. `reasoning` is a published verdict on
+    the pair in this order, in our grammar, where the data set has one.
+    """
+
+    where: str
+    id: str
+    task: Task
+    prompt: str
+    candidates: tuple[str | Medium, str | Medium]
+    preferred: Preferred
+    context: tuple[Medium, ...] = ()
+    group: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """One row that gives no pair, and why; `id` is empty where the row has none that can be read.
+
+    `reason` begins with a word or two that rows are counted by, then a colon: `row: prompt is missing`.
+    """
+
+    where: str
+    id: str
+    reason: str
+
+
+Read = Callable[[Path], Iterator[Row | Unusable]]
