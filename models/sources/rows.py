@@ -35,7 +35,8 @@ class Row:
     """One pair as published. `where` names its file and row, `data.json#12`, counted from 1.
 
     `candidates` are texts for understanding tasks, media for generation tasks. `reasoning` is a published verdict on
-    the pair in this order, in our grammar, where the data set has one.
+    the pair in this order, in our grammar, where the data set has one. `aspects` are further labels of the same pair by
+    name, such as those of motion quality beside the overall one.
     """
 
     where: str
@@ -47,6 +48,7 @@ class Row:
     context: tuple[Medium, ...] = ()
     group: str = ""
     reasoning: str = ""
+    aspects: tuple[tuple[str, Preferred], ...] = ()
 
 
 @dataclass(frozen=True)
