@@ -26,8 +26,8 @@ class Quoted:
 class Benchmark:
     """One benchmark. `groups` are the official ones in their official order; empty where it has none.
 
-    `ties` and `macro` say what the benchmark's own headline figure is: over which pairs, and whether it is the mean over
-    groups instead of over pairs.
+    `ties` and `macro` say what the benchmark's own headline figure is: over which pairs, and whether it is the mean
+    over groups instead of over pairs.
     """
 
     name: str
