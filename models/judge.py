@@ -8,7 +8,7 @@ from PIL import Image
 
 from models.generation.protocol import Generator, Progress
 from models.preference import PreferencePair, Preferred
-from models.prompts import attach, chat, image_part
+from models.prompts import Wording, attach, chat, image_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
 
 Frames = Callable[[str], list[Image.Image]]
@@ -43,11 +43,12 @@ class Judgment:
 
 
 class Judge:
-    """Judges pairs; `frames` finds the decoded frames of a medium by its uri."""
+    """Judges pairs; `frames` finds the decoded frames of a medium by its uri, `wording` is how they are asked for."""
 
-    def __init__(self, generator: Generator, frames: Frames) -> None:
+    def __init__(self, generator: Generator, frames: Frames, wording: Wording = "thinkreward") -> None:
         self.generator = generator
         self.frames = frames
+        self.wording: Wording = wording
 
     @classmethod
     def load(
@@ -60,6 +61,7 @@ class Judge:
         attention: str = "sdpa",
         batch: int = 64,
         revision: str | None = None,
+        wording: Wording = "thinkreward",
     ) -> "Judge":
         """A judge over a local transformers model. Raises `ModelError`, for instance without a processor."""
         from models.generation.local import LocalGenerator
@@ -67,7 +69,7 @@ class Judge:
         generator = LocalGenerator.load(
             directory, device=device, dtype=dtype, attention=attention, batch=batch, revision=revision
         )
-        return cls(generator, frames)
+        return cls(generator, frames, wording)
 
     def judge(
         self,
@@ -85,7 +87,8 @@ class Judge:
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
         conversations = [
-            attach(chat(pair, mode), lambda uri: [image_part(frame) for frame in self.frames(uri)]) for pair, _ in shown
+            attach(chat(pair, mode, self.wording), lambda uri: [image_part(frame) for frame in self.frames(uri)])
+            for pair, _ in shown
         ]
         completions = self.generator.generate(
             conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress

@@ -2,28 +2,40 @@
 
 `chat` gives messages in OpenAI content-part form whose media are still references; `attach` fills
 them in, for an HTTP endpoint or for a transformers processor. Teacher, trainers, sampler, benchmarks
-and server all come through here, so that training and evaluation cannot drift apart.
+and server all come through here, so that training and evaluation cannot drift apart. A wording other than our own is
+for judges that were trained on it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from models.preference import Candidate, Media, PreferencePair
 from models.verdict import Mode, candidate_names, instructions
+from models.wordings import unified_reward_think
 
 Message = dict[str, Any]
 Part = dict[str, Any]
+Wording = Literal["thinkreward", "unified_reward_think", "unified_reward_think_qwen3vl"]
+
+RELEASES: dict[Wording, unified_reward_think.Release] = {
+    "unified_reward_think": "qwen25",
+    "unified_reward_think_qwen3vl": "qwen3vl",
+}
 
 PROMPT_LABEL = {True: "Caption", False: "Question"}
 
 
-def chat(pair: PreferencePair, mode: Mode) -> list[Message]:
+def chat(pair: PreferencePair, mode: Mode, wording: Wording = "thinkreward") -> list[Message]:
     """The request for one verdict: a single user message of text parts and media references.
 
     Texts end their line unless a medium follows them: chat templates put parts one after the other as they are.
     A medium is `{"type": "image_url" | "video_url", …: {"url": uri}}`, with its uri as the dataset has it.
-    The label never enters.
+    The label never enters. A released checkpoint's wording has all media first and one text after them; it raises
+    `ConfigError` where that wording is not to be had (`models/wordings/unified_reward_think.py`).
     """
+    if wording != "thinkreward":
+        words = unified_reward_think.text(pair, mode, RELEASES[wording])
+        return [{"role": "user", "content": [*map(_reference, pair.media()), _text(words)]}]
     parts: list[Part] = [_text(f"{instructions(pair.task, mode)}\n")]
     parts += [_reference(media) for media in pair.context]
     parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {pair.prompt}\n"))

@@ -1,6 +1,7 @@
 """The one door to the `openai` package: an endpoint, one request with bounded retries, and the Batch API's calls.
 
-The package is imported only when a connection is made. The key never appears in a message: server texts are
+A teacher and a judge behind an endpoint both come through here; `Advice` holds what differs in their messages. The
+package is imported only when a connection is made. The key never appears in a message: server texts are
 quoted only with the key taken out, and not at all where the key itself was refused.
 """
 
@@ -26,30 +27,65 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 LONGEST_BACKOFF_S = 60.0
 RETRIED = frozenset({408, 409, 429})
 REFUSED = frozenset({401, 403, 404})
+# The codes of a 400 for what a request shows: OpenAI's, and Azure's
+# (https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter).
+CONTENT_CODES = frozenset({"content_policy_violation", "content_filter"})
 
 
 class RequestRejected(Exception):
-    """The endpoint will not answer this one request (400, 413, 422): others may fare better."""
+    """The endpoint will not answer this one request (400, 413, 422): others may fare better.
+
+    `for_content` tells that it objects to what the request shows, not to its form.
+    """
+
+    def __init__(self, said: str, *, for_content: bool = False) -> None:
+        super().__init__(said)
+        self.for_content = for_content
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a message tells whoever asks to do: without a key, with an unknown model, and after the last try."""
+
+    without_key: str
+    model: str
+    after_tries: str
+
+
+FOR_TEACHER = Advice(
+    without_key=", or choose distill.teacher=embedded",
+    model="distill.model",
+    after_tries="every answer so far is kept: start again to continue, with more distill.max_attempts or a lower "
+    "distill.requests_per_minute",
+)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a teacher is: the API's address up to `/v1`, its key, and the model to ask."""
+    """Where a model is: the API's address up to `/v1`, its key, and the model's name there."""
 
     base_url: str
     api_key: str = field(repr=False)
     model: str
 
     @classmethod
-    def from_environment(cls, model: str) -> Self:
-        """From OPENAI_BASE_URL (default: OpenAI's own) and OPENAI_API_KEY. Raises `TeacherRefused` without a key."""
+    def from_environment(cls, model: str, advice: Advice = FOR_TEACHER) -> Self:
+        """From OPENAI_BASE_URL (default: OpenAI's own) and OPENAI_API_KEY.
+
+        Raises `TeacherRefused` without a key, for a key that no header can carry, and for an address without a scheme.
+        """
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not key:
             raise TeacherRefused(
-                "OPENAI_API_KEY is not set: set it to the endpoint's key (any word for a server that checks none), "
-                "or choose distill.teacher=embedded"
+                "OPENAI_API_KEY is not set: set it to the endpoint's key (any word for a server that checks none)"
+                + advice.without_key
             )
-        return cls(os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL, key, model)
+        if not (key.isascii() and key.isprintable()):
+            raise TeacherRefused("OPENAI_API_KEY holds a character that no key has, such as a line break: set it anew")
+        base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+        if not base_url.startswith(("http://", "https://")):
+            raise TeacherRefused("OPENAI_BASE_URL must begin with http:// or https://: set it to the API's address")
+        return cls(base_url, key, model)
 
     @property
     def host(self) -> str:
@@ -61,8 +97,9 @@ class Endpoint:
 class Connection:
     """One client, with the pace and the retries of `limits`. Use as an async context manager."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits, advice: Advice = FOR_TEACHER) -> None:
         self.endpoint = endpoint
+        self._advice = advice
         self.retries = 0
         self.given_up = False  # set by the caller: no further try is made
         self._limits = limits
@@ -90,36 +127,55 @@ class Connection:
         await self._client.close()
 
     def body(self, messages: list[dict[str, Any]], ask: int) -> dict[str, Any]:
-        """The body of a chat completion. A further ask differs by its `seed`, which no first ask sends."""
-        body = {
-            "model": self.endpoint.model,
-            "messages": messages,
-            "temperature": self._limits.temperature,
-            self._most_tokens: self._limits.max_tokens,
-        }
-        return body | {"seed": ask} if ask else body
+        """The body of a teacher's chat completion. A further ask differs by its `seed`, which no first ask sends."""
+        extra = {"seed": ask} if ask else {}
+        return self._body(messages, self._limits.temperature, self._limits.max_tokens, extra)
+
+    def _body(
+        self, messages: list[dict[str, Any]], temperature: float, max_tokens: int, extra: dict[str, Any]
+    ) -> dict[str, Any]:
+        body = {"model": self.endpoint.model, "messages": messages, "temperature": temperature}
+        return body | {self._most_tokens: max_tokens} | extra
 
     async def complete(self, messages: list[dict[str, Any]], ask: int, tokens: float) -> Answer:
-        """One answer. `tokens` is what the request is expected to take.
+        """A teacher's answer. `tokens` is what the request is expected to take.
 
         Raises `RequestRejected`, `TeacherRefused` or `TeacherUnreachable`.
         """
+        return answer_of(await self._completion(lambda: self.body(messages, ask), tokens))
 
+    async def completion(
+        self,
+        messages: list[dict[str, Any]],
+        *,
+        temperature: float,
+        max_tokens: int,
+        extra: dict[str, Any],
+        tokens: float,
+    ) -> dict[str, Any]:
+        """A chat completion as the API words it, with at least one choice. `extra` is further fields (`n`, `seed`).
+
+        Raises like `complete`.
+        """
+        return await self._completion(lambda: self._body(messages, temperature, max_tokens, extra), tokens)
+
+    async def _completion(self, body: Callable[[], dict[str, Any]], tokens: float) -> dict[str, Any]:
         async def call() -> Any:
             await self._tokens.wait(tokens)
-            return await self._client.chat.completions.create(**self.body(messages, ask))
+            return await self._client.chat.completions.create(**body())
 
+        sent = self._most_tokens
         try:
             return self._read(await self._tried(call))
         except RequestRejected as rejected:
-            # Newer OpenAI models know only the other name of this field.
-            if self._most_tokens != "max_tokens" or "max_completion_tokens" not in str(rejected):
+            # Newer OpenAI models know only the other name of this field; requests under way find that out together.
+            if sent != "max_tokens" or "max_completion_tokens" not in str(rejected):
                 raise
             self._most_tokens = "max_completion_tokens"
             return self._read(await self._tried(call))
 
-    def _read(self, reply: Any) -> Answer:
-        completion = reply.model_dump() if hasattr(reply, "model_dump") else None
+    def _read(self, reply: Any) -> dict[str, Any]:
+        completion: dict[str, Any] | None = reply.model_dump(warnings=False) if hasattr(reply, "model_dump") else None
         if completion is None or "choices" not in completion:
             raise TeacherRefused(
                 f"{self.endpoint.host} does not answer as a chat completions API: check that OPENAI_BASE_URL ends "
@@ -127,7 +183,7 @@ class Connection:
             )
         if not completion["choices"]:
             raise RequestRejected("an answer without choices")
-        return answer_of(completion)
+        return completion
 
     async def upload(self, path: Path) -> str:
         """Upload a JSONL file of batch requests; its id."""
@@ -176,15 +232,16 @@ class Connection:
                 said, wait = f"no connection ({type(error.__cause__ or error).__name__})", None
                 if isinstance(error, openai.APITimeoutError):
                     said = f"no answer within {self._limits.timeout_s:g} s"
+            except json.JSONDecodeError:
+                said, wait = "an answer that is not whole JSON", None
             if attempt == self._limits.max_attempts or self.given_up or (wait or 0) > self._limits.max_wait_s:
                 break
             self.retries += 1
             await asyncio.sleep(self._delay(attempt, wait))
         asked_to_wait = f", asking to wait {wait:g} s" if wait and wait > self._limits.max_wait_s else ""
         raise TeacherUnreachable(
-            f"{self.endpoint.host} gave no answer in {attempt} tries (last: {said}{asked_to_wait}); every answer so "
-            "far is kept: start again to continue, with more distill.max_attempts or a lower "
-            "distill.requests_per_minute"
+            f"{self.endpoint.host} gave no answer in {attempt} tries (last: {said}{asked_to_wait}); "
+            f"{self._advice.after_tries}"
         )
 
     def _read_status(self, error: Any) -> str:
@@ -195,14 +252,14 @@ class Connection:
         said = f"{status} {self._without_key(str(error.message))}"
         if status in REFUSED:
             raise TeacherRefused(
-                f"{host} has no model {self.endpoint.model!r}, or no such route ({said}): check distill.model and "
-                "OPENAI_BASE_URL"
+                f"{host} has no model {self.endpoint.model!r}, or no such route ({said}): check {self._advice.model} "
+                "and OPENAI_BASE_URL"
             ) from None
         if status == 429 and error.code == "insufficient_quota":
             raise TeacherRefused(f"{host} says that the account has no quota left: add some and start again") from None
         if status in RETRIED or status >= 500:
             return said
-        raise RequestRejected(said) from None
+        raise RequestRejected(said, for_content=error.code in CONTENT_CODES) from None
 
     def _without_key(self, text: str) -> str:
         return text.replace(self.endpoint.api_key, "***")[:300]

@@ -13,8 +13,10 @@ Thinking mode, in the layout we write (arXiv 2505.03318, section 3.1 and the rel
     </think>
     <answer>Image 1 is better</answer>
 
-The later checkpoints' three-line block (the name, then an indented line a candidate) parses too.
-Direct mode is the answer sentence alone, bare or in its block, and may be a tie.
+What the released checkpoints were taught to write parses too: the candidates of a line the other way round, further
+dimensions without a number, and the later ones' three-line block (the name, then an indented line a candidate, the
+first with a semicolon at its end). Direct mode is the answer sentence alone, bare or in its block, perhaps with a full
+stop, and may be a tie. The layouts are those of the prompts that `models/wordings/unified_reward_think.py` names.
 
 Reading is one pass over the lines with anchored patterns and `str.find`: linear in the text's length.
 """
@@ -186,6 +188,7 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TOTAL_HEADING = "Total score:"
 
 _NUMBERED = re.compile(r"([0-9]{1,3})\. ?(\S[^:\n]*):")
+_UNNUMBERED = re.compile(r"([^\W\d_][^:\n]*|\[[^\]:\n]+\]):")
 _SCORE = re.compile(r" ?\(([0-9]{1,6})/10\) - ")
 _TOTAL = re.compile(r": ?([0-9]{1,6}(?: ?\+ ?[0-9]{1,6})*) ?= ?([0-9]{1,6})")
 
@@ -251,6 +254,7 @@ def _read_direct(text: str, task: Task) -> Verdict:
     else:
         start, end = 0, len(text)
     answers: dict[str, Preferred] = {answer_text(task, choice): choice for choice in (1, 2, "tie")}
+    answers |= {f"{sentence}.": choice for sentence, choice in answers.items()}
     return Verdict(task=task, preferred=_read_answer(text, start, end, answers))
 
 
@@ -309,7 +313,7 @@ def _read_reasoning(
 ) -> tuple[tuple[Dimension, ...], tuple[Total, Total]]:
     names = candidate_names(task)
     heading = next((at for at, (_, line) in enumerate(lines) if line.startswith(TOTAL_HEADING)), len(lines))
-    dimensions = _read_dimensions(lines[:heading], names)
+    dimensions = _read_dimensions(lines[:heading], names, numbered=len(CORE_DIMENSIONS[task]))
     if not dimensions:
         _fail(Fault.NO_DIMENSION, lines[0][0] if lines else start)
     if len(dimensions) > len(CORE_DIMENSIONS[task]) + MAX_EXTRA_DIMENSIONS:
@@ -319,30 +323,51 @@ def _read_reasoning(
     return dimensions, _read_totals(lines[heading:], names)
 
 
-def _read_dimensions(lines: list[tuple[int, str]], names: tuple[str, str]) -> tuple[Dimension, ...]:
+def _read_dimensions(lines: list[tuple[int, str]], names: tuple[str, str], *, numbered: int) -> tuple[Dimension, ...]:
+    """The dimensions of all lines; those after the first `numbered` need no number."""
     dimensions: list[Dimension] = []
     at = 0
     while at < len(lines):
         offset, line = lines[at]
-        match = _NUMBERED.match(line)
-        if match is None or int(match[1]) != len(dimensions) + 1:
-            _fail(Fault.BAD_DIMENSION, offset)
-        rest = line[match.end() :].strip()
+        name, end = _read_name(line, len(dimensions) + 1, offset, free=len(dimensions) >= numbered)
+        rest = line[end:].strip()
         if rest:
-            first, second = _split_one_line(rest, names, offset + match.end())
+            first, second = _split_one_line(rest, names, offset + end)
             at += 1
         elif at + 2 < len(lines):
-            first, second = (_read_scored(lines[at + row][1], names[row - 1], lines[at + row][0]) for row in (1, 2))
+            (upper_at, upper), (lower_at, lower) = lines[at + 1 : at + 3]
+            first = _read_scored(upper.removesuffix(";"), names[0], upper_at)
+            second = _read_scored(lower, names[1], lower_at)
             at += 3
         else:
             _fail(Fault.BAD_DIMENSION, offset)
-        name = match[2].strip()
         dimensions.append(Dimension(name=name, scores=(first[0], second[0]), rationales=(first[1], second[1])))
     return tuple(dimensions)
 
 
+def _read_name(line: str, number: int, offset: int, *, free: bool) -> tuple[str, int]:
+    """The name in `2. Aesthetics:`, or in `Creativity:` where it is `free` of a number, and where its colon ends."""
+    match = _NUMBERED.match(line)
+    if match is not None and int(match[1]) == number:
+        return match[2].strip(), match.end()
+    match = _UNNUMBERED.match(line) if free else None
+    if match is None:
+        _fail(Fault.BAD_DIMENSION, offset)
+    return match[1].strip(), match.end()
+
+
 def _split_one_line(rest: str, names: tuple[str, str], offset: int) -> tuple[tuple[int, str], tuple[int, str]]:
-    """Cut `Image 1 (8/10) - a; b; Image 2 (6/10) - c` at the first semicolon that a scored second name follows."""
+    """The scored candidates of `Image 1 (8/10) - a; b; Image 2 (6/10) - c`, the first first in either order of writing.
+
+    The cut is at the first semicolon that the other's name and its score follow.
+    """
+    if rest.startswith(names[1]):
+        second, first = _split_one_line_as(rest, (names[1], names[0]), offset)
+        return first, second
+    return _split_one_line_as(rest, names, offset)
+
+
+def _split_one_line_as(rest: str, names: tuple[str, str], offset: int) -> tuple[tuple[int, str], tuple[int, str]]:
     marker = f"; {names[1]}"
     cut = rest.find(marker)
     while cut >= 0 and _SCORE.match(rest, cut + len(marker)) is None:

@@ -106,7 +106,7 @@ STAGES: dict[str, Stage] = {
             gathers="tasks.inbox:drops",
         ),
         Stage(
-            "distill", "3", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill", "4", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
         ),
         Stage(
             "cold-start",
@@ -119,7 +119,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "rejection-sampling",
-            "2",
+            "3",
             {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
@@ -128,7 +128,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "2",
+            "3",
             {
                 "model": Need("rejection-sampling", "model"),
                 "trajectories": Need("rejection-sampling", "trajectories"),

@@ -64,7 +64,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
 def judged_rows(context: Context, name: str) -> list[JudgedRow]:
     """One model's rows, from the store if it has judged these pairs by this protocol before."""
     inputs = {"model": context.job.inputs[name], "preferences": context.job.inputs["preferences"]}
-    stage = Stage(JUDGING, "2", {}, ("judgments",), ("evaluate", "model"), "")
+    stage = Stage(JUDGING, "3", {}, ("judgments",), ("evaluate", "model"), "")
     # The resamples and examples change the report, not the judgments.
     protocol = context.settings.model_copy(
         update={"evaluate": context.settings.evaluate.model_copy(update={"bootstrap": 1, "examples": 1})}

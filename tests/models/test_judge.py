@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from models.judge import Judge
 from models.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.prompts import Message
 from models.verdict import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
+from models.wordings.unified_reward_think import DIRECTORY, SCRIPTS
 
 FRAMES = {"bright.png": [Image.new("L", (1, 1), 200)], "dark.png": [Image.new("L", (1, 1), 20)]}
 
@@ -130,6 +132,19 @@ def test_a_malformed_text_is_neither_a_tie_nor_right() -> None:
 def test_a_tie_that_is_labelled_a_tie_is_right_in_direct_mode() -> None:
     tie = answer_text(Task.IMAGE_GENERATION, "tie")
     judgments = judge(lambda conversation, sample: tie)[0].judge([pair("a", "tie")], "direct", both_orders=True)
+    assert [one.correct for one in judgments] == [True, True]
+
+
+def test_a_judge_asks_in_its_wording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / SCRIPTS["qwen25", "think"][Task.IMAGE_GENERATION]
+    script.parent.mkdir(parents=True)
+    script.write_text("problem = f'which shows [{prompt}]?'\n", encoding="utf-8")
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    fake = Fake(brightest)
+    judgments = Judge(fake, FRAMES.__getitem__, "unified_reward_think").judge([pair("a")], both_orders=True)
+    contents = [conversation[0]["content"] for conversation in fake.conversations]
+    assert [content[-1]["text"] for content in contents] == ["which shows [a bright square]?"] * 2
+    assert [[part["type"] for part in content] for content in contents] == [["image", "image", "text"]] * 2
     assert [one.correct for one in judgments] == [True, True]
 
 

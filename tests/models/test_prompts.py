@@ -1,13 +1,17 @@
 """One prompt for everyone, and no trace of the label in it."""
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.errors import ConfigError
 from models.preference import Candidate, Media, PreferencePair, Task
-from models.prompts import attach, chat, image_part
+from models.prompts import Wording, attach, chat, image_part
 from models.verdict import Mode, instructions
+from models.wordings.unified_reward_think import DIRECTORY, SCRIPTS
 
 
 def pair(task: Task) -> PreferencePair:
@@ -45,6 +49,77 @@ def test_the_label_and_the_bookkeeping_never_enter(task: Task, mode: Mode) -> No
     assert chat(one.model_copy(update={"preferred": "tie"}), mode) == asked
     written = json.dumps(asked)
     assert not any(word in written for word in ("pair-7", "the-source", "the-group", "preferred"))
+
+
+OUR_OWN = {
+    Task.IMAGE_GENERATION: "c9752008bd38501101d820f0bbd37b41ff2273e7cc4b6af944098be1d298caa7",
+    Task.IMAGE_UNDERSTANDING: "783a734c73e691fba706215c6e33c4aa5733288e223e9719bee7dabc188928ce",
+    Task.VIDEO_GENERATION: "366ea6dc2ad521d50c01eee9b251ec6bc52b9a47f758d1e5a86e741488cbd601",
+    Task.VIDEO_UNDERSTANDING: "85e49d2db3e0b4ceade30373e610beb90b7dfeb216a414bc8715ea17576840ab",
+}
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_our_own_wording_is_byte_for_byte_what_models_were_trained_on(task: Task) -> None:
+    """A change makes every model and stored answer one of another prompt: raise the stages' code versions."""
+    asked = [chat(pair(task), mode) for mode in ("think", "direct")]
+    assert hashlib.sha256(json.dumps(asked).encode()).hexdigest() == OUR_OWN[task]
+    assert asked == [chat(pair(task), mode, "thinkreward") for mode in ("think", "direct")]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder laid out like a clone of upstream's repository, whose prompts say which script they are from."""
+    for scripts in SCRIPTS.values():
+        for task, script in scripts.items():
+            holes = "{prompt}" if task.judges_media else "{Query} / {R1} / {R2}"
+            path = tmp_path / script
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"problem = f'{path.stem} asks: {holes}'\n", encoding="utf-8")
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("clone")
+@pytest.mark.parametrize(
+    ("wording", "mode", "task", "expected"),
+    [
+        (
+            "unified_reward_think", "think", Task.IMAGE_GENERATION,
+            ["<a.png>", "<b.png>", "qwen_infer_cot_image_generation asks: a red kite"],
+        ),
+        (
+            "unified_reward_think", "think", Task.VIDEO_UNDERSTANDING,
+            ["<c.png>", "qwen_infer_cot_video_understanding asks: a red kite / a dog / a kite"],
+        ),
+        (
+            "unified_reward_think", "direct", Task.VIDEO_GENERATION,
+            ["<a.png>", "<b.png>", "test_qwen25_answer_genAI_bench_video asks: a red kite"],
+        ),
+        (
+            "unified_reward_think_qwen3vl", "think", Task.IMAGE_UNDERSTANDING,
+            ["<c.png>", "qwen3vl_infer_cot_image_understanding asks: a red kite / a dog / a kite"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_released_wording_shows_all_media_and_then_its_text(
+    wording: Wording, mode: Mode, task: Task, expected: list[str]
+) -> None:
+    assert parts(chat(pair(task), mode, wording)) == expected
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_released_wording_follows_a_swap() -> None:
+    asked = chat(pair(Task.IMAGE_UNDERSTANDING).swapped(), "think", "unified_reward_think")
+    assert parts(asked)[-1].endswith("a red kite / a kite / a dog")
+    shown = chat(pair(Task.VIDEO_GENERATION).swapped(), "think", "unified_reward_think_qwen3vl")
+    assert parts(shown)[:2] == ["<b.png>", "<a.png>"]
+
+
+@pytest.mark.usefixtures("clone")
+def test_a_wording_that_upstream_does_not_publish_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no direct prompt for image_generation and qwen3vl"):
+        chat(pair(Task.IMAGE_GENERATION), "direct", "unified_reward_think_qwen3vl")
 
 
 def test_a_generation_prompt_is_instructions_caption_and_named_media() -> None:

@@ -82,6 +82,53 @@ def test_both_layouts_and_their_white_space_read_the_same(text: str) -> None:
     assert parsed(text) == EXPECTED
 
 
+RELEASED_LINES = (
+    "1. Semantic consistency: Image 1 (9/10) - all there; Image 2 (7/10) - a hat less\n"
+    "2. Aesthetics: Image 2 (8/10) - warm; light; Image 1 (8/10) - calm\n"
+    "3. Authenticity: Image 1 (8/10) - real; Image 2 (5/10) - waxen\n"
+    "Creativity: Image 2 (8/10) - bold; Image 1 (6/10) - plain\n"
+    "[Layout]: Image 1 (6/10) - even; Image 2 (7/10) - crowded\n"
+)
+RELEASED_BLOCKS = (
+    "        1. Semantic consistency: \n"
+    "            Image 1 (9/10) - all there; \n            Image 2 (7/10) - a hat less\n"
+    "        2. Aesthetics: \n            Image 1 (8/10) - calm; \n            Image 2 (8/10) - warm; light\n"
+    "        3. Authenticity: \n            Image 1 (8/10) - real; \n            Image 2 (5/10) - waxen\n"
+    "        Creativity: \n            Image 1 (6/10) - plain; \n            Image 2 (8/10) - bold\n"
+    "        5. [Layout]: \n            Image 1 (6/10) - even; \n            Image 2 (7/10) - crowded\n"
+)
+RELEASED_TOTALS = "Total score:\nImage 1: 9+8+8+6+6=37\nImage 2: 7+8+5+8+7=35\n"
+
+
+@pytest.mark.parametrize("lines", [RELEASED_LINES, RELEASED_BLOCKS])
+def test_what_the_released_checkpoints_are_asked_to_write_reads(lines: str) -> None:
+    """Candidates in either order on a line, further dimensions without a number, a semicolon between the two lines."""
+    verdict = parsed(f"<think>\n{lines}{RELEASED_TOTALS}</think>\n{ANSWER}")
+    assert [one.scores for one in verdict.dimensions] == [(9, 7), (8, 8), (8, 5), (6, 8), (6, 7)]
+    assert [one.rationales for one in verdict.dimensions][1] == ("calm", "warm; light")
+    assert [one.rationales for one in verdict.dimensions][3] == ("plain", "bold")
+    assert [one.name for one in verdict.dimensions][3:] == ["Creativity", "[Layout]"]
+    assert verdict.sums_agree and verdict.answer_agrees
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        RELEASED_LINES.replace("2. Aesthetics", "Aesthetics"),  # a core dimension needs its number
+        RELEASED_LINES.replace("Creativity", "5. Creativity"),  # a number that is there must be the right one
+        RELEASED_LINES.replace("Creativity", "- Creativity"),  # bullets
+        RELEASED_LINES.replace("Creativity", "**Creativity"),  # Markdown
+        RELEASED_LINES.replace("Creativity: Image", "So Image"),  # prose
+        RELEASED_LINES.replace("[Layout]", "[Layout"),
+        RELEASED_LINES.replace("Image 1 (6/10) - plain", "Image 2 (6/10) - plain"),  # the second twice
+        RELEASED_LINES.replace("; Image 1 (6/10) - plain", ""),  # the second alone
+        RELEASED_BLOCKS.replace("all there; ", ";"),  # a semicolon for a reason
+    ],
+)
+def test_the_released_layouts_have_their_limits(lines: str) -> None:
+    assert fault(f"<think>\n{lines}{RELEASED_TOTALS}</think>\n{ANSWER}") == Fault.BAD_DIMENSION
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -233,6 +280,8 @@ DIRECT: list[tuple[str, Preferred]] = [
     ("Image 1 is better", 1),
     ("  Image 2 is better\r\n", 2),
     ("Both images are equally good", "tie"),
+    ("Image 1 is better.", 1),  # as the released checkpoints' direct prompts quote it
+    ("Both images are equally good.", "tie"),
     ("<answer>Image 2 is better</answer>", 2),  # in its block
     ("\n<answer>\nBoth images are equally good\n</answer>\n", "tie"),
 ]
@@ -251,6 +300,8 @@ def test_direct_mode_reads_one_sentence_and_ties(text: str, preferred: Preferred
         ("", Fault.BAD_ANSWER),
         ("Image 1", Fault.BAD_ANSWER),
         ("Image 1 is better than Image 2", Fault.BAD_ANSWER),
+        ("Image 1 is better..", Fault.BAD_ANSWER),
+        ("Image 1 is better!", Fault.BAD_ANSWER),
         ("I think Image 1 is better", Fault.BAD_ANSWER),
         ("Image 1 is better\nImage 2 is better", Fault.BAD_ANSWER),  # both
         ("Both answers are equally good", Fault.BAD_ANSWER),  # another task's noun
@@ -341,6 +392,8 @@ def inside(filling: str) -> str:
 
 LONG: dict[str, Callable[[int], str]] = {
     "second names without scores": lambda n: inside("1. A: Image 1 (8/10) - a" + "; Image 2" * n),
+    "first names without scores": lambda n: inside("1. A: Image 2 (8/10) - a" + "; Image 1" * n),
+    "brackets that never close": lambda n: GOOD.replace("Total", "[" * n + "\nTotal"),
     "half a score again and again": lambda n: inside("1. A: Image 1 (8/10) - a" + "; Image 2 (1" * n),
     "brackets": lambda n: inside("1. A: Image 1 " + "(1" * n),
     "blank lines": lambda n: inside("\n" * n),

@@ -1,0 +1,218 @@
+"""Generation by any OpenAI-compatible chat endpoint: GPT-4o, or a released checkpoint behind vLLM.
+
+The key and the address come from OPENAI_API_KEY and OPENAI_BASE_URL alone and stand in no message. Nothing is kept
+between calls but the count of what was used, so a caller that wants to resume stores the results.
+
+Greedy means the endpoint's greedy: a vLLM server adds the penalties of the checkpoint's own `generation_config.json`
+unless it is started with `--generation-config vllm`, and one with a reasoning parser takes the reasoning out of the
+answer (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
+"""
+
+import asyncio
+import contextvars
+import itertools
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from models.errors import TeacherRefused
+from models.generation.protocol import Generated, Progress
+from models.media import data_url
+from models.prompts import Message, data_url_part
+from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected
+from models.teacher_limits import Limits, guess_prompt_tokens
+
+logger = logging.getLogger(__name__)
+
+Returned = TypeVar("Returned")
+
+PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
+FOR_JUDGE = Advice(
+    without_key="",
+    model="the model's name",
+    after_tries="nothing of this call is kept: start it again, with more tries or fewer requests at once",
+)
+
+
+@dataclass
+class Spent:
+    """What a generator used: requests answered and rejected, further tries, and the tokens the endpoint reported."""
+
+    requests: int = 0
+    rejected: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class EndpointGenerator:
+    """A `Generator` over an endpoint. `spent` counts over all calls.
+
+    Of `limits` it takes the pace, the concurrency, the timeout and the retries; temperature and tokens are the call's,
+    and no budget is kept.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits | None = None) -> None:
+        self.endpoint = endpoint
+        self.limits = limits or Limits()
+        self.spent = Spent()
+        self.answers = False  # some request was answered, or refused for its content alone
+        self.one_by_one = False  # the endpoint gives one choice whatever `n` asks for
+
+    @classmethod
+    def from_environment(cls, model: str, limits: Limits | None = None) -> Self:
+        """At OPENAI_BASE_URL with OPENAI_API_KEY. Raises `TeacherRefused` for a missing or unusable one."""
+        return cls(Endpoint.from_environment(model, FOR_JUDGE), limits)
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+    ) -> list[list[Generated]]:
+        """See `Generator.generate`. A request the endpoint rejects, such as for its content, has `n` empty completions.
+
+        Raises `TeacherRefused` for a refused key, an unknown model, or when the first requests are all rejected, and
+        `TeacherUnreachable` when the tries are used up.
+        """
+
+        async def all_of_them() -> list[list[Generated]]:
+            async with Connection(self.endpoint, self.limits, FOR_JUDGE) as connection:
+                call = _Call(self, connection, n, temperature, max_tokens, seed)
+                try:
+                    return await call.answer(conversations, on_progress)
+                finally:
+                    self.spent.retries += connection.retries
+
+        return _run(all_of_them)
+
+
+class _Call:
+    """One call of `generate`: its settings, and the requests they make."""
+
+    def __init__(
+        self, owner: EndpointGenerator, connection: Connection, n: int, temperature: float, max_tokens: int, seed: int
+    ) -> None:
+        self.owner = owner
+        self.connection = connection
+        self.n = n
+        self.temperature = temperature
+        self.max_tokens = max_tokens
+        self.seed = seed
+
+    async def answer(
+        self, conversations: Sequence[list[Message]], on_progress: Progress | None
+    ) -> list[list[Generated]]:
+        """The completions of all conversations, in their order."""
+        results: list[list[Generated]] = [[] for _ in conversations]
+        done = 0
+        last_reason = ""
+
+        async def one(at: int) -> None:
+            nonlocal done, last_reason
+            try:
+                results[at] = await self._ask(conversations[at])
+            except RequestRejected as rejected:
+                last_reason = str(rejected)
+                logger.warning("%s rejects request %d: %s", self.connection.endpoint.host, at, rejected)
+                self.owner.spent.rejected += 1
+                self.owner.answers |= rejected.for_content
+                results[at] = [Generated("", truncated=False)] * self.n
+            done += 1
+            if on_progress is not None:
+                on_progress(done, len(conversations))
+
+        rest = iter(range(len(conversations)))
+        for at in itertools.islice(rest, PROBES):
+            await one(at)
+            if self.owner.answers:
+                break
+        if conversations and not self.owner.answers:
+            raise TeacherRefused(f"{self.connection.endpoint.host} rejects every request: {last_reason}")
+        await _at_once(rest, one, self.owner.limits.concurrency)
+        return results
+
+    async def _ask(self, conversation: list[Message]) -> list[Generated]:
+        """`n` completions: in one request if the endpoint can, or else in `n` whose seeds differ."""
+        messages = await asyncio.to_thread(_encoded, conversation)
+        found: list[Generated] = []
+        if self.n > 1 and not self.owner.one_by_one:
+            try:
+                found = await self._request(messages, self.n, self.seed)
+            except RequestRejected as rejected:
+                if rejected.for_content:
+                    raise
+                logger.info("%s rejects n=%d: %s", self.connection.endpoint.host, self.n, rejected)
+        while len(found) < self.n:
+            found += await self._request(messages, 1, self.seed + len(found))
+            self.owner.one_by_one = self.n > 1
+        return found[: self.n]
+
+    async def _request(self, messages: list[Message], n: int, seed: int) -> list[Generated]:
+        completion = await self.connection.completion(
+            messages,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            extra={"seed": seed} | ({"n": n} if n > 1 else {}),
+            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
+        )
+        usage, spent = completion.get("usage") or {}, self.owner.spent
+        self.owner.answers = True
+        spent.requests += 1
+        spent.prompt_tokens += usage.get("prompt_tokens") or 0
+        spent.completion_tokens += usage.get("completion_tokens") or 0
+        return [_generated(choice) for choice in completion["choices"]]
+
+
+def _generated(choice: dict[str, Any]) -> Generated:
+    """A choice's text, that of a refusal included: it reads as no verdict, and shows why there is none."""
+    message = choice.get("message") or {}
+    text = message.get("content") or message.get("refusal")
+    return Generated(text.strip() if isinstance(text, str) else "", truncated=choice.get("finish_reason") == "length")
+
+
+def _encoded(conversation: list[Message]) -> list[Message]:
+    """The messages with their decoded images as data URLs."""
+    return [
+        {
+            **message,
+            "content": [
+                data_url_part(data_url(part["image"])) if part["type"] == "image" else part
+                for part in message["content"]
+            ],
+        }
+        for message in conversation
+    ]
+
+
+async def _at_once(work: Iterator[int], one: Callable[[int], Coroutine[Any, Any, None]], most: int) -> None:
+    """Do `one` for all of `work`, at most `most` at a time. A failure ends those under way: their results are lost."""
+
+    async def worker() -> None:
+        for at in work:
+            await one(at)
+
+    workers = [asyncio.create_task(worker()) for _ in range(most)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for one_worker in workers:
+            one_worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, Returned]]) -> Returned:
+    """Run to the end in a loop of its own: in this thread, or in another where this one's loop is running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, thread_name_prefix="endpoint") as own:
+        return own.submit(context.run, lambda: asyncio.run(work())).result()
