@@ -131,7 +131,7 @@ def shown(value: object) -> str:
 def _kinds(field: FieldInfo) -> tuple[Any, ...]:
     """The types in the field's union, or its one type."""
     annotation = field.annotation
-    return (annotation,) if get_origin(annotation) is Literal else get_args(annotation) or (annotation,)
+    return (annotation,) if get_origin(annotation) in (Literal, list) else get_args(annotation) or (annotation,)
 
 
 def _choices(field: FieldInfo) -> list[str]:
@@ -141,6 +141,8 @@ def _choices(field: FieldInfo) -> list[str]:
 def _noun(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is list:
+        return "a list, each with " + ", ".join(get_args(kind)[0].model_fields)
     return _NOUNS.get(kind, "a section")
 
 

@@ -27,8 +27,12 @@ class Section(BaseModel):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if name not in self.RESULT_NEUTRAL:
-                fields[name] = value.key_fields() if isinstance(value, Section) else value
+                fields[name] = [_key_of(one) for one in value] if isinstance(value, list) else _key_of(value)
         return fields
+
+
+def _key_of(value: object) -> object:
+    return value.key_fields() if isinstance(value, Section) else value
 
 
 class Storage(Section):
@@ -129,23 +133,101 @@ class Lora(Section):
     dropout: Fraction = Field(0.05, description="adapter dropout")
 
 
+Reader = Literal[
+    "conversations",
+    "evalmuse",
+    "gpt4o_t2i",
+    "grpo_json",
+    "hpdv2",
+    "hpdv3",
+    "imagegen_cot_reward",
+    "llava_critic",
+    "open_image_preferences",
+    "own",
+    "sharegpt_video_dpo",
+    "text2video_rapidata",
+    "video_dpo",
+    "webdataset",
+]
+BenchmarkName = Literal[
+    "genai_bench_image",
+    "genai_bench_video",
+    "mj_bench_video",
+    "multimodal_reward_bench_2",
+    "sharegpt_video",
+    "videogen_reward_bench",
+    "vl_reward_bench",
+]
+DATA_PLACE = "a folder, s3://bucket/prefix, or hf://datasets/OWNER/NAME"
+
+
+class PublishedSource(Section):
+    """A published data set that training pairs are taken from."""
+
+    reader: Reader = Field(description="the layout it is published in (models/sources, docs/data.md)")
+    path: str = Field(min_length=1, description=f"where its files are: {DATA_PLACE}")
+    weight: float = Field(1.0, gt=0, description="its share of the pairs of a task, beside the other sources' weights")
+
+
+class BenchmarkData(Section):
+    """A benchmark's files."""
+
+    name: BenchmarkName = Field(description="which benchmark")
+    path: str = Field(min_length=1, description=f"where its files are: {DATA_PLACE}")
+
+
 class Prepare(Section):
     """The preference data of all four tasks, in one schema with a train and a held-out split."""
 
-    source: Literal["shapes", "jsonl"] = Field(
-        "shapes", description="shapes: the embedded world; jsonl: your own pairs"
+    RESULT_NEUTRAL = frozenset({"decoding_processes", "decoding_timeout_s"})
+    source: Literal["shapes", "jsonl", "published"] = Field(
+        "shapes",
+        description="shapes: the embedded world; jsonl: your own pairs; published: the sets of prepare.sources",
     )
     path: str | None = Field(None, description="folder with pairs.jsonl and its media, for source jsonl")
     train_pairs: int = Field(1600, ge=1, description="training pairs a task (source shapes)")
     held_out_pairs: int = Field(400, ge=1, description="held-out pairs a task (source shapes)")
-    held_out_share: float = Field(0.1, gt=0, lt=1, description="share of the groups of media held out (source jsonl)")
+    held_out_share: float = Field(
+        0.1, gt=0, lt=1, description="share of the groups of media held out (sources jsonl and published)"
+    )
+    sources: list[PublishedSource] = Field([], description="published data sets to mix, for source published")
+    pairs_per_task: int | None = Field(
+        None, gt=0, description="pairs a task at most, chosen by the sources' weights; none: all (source published)"
+    )
+    max_bad_share: Fraction = Field(0.1, description="share of unusable rows above which an import stops")
+    max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
+    near_duplicate_bits: int = Field(
+        4, ge=0, le=16, description="of 64 bits, how many perceptual hashes of one picture may differ in"
+    )
+    conflicts: Literal["drop", "majority", "keep"] = Field(
+        "drop", description="the same pair with opposite labels: drop all, keep what most say, or keep all"
+    )
+    decontaminate: list[BenchmarkData] = Field(
+        [], description="benchmarks whose media and captions no training pair may show"
+    )
+    decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode media of published sets")
+    decoding_timeout_s: float = Field(60.0, gt=0, description="seconds that decoding one medium may take")
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
         if self.source == "jsonl" and not self.path:
             raise ValueError("source is jsonl but path is empty: set prepare.path to the folder that holds pairs.jsonl")
-        if self.source == "shapes" and self.path:
-            raise ValueError(f"path is {self.path!r} but source is shapes, which reads none: set prepare.source=jsonl")
+        if self.source != "jsonl" and self.path:
+            raise ValueError(
+                f"path is {self.path!r} but source is {self.source}, which reads none: set prepare.source=jsonl"
+            )
+        if (self.source == "published") != bool(self.sources):
+            raise ValueError(
+                f"source is {self.source} and sources has {len(self.sources)} data sets: name at least one for source "
+                "published, and none for another"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_source_once(self) -> Self:
+        named = [(one.reader, one.path) for one in self.sources]
+        if len(set(named)) < len(named):
+            raise ValueError("sources names the same reader and path twice: give its weight once")
         return self
 
 
@@ -169,8 +251,10 @@ class Distill(Section):
         0, ge=0, description="pairs of each other task to ask about (paper: 0; a small model needs some to carry the "
         "layout over)"
     )  # fmt: skip
-    teacher: Literal["embedded", "openai"] = Field(
-        "embedded", description="embedded: a local server reading pixels; openai: OPENAI_BASE_URL and OPENAI_API_KEY"
+    teacher: Literal["embedded", "openai", "published"] = Field(
+        "embedded",
+        description="embedded: a local server reading pixels; openai: OPENAI_BASE_URL and OPENAI_API_KEY; published: "
+        "nobody, the reasoning that comes with prepare.sources is taken",
     )
     model: str = Field("shapes-teacher", min_length=1, description="model name sent to the endpoint")
     temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature asked for")
@@ -379,5 +463,10 @@ class Settings(Section):
             raise ValueError(
                 f"prepare.source is {self.prepare.source} but distill.teacher is embedded, which knows the shapes "
                 "world alone: set distill.teacher=openai and distill.model"
+            )
+        if self.prepare.source != "published" and self.distill.teacher == "published":
+            raise ValueError(
+                f"distill.teacher is published but prepare.source is {self.prepare.source}, which comes without "
+                "reasoning: set prepare.source=published and prepare.sources, or another teacher"
             )
         return self

@@ -14,8 +14,9 @@ import typer
 
 from configs.load import SettingsError
 from flows.cli_artifacts import artifacts
+from flows.cli_data import data
 from flows.cli_stack import stack
-from flows.cli_tools import doctor, estimate, judge
+from flows.cli_tools import benchmark, doctor, estimate, judge
 from flows.console import out, print_json
 from flows.options import (
     DEFAULT_PROFILE,
@@ -43,8 +44,10 @@ app = typer.Typer(
     help="Train chain-of-thought reward models for images and video. `thinkreward run` does the whole recipe.",
 )
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(data, name="data")
 app.add_typer(stack, name="stack")
 app.command()(judge)
+app.command()(benchmark)
 app.command()(doctor)
 app.command()(estimate)
 

@@ -1,12 +1,12 @@
-"""`thinkreward judge`, `doctor` and `estimate`."""
+"""`thinkreward judge`, `benchmark`, `doctor` and `estimate`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.console import out, plain_table, print_json
-from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
+from flows.console import counting_bar, out, plain_table, print_json
+from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, named, settings_from
 from models.errors import ConfigError
 
 Files = Annotated[list[Path] | None, typer.Argument(metavar="[A B]", help="the two images or videos to compare")]
@@ -47,6 +47,58 @@ def judge(
         return
     out.print(said["text"], markup=False)
     out.print(f"\n[bold]{said['answer']}[/] (shown the other way round: {said['answer_swapped']})")
+
+
+def benchmark(
+    sets_at: Annotated[list[str], typer.Argument(metavar="NAME=PLACE...", help="benchmarks and where their files are")],
+    judge: Annotated[list[str] | None, typer.Option(help="as `thinkreward judge --model`, or endpoint:MODEL")] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="the answer alone, without reasoning")] = False,
+    one_order: Annotated[bool, typer.Option("--one-order", help="one seeded order a pair, not both")] = False,
+    to: Annotated[Path, typer.Option("--out", help="the leaderboard's HTML file")] = Path("leaderboard.html"),
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
+    from tasks.benchmarking import Protocol
+    from tasks.data_sets import place_of
+    from tasks.leaderboard import run_benchmarks
+    from tasks.scoring import DIRECT_TOKENS
+
+    settings = settings_from(profile, sets)
+    protocol = Protocol(
+        mode="direct" if direct else "think",
+        both_orders=not one_order,
+        max_tokens=DIRECT_TOKENS if direct else settings.evaluate.max_tokens,
+        max_pixels=settings.model.max_pixels,
+        max_frames=settings.model.max_frames,
+        seed=settings.seed,
+    )
+    form = "NAME=PLACE, such as vl_reward_bench=data/VL-RewardBench"
+    places = [place_of(name, place) for name, place in named(sets_at, "benchmark", form).items()]
+    judges = list(dict.fromkeys(judge or ["champion"]))
+    with counting_bar(quiet=as_json) as tell:
+        benched = run_benchmarks(settings, places, judges, protocol, tell)
+    to.write_text(benched.page, encoding="utf-8")
+    if as_json:
+        print_json({**benched.scores, "leaderboard": str(to), "artifact": benched.ref.digest})
+        return
+    header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable"]
+    rows = [
+        [name, each, _share(said["paper"]["strict"]), _share(said["paper"]["ours"])]
+        + [f"{said[what]['share']:.1%}" for what in ("unparsed", "undecodable")]
+        for name, measured in benched.scores["judges"].items()
+        for each, said in measured.items()
+    ]
+    out.print(plain_table([header, *rows]))
+    out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
+
+
+def _share(figure: dict[str, float] | None) -> str:
+    """A share in percent with its 95 % interval."""
+    if figure is None:
+        return "–"
+    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
 
 
 def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:

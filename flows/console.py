@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,15 @@ class StageProgress:
             self.progress.stop_task(bar)
 
         return Watch(progress=show, say=say, ended=ended)
+
+
+@contextmanager
+def counting_bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """One bar on standard error for so many of so many."""
+    with Progress(SpinnerColumn(), BarColumn(28), MofNCompleteColumn(), TimeElapsedColumn(), console=screen,
+                  transient=True, disable=quiet) as progress:  # fmt: skip
+        bar = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 @contextmanager

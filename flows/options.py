@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # after Ctrl-C, of events that no server takes any more
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # 20 is too short on a machine with other work
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # on a server, 90 s of silence mark a run as crashed
 }
 
@@ -78,12 +79,17 @@ def given_options(profile: str, sets: list[str] | None) -> str:
 
 
 def pinned(inputs: list[str] | None) -> dict[str, str]:
-    """`NAME=ARTIFACT` options as a mapping. Raises `ConfigError` for one without either."""
+    """`--input NAME=ARTIFACT` options as a mapping. Raises `ConfigError` for one without either."""
+    return named(inputs, "--input", "NAME=ARTIFACT, such as model=champion")
+
+
+def named(words: list[str] | None, what: str, form: str) -> dict[str, str]:
+    """`NAME=VALUE` words as a mapping. Raises `ConfigError` for one without either, and for a name given twice."""
     pins: dict[str, str] = {}
-    for one in inputs or ():
+    for one in words or ():
         name, equals, which = one.partition("=")
         if not (name and equals and which):
-            raise ConfigError(f"--input {one!r} is malformed: write NAME=ARTIFACT, such as model=champion")
+            raise ConfigError(f"{what} {one!r} is malformed: write {form}")
         pins[name] = which
     return pins
 

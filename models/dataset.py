@@ -5,7 +5,9 @@ Its directory holds::
     <dir>/pairs-train.parquet      one pair a row: id, task, preferred, group, source, and the pair as JSON
     <dir>/pairs-held_out.parquet
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
-    <dir>/summary.json             counts by task, label and group; what was quarantined and why; pairs by drop
+    <dir>/reasoning.parquet        id, text: published reasoning about training pairs, where a source has any
+    <dir>/summary.json             counts by task, label and group; what was quarantined and why; pairs by drop; for
+                                   published sources what hygiene removed, by source and reason
 
 The same pairs and media give the same bytes.
 """
@@ -23,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from models.errors import DataError, MediaError
+from models.errors import DataError
 from models.media import data_url, decode, shrink
+from models.media_files import MediaFiles
 from models.preference import PreferencePair, Preferred, Task
 from models.prompts import Message, Part, attach, chat, data_url_part, image_part
 from models.verdict import Mode
@@ -32,6 +35,8 @@ from models.verdict import Mode
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 MEDIA_SHARD_BYTES = 128 * 2**20
+MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
+REASONING = "reasoning.parquet"
 LEAST_OF_ONE_CLASS = 10  # decided pairs of a task; at even odds so many agree by chance once in 500 times
 DECODED_KEPT = 4096  # media kept decoded in memory
 
@@ -57,7 +62,7 @@ class PreferenceDataset:
         self.directory = directory
         self.max_pixels = max_pixels
         self.max_frames = max_frames
-        self._media: dict[str, bytes] | None = None
+        self._media = MediaFiles(directory)
         self._decoded = lru_cache(maxsize=DECODED_KEPT)(self._decode)
 
     def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
@@ -68,18 +73,7 @@ class PreferenceDataset:
 
     def blob(self, uri: str) -> bytes:
         """The encoded bytes of a medium. Raises `MediaError` if the dataset does not hold it."""
-        if self._media is None:
-            tables = [
-                pq.read_table(path, columns=["uri", "data"]) for path in sorted(self.directory.glob("media-*.parquet"))
-            ]
-            self._media = {
-                u: d
-                for table in tables
-                for u, d in zip(table["uri"].to_pylist(), table["data"].to_pylist(), strict=True)
-            }
-        if uri not in self._media:
-            raise MediaError(uri, "is not in the dataset")
-        return self._media[uri]
+        return self._media.blob(uri)
 
     def frames(self, uri: str) -> list[Image.Image]:
         """The decoded frames of a medium within the caps: one for an image."""
@@ -100,6 +94,14 @@ class PreferenceDataset:
 
         return attach(chat(pair, mode), encoded)
 
+    def reasoning(self) -> dict[str, str]:
+        """Published reasoning by the id of its training pair; empty where no source has any."""
+        path = self.directory / REASONING
+        if not path.is_file():
+            return {}
+        table = pq.read_table(path)
+        return dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+
     def summary(self) -> dict[str, Any]:
         """What `write_dataset` counted."""
         loaded: dict[str, Any] = json.loads((self.directory / "summary.json").read_text())
@@ -112,10 +114,15 @@ def write_dataset(
     blobs: Mapping[str, bytes],
     quarantined: Sequence[Quarantined] = (),
     drops: Mapping[str, int] | None = None,
+    *,
+    reasoning: Mapping[str, str] | None = None,
+    hygiene: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a dataset directory; the same pairs and media give the same bytes.
 
-    `drops` are the training pairs that came from each drop (models/sources/drops.py), for the summary.
+    `drops` are the training pairs that came from each drop (models/sources/drops.py), `hygiene` what was removed from
+    published sources (models/hygiene), both for the summary. `reasoning` is by pair id; that of the held-out split is
+    left out, since nothing may be trained on it.
 
     Raises `DataError` for an empty split or for labels of one class only, which would teach a judge
     nothing but a position.
@@ -136,8 +143,16 @@ def write_dataset(
         ]
         pq.write_table(pa.Table.from_pylist(rows), directory / pairs_file(split), compression="zstd")
     for number, shard in enumerate(_shards(blobs)):
-        pq.write_table(pa.Table.from_pylist(shard), directory / f"media-{number:05d}.parquet", compression="none")
+        name = f"media-{number:05d}.parquet"
+        pq.write_table(
+            pa.Table.from_pylist(shard), directory / name, compression="none", row_group_size=MEDIA_ROW_GROUP
+        )
+    train = {pair.id for pair in splits.get("train", ())}
+    texts = [{"id": name, "text": text} for name, text in sorted((reasoning or {}).items()) if name in train]
+    if texts:
+        pq.write_table(pa.Table.from_pylist(texts), directory / REASONING, compression="zstd")
     summary = _summarise(splits, quarantined) | ({"drops": dict(drops)} if drops else {})
+    summary |= {"hygiene": dict(hygiene)} if hygiene else {}
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary
 

@@ -104,6 +104,8 @@ def _mlflow(settings: Settings) -> str:
 def _teacher(settings: Settings) -> str:
     if settings.distill.teacher == "embedded":
         return "embedded: a local server that reads pixels"
+    if settings.distill.teacher == "published":
+        return "published: nobody is asked"
     from models.teacher_connection import Endpoint
 
     endpoint = Endpoint.from_environment(settings.distill.model)

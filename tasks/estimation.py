@@ -25,11 +25,23 @@ class Row:
 
 def estimate_run(settings: Settings) -> list[Row]:
     """Teacher calls, tokens and dollars; samples; optimizer steps; disk."""
-    return [*_teacher(settings), *_samples(settings), *_steps(settings), *_disk(settings)]
+    return [*_media(settings), *_teacher(settings), *_samples(settings), *_steps(settings), *_disk(settings)]
+
+
+def _media(settings: Settings) -> list[Row]:
+    """The caps on what a judge is shown, and about how many tokens that makes."""
+    m = settings.model
+    image = ceil(m.max_pixels / PIXELS_PER_TOKEN)
+    return [
+        Row("pixels an image", f"{m.max_pixels:,} at most", f"model.max_pixels; about {image:,} tokens"),
+        Row("frames a video", f"{m.max_frames} at most", f"model.max_frames; about {m.max_frames * image:,} tokens"),
+    ]
 
 
 def _teacher(settings: Settings) -> list[Row]:
     d, m = settings.distill, settings.model
+    if d.teacher == "published":
+        return [Row("teacher calls", "none", "distill.teacher=published takes the reasoning that comes with the pairs")]
     asked = _asked(settings)
     calls = min(asked * (1 + d.max_reasks), d.max_requests)
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS

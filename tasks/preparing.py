@@ -1,7 +1,10 @@
 """The bodies of `base` and `prepare`: the model to start from, and the preference data of all four tasks."""
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from models.backbone import load_processor
 from models.dataset import Quarantined, Split, write_dataset
@@ -13,6 +16,7 @@ from models.sources.shapes import foreign, read_shapes
 from tasks.context import Context, stage_context
 from tasks.graph import find_base
 from tasks.launching import Child, Done, Job
+from tasks.mixing import mix
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:
@@ -59,39 +63,50 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise ModelError(f"{name} is no directory here and could not be downloaded from the hub: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the source gives: both splits, their media by uri, what was left out, and what published sets add."""
+
+    splits: Mapping[Split, list[PreferencePair]]
+    blobs: Mapping[str, bytes]
+    left_out: list[Quarantined]
+    reasoning: Mapping[str, str] = field(default_factory=dict)
+    hygiene: dict[str, Any] = field(default_factory=dict)
+
+
 def prepare(job: Job, child: Child, scratch: Path) -> Done:
     """Read the source into one schema with a train and a held-out split; drops join the training split."""
     with stage_context(job, child, scratch) as context:
-        splits, blobs, quarantined = _read_source(context)
+        read = _read_source(context)
         drops: dict[str, int] = {}
         if folders := _drops(context):
             added = add_drops(
-                splits,
-                blobs,
+                read.splits,
+                read.blobs,
                 folders,
                 max_frames=job.settings.model.max_frames,
                 on_progress=context.progress("drops"),
                 foreign=foreign if job.settings.prepare.source == "shapes" else None,
             )
-            splits, blobs, drops = added.splits, added.blobs, added.counts
-            quarantined = [*quarantined, *added.left_out]
-        for one in quarantined[:20]:
+            left_out = [*read.left_out, *added.left_out]
+            read, drops = replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out), added.counts
+        for one in read.left_out[:20]:
             child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
-        summary = write_dataset(folder, splits, blobs, quarantined, drops)
+        summary = write_dataset(
+            folder, read.splits, read.blobs, read.left_out, drops, reasoning=read.reasoning, hygiene=read.hygiene
+        )
         context.run.log_file(folder / "summary.json", "summary.json")
         facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
         if drops:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
         return context.done(
-            {"preferences": context.publish("preferences", folder)}, **facts, quarantined=len(quarantined)
+            {"preferences": context.publish("preferences", folder)}, **facts, quarantined=len(read.left_out)
         )
 
 
-def _read_source(
-    context: Context,
-) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
-    """Both splits, their media by uri, and what was left out, from the source that the profile names."""
+def _read_source(context: Context) -> _Read:
+    """What the source that the profile names gives."""
     prepare, progress = context.settings.prepare, context.progress("pairs")
     if prepare.source == "shapes":
         splits, blobs = read_shapes(
@@ -100,15 +115,19 @@ def _read_source(
             seed=context.settings.seed,
             on_progress=progress,
         )
-        return splits, blobs, []
+        return _Read(splits, blobs, [])
+    if prepare.source == "published":
+        mixed = mix(context)
+        return _Read(mixed.splits, mixed.blobs, mixed.left_out, mixed.reasoning, mixed.hygiene)
     if prepare.path is None:
         raise DataError("prepare.path is empty")
-    return read_jsonl(
+    splits, blobs, left_out = read_jsonl(
         Path(prepare.path),
         held_out_share=prepare.held_out_share,
         max_frames=context.settings.model.max_frames,
         on_progress=progress,
     )
+    return _Read(splits, blobs, left_out)
 
 
 def _drops(context: Context) -> dict[str, Path]:

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from configs.schema import Distill
 from models.dataset import PreferenceDataset
+from models.distillation import Ask, published
 from models.distillation import distill as distill_pairs
+from models.errors import DataError
 from models.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
@@ -54,13 +56,19 @@ def teacher_key(config: Distill, seed: int, address: str) -> str:
 
 def distill(job: Job, child: Child, scratch: Path) -> Done:
     """Ask, validate, keep; the yield and the cost go to MLflow and to the run's facts."""
-    with stage_context(job, child, scratch) as context, _endpoint(job.settings.distill, job.settings.seed) as endpoint:
+    with stage_context(job, child, scratch) as context, ExitStack() as stack:
         config = job.settings.distill
         dataset = context.preferences()
-        pairs = _pairs(dataset, config)
-        key = teacher_key(config, job.settings.seed, endpoint.base_url)
-        kept = KeptAnswers(context.store.work(TEACHER, key))
-        ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
+        ask: Ask
+        if config.teacher == "published":
+            reasoning = dataset.reasoning()
+            pairs = _pairs(dataset, config, reasoning)
+            ask = published(pairs, reasoning)
+        else:
+            pairs = _pairs(dataset, config)
+            endpoint = stack.enter_context(_endpoint(config, job.settings.seed))
+            kept = KeptAnswers(context.store.work(TEACHER, teacher_key(config, job.settings.seed, endpoint.base_url)))
+            ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
         folder = context.new_folder("distilled")
         facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))
         usage = facts["usage"]
@@ -75,12 +83,23 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
 
 
-def _pairs(dataset: PreferenceDataset, config: Distill) -> list[PreferencePair]:
-    """So many decided training pairs of image_generation, as in the paper, and so many of each other task."""
+def _pairs(dataset: PreferenceDataset, config: Distill, among: Container[str] | None = None) -> list[PreferencePair]:
+    """So many decided training pairs of image_generation, as in the paper, and so many of each other task.
+
+    With `among`, of the pairs with these ids alone. Raises `DataError` where there is none.
+    """
     chosen: list[PreferencePair] = []
     for task in Task:
         count = config.pairs if task is Task.IMAGE_GENERATION else config.other_pairs
-        chosen += [pair for pair in dataset.pairs("train", task) if pair.preferred != "tie"][:count]
+        decided = [pair for pair in dataset.pairs("train", task) if pair.preferred != "tie"]
+        chosen += [pair for pair in decided if among is None or pair.id in among][:count]
+    if not chosen:
+        raise DataError(
+            "no training pair can be asked about: distill.teacher=published takes image_generation pairs that come "
+            "with reasoning (prepare.sources with reader imagegen_cot_reward, for instance)"
+            if among is not None
+            else "no training pair can be asked about: add image_generation pairs, from which reasoning is distilled"
+        )
     return chosen
 
 

@@ -85,6 +85,10 @@ class Work:
             raise StoreError(f"reading {path} failed: {error.strerror}") from error
         self._objects.upload(source, self._blob(name))
 
+    def get_file(self, name: str, path: Path) -> None:
+        """Writes what was kept under `name` to a local file. Raises `FileNotFoundError` if nothing was."""
+        self._objects.download(self._blob(name), path)
+
     def exists(self, name: str) -> bool:
         """Whether a blob or a complete tree has this name."""
         return self._objects.exists(self._blob(name)) or name in self.trees()

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from models.benchmarks.cells import Unfit, below, given_id, label, medium, text, usable
 from models.preference import Preferred, Task
+from models.sources.fields import Unfit, below, given_id, label, medium, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import InFile, Medium, Row, Unusable
 

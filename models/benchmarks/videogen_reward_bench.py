@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from models.benchmarks.benchmark import Benchmark, Quoted
-from models.benchmarks.cells import Unfit, given_id, label, medium, text, usable
 from models.errors import DataError
 from models.preference import Preferred, Task
+from models.sources.fields import Unfit, given_id, label, medium, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
 

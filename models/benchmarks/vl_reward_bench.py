@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from models.benchmarks.benchmark import Benchmark, Quoted
-from models.benchmarks.cells import Unfit, as_text, below, medium, question, text, two, usable
 from models.preference import Preferred, Task
+from models.sources.fields import Unfit, as_text, below, medium, question, text, two, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
 

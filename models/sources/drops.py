@@ -13,10 +13,12 @@ just said must be among them. Drops take turns, one pair each, so that a large o
 
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from models.dataset import Quarantined, Split
 from models.preference import Media, PreferencePair
@@ -32,7 +34,7 @@ class Added:
     """The splits and media with the drops in them, what of the drops was left out, and each one's pairs by name."""
 
     splits: dict[Split, list[PreferencePair]]
-    blobs: dict[str, bytes]
+    blobs: Mapping[str, bytes]
     left_out: list[Quarantined]
     counts: dict[str, int]
 
@@ -53,7 +55,7 @@ def add_drops(
     result does not depend on the order of `drops`.
     """
     sieve = _Sieve.of(splits, foreign)
-    media = dict(blobs)
+    media: dict[str, bytes] = {}
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
     for done, name in enumerate(sorted(drops), start=1):
@@ -64,7 +66,8 @@ def add_drops(
             on_progress(done, len(drops))
     in_turn = [pair for turn in zip_longest(*kept.values()) for pair in turn if pair is not None]
     train = [*in_turn, *splits["train"]]
-    return Added({**splits, "train": train}, media, left_out, {name: len(pairs) for name, pairs in kept.items()})
+    together = cast("Mapping[str, bytes]", ChainMap(media, cast("dict[str, bytes]", blobs)))  # which may be on disk
+    return Added({**splits, "train": train}, together, left_out, {name: len(pairs) for name, pairs in kept.items()})
 
 
 def _sifted(

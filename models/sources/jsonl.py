@@ -50,7 +50,7 @@ def read_jsonl(
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
     """Both splits, the media by uri, and what was left out. Raises `DataError` without a `pairs.jsonl`."""
     rows = read_rows(folder, max_frames=max_frames, on_progress=on_progress)
-    return _split(rows.pairs, held_out_share), rows.blobs, [one for _, one in rows.left_out]
+    return split(rows.pairs, held_out_share), rows.blobs, [one for _, one in rows.left_out]
 
 
 def read_rows(folder: Path, *, max_frames: int, on_progress: Callable[[int, int], None] | None = None) -> Rows:
@@ -135,7 +135,7 @@ def _why(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
 
 
-def _split(pairs: Iterable[PreferencePair], share: float) -> dict[Split, list[PreferencePair]]:
+def split(pairs: Iterable[PreferencePair], share: float) -> dict[Split, list[PreferencePair]]:
     """By the smallest digest among all media that pairs connect, so that the order of lines does not matter."""
     smaller: dict[str, str] = {}
 

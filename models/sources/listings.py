@@ -7,7 +7,7 @@ JSON, where it stands and an `Unusable`. Errors of a whole file are `DataError`s
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ijson
 import pyarrow as pa
@@ -17,6 +17,7 @@ from models.errors import DataError
 from models.sources.rows import Unusable
 
 PARQUET_ROWS = 64  # rows of media in memory at once
+MOST_NESTED = 64  # lists and objects within each other
 
 
 def find(root: Path, *patterns: str, layout: str) -> list[Path]:
@@ -44,11 +45,23 @@ def json_array(file: Path) -> Iterator[Any]:
     number = 0
     try:
         with file.open("rb") as opened:
-            for item in ijson.items(opened, "item", use_float=True):
+            for item in ijson.items(_shallow(file, opened), "item"):
                 number += 1
                 yield item
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is not JSON after row {number}: {str(error).splitlines()[0]}") from error
+
+
+def _shallow(file: Path, opened: IO[bytes]) -> Iterator[tuple[str, str, Any]]:
+    """The file's events. Raises `DataError` where it holds no array, or nests beyond what any listing needs."""
+    depth = 0
+    for at, event in enumerate(ijson.parse(opened, use_float=True)):
+        if at == 0 and event[1] != "start_array":
+            raise DataError(f"{file} holds no JSON array but begins with {event[1].replace('_', ' ')}")
+        depth += (event[1] in ("start_array", "start_map")) - (event[1] in ("end_array", "end_map"))
+        if depth > MOST_NESTED:
+            raise DataError(f"{file} nests deeper than {MOST_NESTED} lists and objects, the limit: it is no listing")
+        yield event
 
 
 def json_lines(file: Path) -> Iterator[Any]:

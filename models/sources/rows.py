@@ -27,7 +27,14 @@ class InRow:
     data: bytes
 
 
-Medium = InFile | InRow
+@dataclass(frozen=True)
+class Frames:
+    """A video that is published as its frames, in files of their own; `paths` in the order in which they are shown."""
+
+    paths: tuple[str, ...]
+
+
+Medium = InFile | InRow | Frames
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+"""Decoding in worker processes: a codec that crashes or never ends costs its one medium, and the rest goes on.
+
+The pool is pebble's. `multiprocessing.Pool` waits for ever for the result of a process that crashed,
+`concurrent.futures` gives up the whole pool then, and neither can end a task that takes too long. Processes are
+spawned, not forked: this one may hold threads, CUDA and torch, of which a worker has nothing unless the function that
+it is given, or the program's main module, imports it. Nothing is left behind when this process is killed: idle workers
+notice at once, and busy ones end when the time for their item is over.
+"""
+
+import multiprocessing
+import resource
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from models.errors import MediaError
+
+T = TypeVar("T")
+R = TypeVar("R")
+WAITING = 2  # items a process that are given out before their turn, so that none is ever idle
+TRIES = 3  # of an item whose pool broke as a whole, which need not be its fault
+POLL_S = 1.0  # between looks at whether the pool still works
+GRACE_S = 5.0  # beyond the time limit, after which the kernel ends a worker that nobody else ended
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A `MediaError` on its way back; as an exception it cannot be unpickled."""
+
+    uri: str
+    reason: str
+
+
+@dataclass
+class _Asked(Generic[T]):
+    """One item that was given out, to the pool that it was given to."""
+
+    uri: str
+    item: T
+    pool: ProcessPool
+    future: "ProcessFuture[Any]"
+    tries: int = 1
+
+
+class Decoders:
+    """Processes that apply a function to items. A context manager: leaving it ends them.
+
+    `processes` is their number, `seconds` the time limit of one item, counted from when a process takes it up.
+    """
+
+    def __init__(self, processes: int, seconds: float) -> None:
+        if processes < 1 or seconds <= 0:
+            raise ValueError(f"{processes} processes and {seconds} s: give at least 1, and more than 0 s")
+        self._processes = processes
+        self._seconds = seconds
+        self._pool: ProcessPool | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def map(self, function: Callable[[T], R], items: Iterable[tuple[str, T]]) -> Iterator[R | MediaError]:
+        """What `function` makes of each (uri, item), in their order; `items` are taken as results are.
+
+        At most 1 + `WAITING` items a process are in memory, theirs or their results. `function` is defined at a
+        module's top level, since it travels by name. A `MediaError` that it raises, one for an item that crashed its
+        process, and one for an item that took too long are results; any other exception is raised here.
+        """
+        asked: deque[_Asked[T]] = deque()
+        try:
+            for uri, item in items:
+                asked.append(self._ask(function, uri, item))
+                if len(asked) == self._processes * (1 + WAITING):
+                    yield self._answer(function, asked.popleft())
+            while asked:
+                yield self._answer(function, asked.popleft())
+        finally:
+            for one in asked:
+                one.future.cancel()
+
+    def _ask(self, function: Callable[[T], R], uri: str, item: T) -> _Asked[T]:
+        pool = self._working_pool()
+        future = pool.schedule(_apply, args=(function, item, self._seconds), timeout=self._seconds)
+        return _Asked(uri, item, pool, future)
+
+    def _answer(self, function: Callable[[T], R], asked: _Asked[T]) -> R | MediaError:
+        while True:
+            # A process that dies before pebble heard what it took up is missed at the item's time limit, not before.
+            wait([asked.future], timeout=POLL_S)
+            if not asked.future.done() and asked.pool.active:
+                continue
+            try:
+                if not asked.future.done():
+                    raise BrokenProcessPool
+                said: R | _Refused = asked.future.result()
+            except TimeoutError:
+                late = f"no result after {self._seconds:g} s, the limit: leave it out, or raise the limit"
+                return MediaError(asked.uri, f"takes too long: {late}")
+            except ProcessExpired as error:
+                return MediaError(asked.uri, f"crashes its decoder: {_how(error.exitcode)}")
+            except BrokenProcessPool:
+                if asked.tries == TRIES:
+                    return MediaError(asked.uri, f"crashes its decoder: so it did {TRIES} times")
+                self._ask_again(function, asked)
+                continue
+            return MediaError(said.uri, said.reason) if isinstance(said, _Refused) else said
+
+    def _ask_again(self, function: Callable[[T], R], asked: _Asked[T]) -> None:
+        again = self._ask(function, asked.uri, asked.item)
+        asked.pool, asked.future, asked.tries = again.pool, again.future, asked.tries + 1
+
+    def _working_pool(self) -> ProcessPool:
+        if self._pool is not None and not self._pool.active:
+            self._stop()
+        if self._pool is None:
+            self._pool = ProcessPool(
+                max_workers=self._processes,
+                initializer=_prepare_worker,
+                context=multiprocessing.get_context("spawn"),
+            )
+        return self._pool
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+
+def _how(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"the process was ended by {signal.Signals(-exitcode).name}"
+    return f"the process ended with status {exitcode}"
+
+
+def _prepare_worker() -> None:
+    """Runs first in each worker: loads the decoders, which else would count as the time of its first item."""
+    import av  # noqa: F401
+
+    import models.media  # noqa: F401
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected, and its memory no one's to look at
+
+
+def _apply(function: Callable[[T], R], item: T, seconds: float) -> R | _Refused:
+    """Runs in a worker. The alarm ends it also where Python is not asked, within a codec, and the pool is gone."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_S)
+    try:
+        return function(item)
+    except MediaError as error:
+        return _Refused(error.uri, error.reason)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,39 @@
+"""All of hygiene in its order: labels are settled, what is there twice goes, and what shows a benchmark.
+
+Conflicts first, while every vote is still there; benchmarks last, so that what they remove would have stayed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.hygiene.conflicts import Rule, settle_conflicts
+from models.hygiene.decontamination import decontaminated
+from models.hygiene.duplicates import exact_duplicates, near_duplicates
+from models.hygiene.known import Known
+from models.hygiene.removal import Removed, manifest
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The pairs that stay, by source and id, those that do not, and how many conflicts were found."""
+
+    kept: list[Known]
+    removed: list[Removed]
+    conflicts: int
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON for a manifest: counts by source and reason, and every removed id."""
+        return {**manifest(self.removed), "conflicts": self.conflicts}
+
+
+def clean(
+    rows: Iterable[Known], benchmarks: Mapping[str, Iterable[Known]], *, near_bits: int, conflicts: Rule
+) -> Cleaned:
+    """The training pairs fit for use. The result does not depend on the order of `rows` or of the benchmarks."""
+    settled = settle_conflicts(rows, conflicts, near_bits)
+    once = exact_duplicates(settled.kept)
+    apart = near_duplicates(once.kept, near_bits)
+    clear = decontaminated(apart.kept, benchmarks, near_bits)
+    removed = [*settled.removed, *once.removed, *apart.removed, *clear.removed]
+    return Cleaned(clear.kept, removed, len(settled.conflicts))

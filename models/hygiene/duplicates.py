@@ -1,0 +1,48 @@
+"""Duplicates in training data: of those that say the same, the one stays whose source and id sort first.
+
+Only pairs that agree are duplicates; the same pair with another label is a conflict (models/hygiene/conflicts.py),
+which should be settled before, while every vote is still there.
+"""
+
+from collections.abc import Iterable
+
+from models.hygiene.known import Known
+from models.hygiene.removal import Removed, Sieved
+from models.hygiene.same import Member, near_pairs, same_pairs
+
+NEAR_BITS = 4  # what re-encoding and half size change in 99 of 100 pictures (models/hygiene/perceptual.py)
+
+
+def exact_duplicates(pairs: Iterable[Known]) -> Sieved:
+    """Without pairs of the same task, normalised prompt, media and texts in either order, and label, as an earlier."""
+    firsts: list[Member] = []
+    removed: list[Removed] = []
+    for members in same_pairs(pairs):
+        by_label = {one.label: one for one in reversed(members)}
+        firsts += by_label.values()
+        removed += [
+            _removed(one, by_label[one.label], "duplicate") for one in members if one is not by_label[one.label]
+        ]
+    return _sieved(firsts, removed)
+
+
+def near_duplicates(pairs: Iterable[Known], within: int = NEAR_BITS) -> Sieved:
+    """Without pairs that agree with an earlier one that stays, each medium the same or within so many of 64 bits.
+
+    Raises `ConfigError` for a distance beyond 16.
+    """
+    firsts: list[Member] = []
+    removed: list[Removed] = []
+    for first, *followers in near_pairs(pairs, within, one_label=True):
+        firsts.append(first)
+        removed += [_removed(one, first, "near duplicate") for one in followers]
+    return _sieved(firsts, removed)
+
+
+def _removed(one: Member, kept: Member, kind: str) -> Removed:
+    return Removed(one.pair.source, one.pair.id, f"{kind}: of {kept.pair.source}/{kept.pair.id}, which stays")
+
+
+def _sieved(firsts: list[Member], removed: list[Removed]) -> Sieved:
+    kept = sorted((one.pair for one in firsts), key=lambda one: one.name)
+    return Sieved(kept, sorted(removed, key=lambda one: (one.source, one.id)))

@@ -1,0 +1,113 @@
+"""Which pairs are the same pair: exactly, or near enough in every medium; in either presentation order.
+
+Both ask for the same task, normalised prompt, and texts. Near is not transitive, so near pairs gather round leaders: in
+the order of source and id, a pair that no earlier leader has taken becomes one, and takes all that are near itself.
+Nobody is taken for being near a follower, or chains of small changes would join what is different.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from models.hygiene.known import Known, digest, normalised, ordered, turned
+from models.hygiene.near_index import Media, NearIndex
+from models.preference import Preferred
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A pair among those that are the same; `label` is its own in the presentation order of the first of them."""
+
+    pair: Known
+    label: Preferred
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One way to show a pair: its media in that order, its label then, and what near ones must have in common."""
+
+    pair: int
+    media: tuple[str, ...]
+    label: Preferred
+    key: str
+
+
+def same_pairs(pairs: Iterable[Known]) -> Iterator[list[Member]]:
+    """Each pair once, with those that show exactly the same; by source and id within, and by their firsts.
+
+    Where both candidates are the same thing, preferring one is preferring the other.
+    """
+    groups: dict[str, list[Member]] = {}
+    for pair in ordered(pairs):
+        sides, label = _in_order(pair)
+        key = _key(pair, sides, pair.context)
+        groups.setdefault(key, []).append(Member(pair, label))
+    yield from groups.values()
+
+
+def near_pairs(pairs: Iterable[Known], within: int, *, one_label: bool) -> Iterator[list[Member]]:
+    """Each pair once, with those of which every medium is the same or within so many bits; the leader first.
+
+    With `one_label` only pairs of the same label come together. Raises `ConfigError` for a distance that is too large.
+    """
+    known = ordered(pairs)
+    shown = _shared([way for number, pair in enumerate(known) for way in _ways(number, pair, one_label)])
+    firsts = {way.pair: number for number, way in reversed(list(enumerate(shown)))}
+    media = Media((known[number] for number in firsts), within)
+    keys = {key: number for number, key in enumerate(dict.fromkeys(way.key for way in shown))}
+    rows = [[media.numbers[sha256] for sha256 in way.media] for way in shown]
+    index = NearIndex(media, rows, [keys[way.key] for way in shown])
+    taken = bytearray(len(known))
+    for number, pair in enumerate(known):
+        if taken[number]:
+            continue
+        taken[number] = True
+        if number not in firsts:
+            yield [Member(pair, pair.preferred)]
+            continue
+        leader = shown[firsts[number]]
+        members = [Member(pair, leader.label)]
+        # Of a pair that is near both ways round, the way that agrees comes first.
+        for way in sorted(map(shown.__getitem__, index.near(firsts[number])), key=lambda one: _after(one, leader)):
+            if not taken[way.pair]:
+                taken[way.pair] = True
+                members.append(Member(known[way.pair], way.label))
+        yield members
+
+
+def _after(way: _Shown, leader: _Shown) -> tuple[int, bool]:
+    return way.pair, way.label != leader.label
+
+
+def _shared(shown: list[_Shown]) -> list[_Shown]:
+    """Those whose key another pair has too; the others have nobody to be near."""
+    pairs: dict[str, set[int]] = {}
+    for way in shown:
+        pairs.setdefault(way.key, set()).add(way.pair)
+    return [way for way in shown if len(pairs[way.key]) > 1]
+
+
+def _ways(number: int, pair: Known, one_label: bool) -> Iterator[_Shown]:
+    if not pair.task.judges_media:
+        sides, label = _in_order(pair)
+        yield _Shown(number, pair.media, label, _key(pair, sides, (len(pair.media), label if one_label else "")))
+        return
+    key = _key(pair, (), pair.preferred == "tie" if one_label else "")
+    ways = [(pair.media, pair.preferred), (pair.media[::-1], turned(pair.preferred))]
+    if one_label and pair.preferred != "tie":
+        # The better one first: then two that agree are near in this order or not at all.
+        ways = [way for way in ways if way[1] == 1]
+    for media, label in ways:
+        yield _Shown(number, media, label, key)
+
+
+def _in_order(pair: Known) -> tuple[tuple[str, ...], Preferred]:
+    """The candidates in an order that is their own, and the label then."""
+    first, second = pair.sides
+    if first == second:
+        return pair.sides, "tie" if pair.preferred == "tie" else 1
+    return (pair.sides, pair.preferred) if first < second else (pair.sides[::-1], turned(pair.preferred))
+
+
+def _key(pair: Known, sides: tuple[str, ...], more: object) -> str:
+    return digest(json.dumps([pair.task, normalised(pair.prompt), sides, more]))

@@ -1,0 +1,187 @@
+"""An imported data set on disk: pairs in our schema whose media were looked at, in shards of the reader's rows.
+
+    <dir>/pairs-00000.parquet      one pair a row, with the perceptual hashes of its media and its published reasoning
+    <dir>/media-00000.parquet      uri, sha256, data: the media that no earlier shard holds, as they were published
+    <dir>/unusable-00000.json      the rows that gave no pair: where they stand, and why
+
+The same rows give the same bytes.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.preference import PreferencePair, Preferred
+
+ROW_GROUP_BYTES = 16 << 20  # of media held in memory before they are written
+
+_PAIRS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("preferred", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("where", pa.string(), nullable=False),
+        pa.field("turned", pa.bool_(), nullable=False),
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("hashes", pa.list_(pa.list_(pa.uint64())), nullable=False),
+        pa.field("reasoning", pa.string(), nullable=False),
+        pa.field("aspects", pa.string(), nullable=False),
+    ]
+)
+_MEDIA = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("data", pa.large_binary(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One usable row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
+
+    `turned` says that the set gives the candidates the other way round.
+    """
+
+    pair: PreferencePair
+    where: str
+    turned: bool
+    hashes: tuple[tuple[int, ...], ...]
+    reasoning: str
+    aspects: tuple[tuple[str, Preferred], ...]
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """One row that gave no pair; `uri` names the medium at fault, if one is.
+
+    Of a row that lacks nothing but its medium it is known what it would have been: a judge counts as wrong there.
+    """
+
+    where: str
+    id: str
+    reason: str
+    uri: str = ""
+    task: str = ""
+    group: str = ""
+    preferred: Preferred | None = None
+
+
+class ImportedShard:
+    """The three files of one shard."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.pairs = folder / f"pairs-{number:05d}.parquet"
+        self.media = folder / f"media-{number:05d}.parquet"
+        self.unusable = folder / f"unusable-{number:05d}.json"
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """All three; the last is written last."""
+        return self.pairs, self.media, self.unusable
+
+    def write(self, imported: Sequence[Imported], faulty: Sequence[Faulty]) -> None:
+        """Write what the rows gave; the media are there by then."""
+        rows = [
+            {
+                "id": one.pair.id,
+                "task": str(one.pair.task),
+                "preferred": str(one.pair.preferred),
+                "group": one.pair.group,
+                "where": one.where,
+                "turned": one.turned,
+                "pair": one.pair.model_dump_json(),
+                "hashes": [list(hashes) for hashes in one.hashes],
+                "reasoning": one.reasoning,
+                "aspects": json.dumps(one.aspects),
+            }
+            for one in imported
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=_PAIRS), self.pairs, compression="zstd")
+        said = json.dumps([asdict(one) for one in faulty], ensure_ascii=False, indent=1)
+        self.unusable.write_text(said + "\n", encoding="utf-8")
+
+    def faulty(self) -> list[Faulty]:
+        """The rows that gave no pair."""
+        return [Faulty(**one) for one in json.loads(self.unusable.read_text(encoding="utf-8"))]
+
+    def column(self, file: Path, name: str) -> list[str]:
+        """One column of the pairs or of the media."""
+        found: list[str] = pq.read_table(file, columns=[name])[name].to_pylist()
+        return found
+
+
+class MediaWriter:
+    """Writes media into a Parquet file, a few in memory at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> "MediaWriter":
+        self._writer = pq.ParquetWriter(self._path, _MEDIA, compression="none")
+        return self
+
+    def add(self, uri: str, digest: str, data: bytes) -> None:
+        """Write one medium, with others once they are enough."""
+        self._waiting.append({"uri": uri, "sha256": digest, "data": data})
+        self._bytes += len(data)
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=_MEDIA))
+        self._waiting, self._bytes = [], 0
+
+
+def read_imported(folder: Path) -> Iterator[Imported]:
+    """The pairs of an imported set, in the order of its rows."""
+    for path in sorted(folder.glob("pairs-*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            yield Imported(
+                PreferencePair.model_validate_json(row["pair"]),
+                row["where"],
+                row["turned"],
+                tuple(tuple(hashes) for hashes in row["hashes"]),
+                row["reasoning"],
+                tuple((name, label) for name, label in json.loads(row["aspects"])),
+            )
+
+
+def read_faulty(folder: Path) -> list[Faulty]:
+    """The rows of an imported set that gave no pair, in the order of its rows."""
+    found = sorted(folder.glob("unusable-*.json"))
+    return [Faulty(**one) for path in found for one in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def statistics(folder: Path) -> dict[str, Any]:
+    """How many rows an imported set has and what they are; labels count the candidates as published."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("tasks", "groups", "labels")}
+    usable = 0
+    for one in read_imported(folder):
+        usable += 1
+        counts["tasks"][one.pair.task] += 1
+        counts["groups"][one.pair.group] += 1
+        counts["labels"][str((one.pair.swapped() if one.turned else one.pair).preferred)] += 1
+    reasons = Counter(one.reason for one in read_faulty(folder))
+    found = {name: dict(sorted(counted.items())) for name, counted in counts.items()}
+    return {
+        "rows": usable + reasons.total(),
+        "usable": usable,
+        "quarantined": {"count": reasons.total(), "by_reason": dict(sorted(reasons.items()))},
+        **found,
+    }

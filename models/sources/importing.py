@@ -1,0 +1,231 @@
+"""From the rows of a published data set to pairs in our schema: shard by shard, in bounded memory.
+
+A shard is so many rows of the reader's, usable or not, so that a killed import goes on with the first shard that is
+not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
+(models/decoding.py): a codec that crashes costs one row.
+
+Pairs are turned round by a digest of their content (models/sources/drops.py), since many sets write the better
+candidate first in every row; those with a published reasoning stay as they are, because it speaks of that order.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.decoding import Decoders
+from models.errors import DataError, MediaError
+from models.preference import Candidate, Media, PreferencePair, Preferred
+from models.sources.drops import presented
+from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
+from models.sources.looking import Looked, Seen, look
+from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
+
+SHARD_ROWS = 1000
+SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
+JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
+Key = Medium | str
+
+
+class ImportJob:
+    """One import into the folder `into`, of what `read` finds below `root`.
+
+    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one;
+    `keep(number)` is told of each that is whole. `as_published` leaves the presentation order to others, such as a
+    benchmark's protocol.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        root: Path,
+        into: Path,
+        *,
+        source: str,
+        decoders: Decoders,
+        max_bad_share: float,
+        max_media_bytes: int,
+        as_published: bool = False,
+        kept: Callable[[int], bool] = lambda _: False,
+        keep: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._rows, self._root, self._into = read(root), root, into
+        self._source, self._decoders, self._as_published = source, decoders, as_published
+        self._max_bad_share, self._max_media_bytes = max_bad_share, max_media_bytes
+        self._kept, self._keep, self._on_progress = kept, keep, on_progress
+        self._ids: set[str] = set()
+        self._looked: dict[Key, Looked] = {}
+        self._stored: set[str] = set()
+        self._read = self._bad = 0
+        self._reasons: Counter[str] = Counter()
+
+    def run(self) -> tuple[int, int]:
+        """Import every row; gives how many there are and how many of them cannot be used.
+
+        Raises `DataError` for too large a share of unusable rows, or none that is usable.
+        """
+        for number, rows in enumerate(shards_of(self._rows)):
+            shard = ImportedShard(self._into, number)
+            if self._kept(number):
+                self._ids.update(shard.column(shard.pairs, "id"))
+                self._stored.update(shard.column(shard.media, "sha256"))
+            else:
+                self._import(shard, rows)
+                self._keep(number)
+            self._count(shard, len(rows))
+        if self._read == self._bad:
+            raise DataError(f"{self._root} has no usable row among {self._read}{self._most_common()}")
+        check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
+        return self._read, self._bad
+
+    def _import(self, shard: ImportedShard, rows: list[Row | Unusable]) -> None:
+        faulty: list[Faulty] = []
+        imported: list[Imported] = []
+        with MediaWriter(shard.media) as media:
+            found = self._look_at(rows, media)
+        for row in rows:
+            try:
+                imported.append(self._imported(row, found))
+            except MediaError as error:
+                reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
+                known = (row.task, row.group, row.preferred) if isinstance(row, Row) else ()
+                faulty.append(Faulty(row.where, row.id, reason, error.uri, *known))
+            except _Bad as error:
+                faulty.append(Faulty(row.where, row.id, str(error)))
+        shard.write(imported, faulty)
+
+    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, Looked | MediaError]:
+        """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
+        named = {key_of(one): one for row in rows if isinstance(row, Row) for one in media_of(row)}
+        found: dict[Key, Looked | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
+        unknown = {key: one for key, one in named.items() if key not in found}
+        asked = ((name_of(one), Seen(one, self._root, self._max_media_bytes)) for one in unknown.values())
+        for key, said in zip(unknown, self._decoders.map(look, asked), strict=True):
+            if isinstance(said, MediaError):
+                found[key] = said
+                continue
+            if said.sha256 not in self._stored:
+                self._stored.add(said.sha256)
+                media.add(own_uri(said), said.sha256, said.data)
+            found[key] = self._looked[key] = replace(said, data=b"")
+        return found
+
+    def _imported(self, row: Row | Unusable, found: Mapping[Key, Looked | MediaError]) -> Imported:
+        if isinstance(row, Unusable):
+            raise _Bad(row.reason)
+        if row.id in self._ids:
+            raise _Bad("row: its id is there twice")
+        looked: dict[Key, Looked] = {}
+        for key in map(key_of, media_of(row)):
+            said = found[key]
+            if isinstance(said, MediaError):
+                raise said
+            looked[key] = said
+        pair = self._pair(row, looked)
+        self._ids.add(row.id)
+        shown = pair if row.reasoning or self._as_published else presented(pair)
+        turned = shown is not pair
+        hashes = {said.sha256: said.hashes for said in looked.values()}
+        return Imported(
+            pair=shown,
+            where=row.where,
+            turned=turned,
+            hashes=tuple(hashes[one.sha256] for one in shown.media()),
+            reasoning=row.reasoning,
+            aspects=tuple((name, _turned(label) if turned else label) for name, label in row.aspects),
+        )
+
+    def _pair(self, row: Row, looked: Mapping[Key, Looked]) -> PreferencePair:
+        def shown(medium: Medium) -> Media:
+            said = looked[key_of(medium)]
+            return Media(kind=row.task.media_kind, uri=own_uri(said), sha256=said.sha256)
+
+        try:
+            first, second = (
+                Candidate(text=one) if isinstance(one, str) else Candidate(media=shown(one)) for one in row.candidates
+            )
+            return PreferencePair(
+                id=row.id,
+                task=row.task,
+                prompt=row.prompt,
+                context=tuple(shown(one) for one in row.context),
+                candidates=(first, second),
+                preferred=row.preferred,
+                source=self._source,
+                group=row.group,
+            )
+        except ValidationError as error:
+            first_error = error.errors()[0]
+            where = ".".join(map(str, first_error["loc"]))
+            said = first_error["msg"].removeprefix("Value error, ")
+            raise _Bad(f"row: {where}: {said}" if where else f"row: {said}") from error
+
+    def _count(self, shard: ImportedShard, rows: int) -> None:
+        faulty = shard.faulty()
+        self._read += rows
+        self._bad += len(faulty)
+        self._reasons.update(one.reason for one in faulty)
+        self._on_progress(self._read)
+        if self._read >= JUDGED_FROM:
+            check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
+
+    def _most_common(self) -> str:
+        said = ", ".join(f"{reason} ({count})" for reason, count in self._reasons.most_common(3))
+        return f" ({said})" if said else ""
+
+
+def check_share(rows: int, bad: int, most: float, where: object, reasons: str = "") -> None:
+    """Raises `DataError` if more than the share `most` of the rows cannot be used."""
+    if bad > most * rows:
+        raise DataError(
+            f"{bad} of {rows} rows of {where} cannot be used, more than prepare.max_bad_share {most:g} allows"
+            f"{reasons}: mend them, or raise it"
+        )
+
+
+class _Bad(Exception):
+    """A row that gives no pair, and why."""
+
+
+def shards_of(rows: Iterator[Row | Unusable]) -> Iterator[list[Row | Unusable]]:
+    """The rows in parts, each within `SHARD_ROWS` and (but for a single row) `SHARD_BYTES`."""
+    shard: list[Row | Unusable] = []
+    size = 0
+    for row in rows:
+        own = sum(len(one.data) for one in media_of(row) if isinstance(one, InRow)) if isinstance(row, Row) else 0
+        if shard and (len(shard) == SHARD_ROWS or size + own > SHARD_BYTES):
+            yield shard
+            shard, size = [], 0
+        shard.append(row)
+        size += own
+    if shard:
+        yield shard
+
+
+def media_of(row: Row) -> list[Medium]:
+    """The media that a row names, in the order in which they are shown."""
+    return [*row.context, *(one for one in row.candidates if not isinstance(one, str))]
+
+
+def key_of(medium: Medium) -> Key:
+    """What tells media of one data set apart, without their bytes."""
+    return medium.name if isinstance(medium, InRow) else medium
+
+
+def name_of(medium: Medium) -> str:
+    """What a medium is called in messages."""
+    if isinstance(medium, InRow):
+        return medium.name
+    return medium.path if isinstance(medium, InFile) else medium.paths[0]
+
+
+def own_uri(looked: Looked) -> str:
+    """The name of a medium in the imported set."""
+    return f"media/{looked.sha256}{looked.suffix}"
+
+
+def _turned(label: Preferred) -> Preferred:
+    return "tie" if label == "tie" else 2 if label == 1 else 1

@@ -1,0 +1,64 @@
+"""Looking at one medium of a data set: whether it can be read and decoded, its digest and its perceptual hashes.
+
+Runs in the processes of models/decoding.py, so it imports little, and nothing of torch.
+"""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from models.hygiene.perceptual import perceptual_hash
+from models.sources.places import read
+
+from models.media import decode
+from models.sources.rows import Frames, InFile, Medium
+
+HASHED_FRAMES = 3
+_FRAMES_SUFFIX = ".frames.zip"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip can say, so that the same frames give the same bytes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A medium to look at, and where its data set lies."""
+
+    medium: Medium
+    root: Path
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a medium turned out to be. `suffix` is of its name, `hashes` are of its first, middle and last frame."""
+
+    sha256: str
+    suffix: str
+    hashes: tuple[int, ...]
+    data: bytes
+
+
+def look(seen: Seen) -> Looked:
+    """Read and decode one medium. Raises `MediaError`."""
+    medium = seen.medium
+    if isinstance(medium, Frames):
+        data, name = _bundled(seen), medium.paths[0] + _FRAMES_SUFFIX
+    elif isinstance(medium, InFile):
+        data, name = read(seen.root, medium.path, seen.max_bytes), medium.path
+    else:
+        data, name = medium.data, medium.name
+    frames = decode(data, name, max_frames=HASHED_FRAMES)
+    suffix = _FRAMES_SUFFIX if isinstance(medium, Frames) else PurePosixPath(name).suffix.lower()
+    return Looked(sha256(data).hexdigest(), suffix, perceptual_hash(frames), data)
+
+
+def _bundled(seen: Seen) -> bytes:
+    """A video's frames as one file: an uncompressed zip, which `models.media.decode` reads."""
+    assert isinstance(seen.medium, Frames)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
+        for number, path in enumerate(seen.medium.paths):
+            suffix = PurePosixPath(path).suffix.lower()
+            bundle.writestr(zipfile.ZipInfo(f"{number:06d}{suffix}", _EPOCH), read(seen.root, path, seen.max_bytes))
+    return buffer.getvalue()

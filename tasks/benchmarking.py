@@ -1,0 +1,208 @@
+"""Judges on public benchmarks: each judged once by a protocol, whatever else is compared with it.
+
+A judge's rows on a benchmark are an artifact of their own, keyed by (judge, benchmark, protocol), so that a further
+judge or benchmark costs its own calls alone. What an interrupted attempt has judged is read, not asked again.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from PIL import Image
+
+from configs.schema import Settings
+from models.benchmarks.protocol import UNDECODABLE, presented, turned
+from models.errors import ConfigError
+from models.generation.endpoint import EndpointGenerator
+from models.judge import Judge
+from models.media import decode, shrink
+from models.media_files import MediaFiles
+from models.prompts import RELEASES, Wording
+from models.scores import JudgedRow, read_rows, write_rows
+from models.sources.imported import Faulty, read_faulty, read_imported
+from models.teacher_connection import Endpoint
+from models.verdict import Mode
+from models.wordings.unified_reward_think import digest
+from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.graph import fingerprint
+from tasks.importing import Place, import_set
+from tasks.judging import find_model
+from tasks.stages import verified_entry
+
+BENCHMARKING = "benchmarking"
+VERSION = "1"  # raise it when the same judge's answers would be read or asked otherwise
+ENDPOINT = "endpoint:"
+CHUNK_PAIRS = 64
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a judge is asked: what changes its answers, but for the judge and the pairs."""
+
+    mode: Mode
+    both_orders: bool
+    max_tokens: int
+    max_pixels: int
+    max_frames: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class NamedJudge:
+    """A judge as a person names it: a model as `thinkreward judge` takes it, or `endpoint:MODEL`.
+
+    `@WORDING`, a named prompt set, may follow. An endpoint is the one of OPENAI_BASE_URL and OPENAI_API_KEY.
+    """
+
+    name: str
+    settings: Settings
+
+    @property
+    def wording(self) -> Wording:
+        """The named prompt set."""
+        return next((one for one in RELEASES if self.name.endswith(f"@{one}")), "thinkreward")
+
+    @property
+    def _model(self) -> str:
+        return self.name.removesuffix(f"@{self.wording}")
+
+    @cached_property
+    def _folder(self) -> Path:
+        return find_model(self.settings, self._model)
+
+    @cached_property
+    def _endpoint(self) -> Endpoint:
+        return Endpoint.from_environment(self._model.removeprefix(ENDPOINT))
+
+    def digest(self) -> str:
+        """sha256 of what answers: of a model's files, or of an endpoint's address and model name."""
+        if self._model.startswith(ENDPOINT):
+            who = f"{self._endpoint.base_url} {self._endpoint.model}"
+            return hashlib.sha256(who.encode()).hexdigest()
+        return fingerprint(self._folder)
+
+    def load(self, frames: Callable[[str], list[Image.Image]]) -> Judge:
+        """The judge, ready to be asked."""
+        if self._model.startswith(ENDPOINT):
+            return Judge(EndpointGenerator(self._endpoint), frames, wording=self.wording)
+        runtime, model = self.settings.runtime, self.settings.model
+        return Judge.load(
+            self._folder,
+            frames=frames,
+            device=runtime.device,
+            dtype=model.dtype,
+            attention=model.attention,
+            batch=runtime.generation_batch,
+            wording=self.wording,
+        )
+
+
+class BenchmarkSet:
+    """A benchmark's imported pairs, in their published order, and the rows that lack a medium."""
+
+    def __init__(self, ref: ArtifactRef, folder: Path, protocol: Protocol) -> None:
+        self.digest = ref.digest
+        imported = list(read_imported(folder))
+        self.pairs = [one.pair for one in imported]
+        self.aspects = {one.pair.id: dict(one.aspects) for one in imported if one.aspects}
+        self.undecodable = [one for one in read_faulty(folder) if one.preferred is not None]
+        self._media, self._protocol = MediaFiles(folder), protocol
+
+    def frames(self, uri: str) -> list[Image.Image]:
+        """The frames of a medium within the protocol's caps."""
+        decoded = decode(self._media.blob(uri), uri, max_frames=self._protocol.max_frames)
+        return [shrink(frame, self._protocol.max_pixels) for frame in decoded]
+
+
+def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Protocol) -> BenchmarkSet:
+    """The benchmark at a place, imported if it is not. However many rows are faulty: they are counted, not refused."""
+    lenient = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
+    ref = import_set(store, lenient, place)
+    return BenchmarkSet(ref, store.fetch(ref), protocol)
+
+
+def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell) -> list[JudgedRow]:
+    """The judge's rows on the benchmark, from the store or asked now."""
+    config: dict[str, Any] = {
+        "judge": judge.digest(),
+        "wording": [judge.wording, digest(RELEASES[judge.wording]) if judge.wording in RELEASES else ""],
+        "pairs": benchmark.digest,
+        "protocol": vars(protocol),
+    }
+    key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
+    entry = verified_entry(store, BENCHMARKING, key)
+    if entry is None:
+        rows = _asked(store, key, judge, benchmark, protocol, tell)
+        with TemporaryDirectory(prefix="thinkreward-judgments-") as folder:
+            write_rows(Path(folder) / "judgments.parquet", rows)
+            ref = store.publish("judgments", Path(folder), metadata={"stage": BENCHMARKING, "key": key})
+        entry = IndexEntry(
+            stage=BENCHMARKING,
+            key=key,
+            outputs={"judgments": ref},
+            inputs={},
+            config={**config, "name": judge.name},
+            code_version=VERSION,
+        )
+        store.record(entry)
+        store.work(BENCHMARKING, key).clear()
+    return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
+
+
+def _asked(
+    store: Store, key: str, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell
+) -> list[JudgedRow]:
+    work = store.work(BENCHMARKING, key)
+    shown = presented(benchmark.pairs, protocol.seed)
+    if protocol.both_orders:
+        shown = [(pair, swapped) for one in benchmark.pairs for pair, swapped in ((one, False), (one.swapped(), True))]
+    rows: list[JudgedRow] = []
+    loaded: Judge | None = None
+    for start in range(0, len(shown), CHUNK_PAIRS):
+        chunk = shown[start : start + CHUNK_PAIRS]
+        name = f"judged/{start:06d}.json"
+        texts = work.get_json(name)
+        if texts is None:
+            loaded = loaded or judge.load(benchmark.frames)
+            said = loaded.judge(
+                [pair for pair, _ in chunk],
+                protocol.mode,
+                max_tokens=protocol.max_tokens,
+                on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
+            )
+            texts = [[one.text, one.truncated] for one in said]
+            work.put_json(name, texts)
+        rows += [
+            JudgedRow.read(pair, protocol.mode, swapped, text, truncated)
+            for (pair, swapped), (text, truncated) in zip(chunk, texts, strict=True)
+        ]
+        tell(start + len(chunk), len(shown))
+    orders = (False, True) if protocol.both_orders else (False,)
+    return rows + [_unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders]
+
+
+def _unseen(faulty: Faulty, mode: Mode, swapped: bool) -> JudgedRow:
+    """The row of a pair whose medium cannot be decoded: no answer, and so a wrong one."""
+    if faulty.preferred is None:
+        raise ConfigError(f"{faulty.where} has no label")
+    return JudgedRow(
+        pair_id=faulty.id,
+        task=faulty.task,
+        group=faulty.group,
+        mode=mode,
+        swapped=swapped,
+        label=turned(faulty.preferred) if swapped else faulty.preferred,
+        text="",
+        preferred=None,
+        fault=UNDECODABLE,
+        position=-1,
+        sums_agree=False,
+        answer_agrees=False,
+        truncated=False,
+    )

@@ -1,0 +1,116 @@
+"""Where a published data set lies: a local folder, a prefix in S3, or a repository of the Hugging Face Hub.
+
+`local_folder` brings its files here, once; `fingerprint_of` tells whether they have changed without bringing them.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from models.errors import DataError, HubUnreachable
+from tasks.graph import fingerprint
+from tasks.objects import Found, in_parallel, open_objects
+
+HUB = "hf://datasets/"
+REMOTE = ("s3://", HUB)
+
+
+def fingerprint_of(place: str) -> str:
+    """sha256 over names and contents of a folder's files, or over what a remote place says of its own.
+
+    In S3 that is name, size and time of change; on the hub the commit. Raises `DataError` for a place that is not
+    there.
+    """
+    if place.startswith("s3://"):
+        said = "\n".join(f"{one.path} {one.size} {one.modified}" for one in _listed(place))
+        return hashlib.sha256(said.encode()).hexdigest()
+    if place.startswith(HUB):
+        return _commit(place)
+    return fingerprint(_folder(place))
+
+
+def local_folder(place: str, cache_dir: Path) -> Path:
+    """A folder with the files of `place`; those of a remote one are kept below `cache_dir` and come only once."""
+    if place.startswith("s3://"):
+        return _from_s3(place, cache_dir / "sources" / hashlib.sha256(place.encode()).hexdigest()[:16])
+    if place.startswith(HUB):
+        return _from_hub(place, cache_dir / "sources" / hashlib.sha256(place.encode()).hexdigest()[:16])
+    return _folder(place)
+
+
+def _folder(place: str) -> Path:
+    folder = Path(place.removeprefix("file://"))
+    if not folder.is_dir():
+        raise DataError(f"{place} is no folder: give a folder, s3://bucket/prefix or {HUB}OWNER/NAME")
+    return folder
+
+
+def _listed(place: str) -> list[Found]:
+    found = open_objects(place).walk("")
+    if not found:
+        raise DataError(f"there is nothing below {place}: correct the path, or copy the data set there")
+    return found
+
+
+def _from_s3(place: str, folder: Path) -> Path:
+    """Each file is as new as the one in S3, which tells it apart from an older one of the same size."""
+    objects = open_objects(place)
+
+    def bring(one: Found) -> None:
+        local = folder / one.path
+        if not local.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{place}/{one.path} would lie outside its folder: rename it")
+        if local.is_file() and (local.stat().st_size, local.stat().st_mtime) == (one.size, one.modified):
+            return
+        local.parent.mkdir(parents=True, exist_ok=True)
+        aside = local.with_name(f".{local.name}.{os.getpid()}")
+        objects.download(one.path, aside, one.size)
+        os.utime(aside, (one.modified, one.modified))
+        aside.replace(local)
+
+    listed = _listed(place)
+    in_parallel(bring, listed)
+    wanted = {folder / one.path for one in listed}
+    for stale in [path for path in folder.rglob("*") if path.is_file() and path not in wanted]:
+        stale.unlink(missing_ok=True)
+    return folder
+
+
+def _repository(place: str) -> tuple[str, str | None]:
+    name, _, revision = place.removeprefix(HUB).partition("@")
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise DataError(f"{place!r} names no data set of the hub: give {HUB}OWNER/NAME, or {HUB}OWNER/NAME@COMMIT")
+    return name, revision or None
+
+
+def _commit(place: str) -> str:
+    from huggingface_hub import HfApi
+
+    name, revision = _repository(place)
+    try:
+        return str(HfApi().dataset_info(name, revision=revision).sha)
+    except Exception as error:
+        raise _hub_error(place, error) from error
+
+
+def _from_hub(place: str, folder: Path) -> Path:
+    """Through the hub's own client, which `datasets` uses as well: media lie beside many of the listings.
+
+    Into a folder of its own, since the client's cache is made of links, and links out of a data set are refused.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, revision = _repository(place)
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision, local_dir=folder))
+    except Exception as error:
+        raise _hub_error(place, error) from error
+
+
+def _hub_error(place: str, error: Exception) -> Exception:
+    status = getattr(getattr(error, "response", None), "status_code", 503)
+    if status >= 500 or status == 429:
+        return HubUnreachable(f"the hub does not answer for {place}: {error}")
+    return DataError(
+        f"{place} could not be had from the hub ({status}): see that it exists, and set HF_TOKEN if it is gated"
+    )

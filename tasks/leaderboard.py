@@ -1,0 +1,101 @@
+"""Some judges on some benchmarks, side by side: scores by both protocols, comparisons, and the page that shows them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from configs.schema import Settings
+from models.benchmarks.comparison import compare
+from models.benchmarks.protocol import measure, paper
+from models.benchmarks.registry import benchmark as named
+from models.report.data import illustrate
+from models.report.leaderboard import Case, Leaderboard, Versus, find_cases, render_leaderboard
+from models.report.leaderboard_tables import Entry
+from models.scores import JudgedRow
+from tasks.artifacts import ArtifactRef
+from tasks.benchmarking import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
+from tasks.importing import Place
+from tasks.stages import open_store
+from tasks.tracking import Tracker
+
+CASES_SHOWN = 60  # wrong, unparsed or flipped judgments a judge and benchmark
+
+
+@dataclass(frozen=True)
+class Benched:
+    """The scores as plain JSON, the page, and the artifact that holds both."""
+
+    scores: dict[str, Any]
+    page: str
+    ref: ArtifactRef
+
+
+def run_benchmarks(
+    settings: Settings, places: Sequence[Place], judges: Sequence[str], protocol: Protocol, tell: Tell
+) -> Benched:
+    """Judge, score, compare and publish. Raises `ConfigError` for a judge or benchmark that is not there."""
+    store = open_store(settings)
+    benchmarks = [named(place.name) for place in places]
+    sets = [open_benchmark(store, settings, place, protocol) for place in places]
+    rows: dict[tuple[str, str], list[JudgedRow]] = {}
+    for judge in [NamedJudge(name, settings) for name in judges]:
+        for benchmark, pairs in zip(benchmarks, sets, strict=True):
+            rows[judge.name, benchmark.name] = judged(store, judge, pairs, protocol, tell)
+    bootstrap, seed = settings.evaluate.bootstrap, settings.seed
+    scores: dict[str, Any] = {"protocol": vars(protocol), "judges": {}}
+    entries, cases = [], []
+    for name in judges:
+        measured = {}
+        for benchmark, pairs in zip(benchmarks, sets, strict=True):
+            own = rows[name, benchmark.name]
+            can_tie = protocol.mode == "direct"  # thinking answers have no tie (models/verdict.py)
+            measured[benchmark.name] = measure(
+                own, bootstrap=bootstrap, seed=seed, can_tie=can_tie, aspects=pairs.aspects
+            )
+            cases += _cases(own, pairs, name, benchmark.name, settings.seed)
+        entries.append(Entry(name, measured))
+        scores["judges"][name] = {
+            one.name: {**measured[one.name], "paper": paper(measured[one.name], one)} for one in benchmarks
+        }
+    versus = []
+    for one in benchmarks:
+        for a, b in pairwise(judges):
+            of_a, of_b = rows[a, one.name], rows[b, one.name]
+            difference = compare(of_a, of_b, mode=protocol.mode, bootstrap=bootstrap, seed=seed, ties=one.ties)
+            versus.append(Versus(one.name, a, b, difference))
+    scores["comparisons"] = [asdict(one) for one in versus]
+    board = Leaderboard(benchmarks, entries, versus, cases, len(cases), meta={"protocol": vars(protocol)})
+    page = render_leaderboard(board)
+    with TemporaryDirectory(prefix="thinkreward-leaderboard-") as folder:
+        (Path(folder) / "leaderboard.html").write_text(page, encoding="utf-8")
+        (Path(folder) / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n")
+        ref = store.publish("leaderboard", Path(folder), metadata={"judges": list(judges)})
+        _track(settings, Path(folder), scores)
+    return Benched(scores, page, ref)
+
+
+def _cases(rows: list[JudgedRow], pairs: BenchmarkSet, judge: str, benchmark: str, seed: int) -> list[Case]:
+    found = find_cases(rows, pairs.pairs, judge=judge, benchmark=benchmark, seed=seed)[:CASES_SHOWN]
+    shown = illustrate([one.example for one in found], pairs.frames)
+    return [Case(judge, benchmark, example, one.flipped) for one, example in zip(found, shown, strict=True)]
+
+
+def _track(settings: Settings, folder: Path, scores: dict[str, Any]) -> None:
+    """The scores and the page as an MLflow run."""
+    tracker = Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+    with tracker.run("benchmarks", tags={"thinkreward.stage": "benchmarks"}, params={}) as run:
+        run.log_metrics(
+            {
+                f"{judge}/{name}".replace(":", "_").replace("@", "_"): measured["paper"]["strict"]["value"]
+                for judge, by_benchmark in scores["judges"].items()
+                for name, measured in by_benchmark.items()
+                if measured["paper"]["strict"] is not None
+            },
+            step=0,
+        )
+        for name in ("leaderboard.html", "scores.json"):
+            run.log_file(folder / name, name)
