@@ -20,6 +20,7 @@ shard that is cut off or broken, or has more members than the limit, stops the i
 lost in silence.
 """
 
+import io
 import json
 import re
 import tarfile
@@ -41,6 +42,8 @@ MAX_ROW_BYTES = 1 << 20
 MAX_MEMBERS = 1_000_000
 MAX_HEADER_BYTES = 64 << 10  # of a long name or of extended attributes, which tarfile holds in memory
 _BLOCK = 512
+_READ_BYTES = 256 << 10
+_EMPTY_READS = 16
 _MEDIUM = re.compile(r"(1|2|context(?:\.[0-9]{1,4})?)(\.[A-Za-z0-9]{1,8})")
 _LONG = (
     tarfile.GNUTYPE_LONGNAME,
@@ -104,9 +107,22 @@ class _Header(tarfile.TarInfo):
             made = super().frombuf(buf, encoding, errors)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
             raise DataError(str(error)) from error
-        if made.type in _LONG and made.size > MAX_HEADER_BYTES:
-            raise DataError(f"a header of {made.size} bytes, more than the limit of {MAX_HEADER_BYTES}")
+        if made.size < 0 or (made.type in _LONG and made.size > MAX_HEADER_BYTES):
+            raise DataError(f"a header of {made.size} bytes, which is not within the limit of {MAX_HEADER_BYTES}")
         return made
+
+
+class _Shard(io.FileIO):
+    """A shard that cannot be read on and on past its end, as tarfile does for a size that a header made up."""
+
+    _empty = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size) or b""
+        self._empty += not data
+        if self._empty > _EMPTY_READS:
+            raise DataError("it is shorter than its headers say")
+        return data
 
 
 def read(root: Path) -> Iterator[Row | Unusable]:
@@ -130,13 +146,15 @@ def _rows(root: Path, shards: list[Path]) -> Iterator[Row | Unusable]:
 def _runs(shard: Path) -> Iterator[_Run]:
     """The runs of members of one key. Raises `DataError` that names the shard."""
     try:
-        with shard.open("rb") as opened:
+        with _Shard(shard) as opened:
             opened.seek(-min(_BLOCK, shard.stat().st_size), 2)
             if opened.read() != bytes(_BLOCK):
                 raise DataError("it does not end as a tar does")
             opened.seek(0)
             # Zeros are passed over, since shards are sometimes made by joining others.
-            with tarfile.open(fileobj=opened, mode="r|", tarinfo=_Header, ignore_zeros=True) as tar:
+            with tarfile.open(
+                fileobj=opened, mode="r|", bufsize=_READ_BYTES, tarinfo=_Header, ignore_zeros=True
+            ) as tar:
                 yield from _grouped(tar)
     except DataError as error:
         raise DataError(f"{shard} cannot be read: {error}. Is it whole? Make the shard again") from error

@@ -174,6 +174,22 @@ def test_a_shard_that_is_cut_off_or_broken_stops_the_import(tmp_path: Path) -> N
         list(read(tmp_path))
 
 
+def resized(data: bytes, header: int, size: bytes) -> bytes:
+    """The tar with another size in one of its headers, and the checksum put right."""
+    block = bytearray(data[header * 512 : (header + 1) * 512])
+    block[124:136], block[148:156] = size, b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return data[: header * 512] + bytes(block) + data[(header + 1) * 512 :]
+
+
+@pytest.mark.parametrize("size", [b"77777777777\0", b"\x80\0\0\x7f" + b"\xff" * 8, b"\xff" * 12])
+def test_a_size_that_a_header_made_up_is_noticed_at_the_end_of_the_file(tmp_path: Path, size: bytes) -> None:
+    path = shard(tmp_path / "s.tar", whole("a"), whole("b"))
+    path.write_bytes(resized(path.read_bytes(), 4, size))
+    with pytest.raises(DataError, match=r"s\.tar cannot be read"):
+        list(read(tmp_path))
+
+
 def test_shards_that_were_joined_are_read_to_their_end(tmp_path: Path) -> None:
     one, two = shard(tmp_path / "1" / "s.tar", whole("a")), shard(tmp_path / "2" / "s.tar", whole("b"))
     (tmp_path / "s.tar").write_bytes(one.read_bytes() + two.read_bytes())
