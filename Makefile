@@ -38,13 +38,13 @@ stack-down: ## end them, flow runs included; the data stays
 
 test: lint types imports ## lint, types, import direction, and all tests but those that kill stages or need a whole stack
 	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m "slow and not crash and not stack"
+	$(BIN)/python -m pytest -m "slow and not crash and not stack and not long"
 
 test-fast: $(STAMP) ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: test ## and those too: each stage killed twice and resumed, flows on real servers (half an hour more)
-	$(BIN)/python -m pytest -m "crash or stack"
+	$(BIN)/python -m pytest -m "crash or stack or long"
 
 lint: $(STAMP) ## ruff: faults and formatting
 	$(BIN)/ruff check .

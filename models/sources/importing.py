@@ -9,7 +9,7 @@ candidate first in every row; those with a published reasoning stay as they are,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from models.errors import DataError, MediaError
 from models.preference import Candidate, Media, PreferencePair, Preferred
 from models.sources.drops import presented
 from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
-from models.sources.looking import Looked, Seen, look
+from models.sources.looking import Looked, Seen, look, look_at_all
 from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
+IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
 JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
 Key = Medium | str
 
@@ -99,11 +100,12 @@ class ImportJob:
 
     def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, Looked | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
-        named = {key_of(one): one for row in rows if isinstance(row, Row) for one in media_of(row)}
+        named = {
+            key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in media_of(row)
+        }
         found: dict[Key, Looked | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
         unknown = {key: one for key, one in named.items() if key not in found}
-        asked = ((name_of(one), Seen(one, self._root, self._max_media_bytes)) for one in unknown.values())
-        for key, said in zip(unknown, self._decoders.map(look, asked), strict=True):
+        for key, said in zip(unknown, self._seen(list(unknown.values())), strict=True):
             if isinstance(said, MediaError):
                 found[key] = said
                 continue
@@ -112,6 +114,16 @@ class ImportJob:
                 media.add(own_uri(said), said.sha256, said.data)
             found[key] = self._looked[key] = replace(said, data=b"")
         return found
+
+    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[Looked | MediaError]:
+        """What each medium turns out to be. Of an errand that a codec ends, each medium is looked at alone."""
+        errands = [[Seen(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
+        asked = ((name_of(errand[0].medium), errand) for errand in errands)
+        for errand, said in zip(errands, self._decoders.map(look_at_all, asked), strict=True):
+            if isinstance(said, MediaError):
+                yield from self._decoders.map(look, ((name_of(seen.medium), seen) for seen in errand))
+            else:
+                yield from (one if isinstance(one, Looked) else MediaError(*one) for one in said)
 
     def _imported(self, row: Row | Unusable, found: Mapping[Key, Looked | MediaError]) -> Imported:
         if isinstance(row, Unusable):
@@ -182,7 +194,7 @@ def check_share(rows: int, bad: int, most: float, where: object, reasons: str = 
     if bad > most * rows:
         raise DataError(
             f"{bad} of {rows} rows of {where} cannot be used, more than prepare.max_bad_share {most:g} allows"
-            f"{reasons}: mend them, or raise it"
+            f"{reasons}: mend them (`thinkreward data validate` names each), or raise it"
         )
 
 
@@ -203,6 +215,21 @@ def shards_of(rows: Iterator[Row | Unusable]) -> Iterator[list[Row | Unusable]]:
         size += own
     if shard:
         yield shard
+
+
+def errands_of(media: Sequence[tuple[Medium, str]]) -> Iterator[list[Medium]]:
+    """The media in the same order, in parts: images several at a time, each video alone."""
+    part: list[Medium] = []
+    for medium, kind in media:
+        if part and (kind == "video" or len(part) == IMAGES_AN_ERRAND):
+            yield part
+            part = []
+        part.append(medium)
+        if kind == "video":
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def media_of(row: Row) -> list[Medium]:

@@ -5,14 +5,15 @@ Runs in the processes of models/decoding.py, so it imports little, and nothing o
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from models.errors import MediaError
 from models.hygiene.perceptual import perceptual_hash
-from models.sources.places import read
-
 from models.media import decode
+from models.sources.places import read
 from models.sources.rows import Frames, InFile, Medium
 
 HASHED_FRAMES = 3
@@ -37,6 +38,17 @@ class Looked:
     suffix: str
     hashes: tuple[int, ...]
     data: bytes
+
+
+def look_at_all(several: Sequence[Seen]) -> list[Looked | tuple[str, str]]:
+    """Each medium as `look` sees it, or the uri and reason of its `MediaError`: one errand of a process for many."""
+    found: list[Looked | tuple[str, str]] = []
+    for seen in several:
+        try:
+            found.append(look(seen))
+        except MediaError as error:
+            found.append((error.uri, error.reason))
+    return found
 
 
 def look(seen: Seen) -> Looked:

@@ -9,7 +9,7 @@ import pytest
 from tests.tasks import small_recipe as small
 from tests.tasks.published_shapes import write_own, write_reasoned
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

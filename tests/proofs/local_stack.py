@@ -24,6 +24,7 @@ from tasks.stages import open_store
 from tests.tasks import small_recipe as small
 from tests.tasks.seaweed import free_ports
 
+BUSY_PAUSES_S = (1, 2, 4, 8)
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 OF_OTHERS = ("PREFECT_", "AWS_", "MLFLOW_", "THINKREWARD", "OPENAI_")
 
@@ -104,7 +105,11 @@ class LocalStack:
     def api(self, method: str, path: str, body: Any = None, **fields: Any) -> Any:
         """Prefect's REST API; what is sent is `body`, or an object of the `fields`."""
         url = f"{self.environment['PREFECT_API_URL']}/{path}"
-        answer = httpx.request(method, url, json=body or fields or None, timeout=60)
+        for pause in (*BUSY_PAUSES_S, None):
+            answer = httpx.request(method, url, json=body or fields or None, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or pause is None:
+                break
+            time.sleep(pause)  # its SQLite file is locked; Prefect's own clients ask again as well
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -1,6 +1,8 @@
 """Importing rows: media looked at, faulty rows named, shards taken up again, memory bounded."""
 
 import io
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from models.preference import Preferred, Task
 from models.sources import importing
 from models.sources.imported import ImportedShard, read_faulty, read_imported, statistics
 from models.sources.importing import ImportJob
+from models.sources.looking import Looked, Seen, look
 from models.sources.rows import Frames, InFile, InRow, Read, Row, Unusable
 
 
@@ -183,3 +186,25 @@ def test_an_id_of_a_finished_shard_is_not_taken_twice(
     assert [one.where for one in read_faulty(whole)] == ["data.json#2"]
     imported(reader(*rows), root, decoders, kept=lambda number: number == 0)
     assert [one.where for one in read_faulty(whole)] == ["data.json#2"]
+
+
+def test_a_codec_that_crashes_costs_its_row_alone(
+    root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "look_at_all", crash_in_company)
+    monkeypatch.setattr(importing, "look", crash_on_b)
+    folder = imported(reader(row(1, candidates=(InFile("a.png"), InFile("c.png"))), row(2)), root, decoders)
+    assert [one.pair.id for one in read_imported(folder)] == ["r1"]
+    (faulty,) = read_faulty(folder)
+    assert (faulty.where, faulty.reason, faulty.uri) == ("data.json#2", "media: crashes its decoder", "b.png")
+
+
+def crash_in_company(several: list[Seen]) -> list[Looked | tuple[str, str]]:
+    return [crash_on_b(seen) for seen in several]
+
+
+def crash_on_b(seen: Seen) -> Looked:
+    """As a codec does with bytes that it cannot stand."""
+    if isinstance(seen.medium, InFile) and seen.medium.path == "b.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return look(seen)

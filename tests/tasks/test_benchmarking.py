@@ -1,0 +1,126 @@
+"""Judges on a benchmark through the store: asked once each, resumed, scored with what cannot be decoded."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.load import load_settings
+from configs.schema import Settings
+from models.errors import ThinkrewardError
+from models.preference import Task
+from models.shapes.pairs import make_pair
+from models.shapes.teacher_answers import Faults
+from models.shapes.teacher_server import EmbeddedTeacher
+from tasks.benchmarking import Protocol
+from tasks.importing import Place
+from tasks.leaderboard import run_benchmarks
+
+PAIRS = 12
+PROTOCOL = Protocol("think", both_orders=True, max_tokens=300, max_pixels=147_456, max_frames=8, seed=0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(
+        "shapes",
+        [
+            f"storage.root={tmp_path}/store",
+            f"storage.cache_dir={tmp_path}/cache",
+            f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+            "evaluate.bootstrap=200",
+        ],
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """VL-RewardBench's layout with pictures of the embedded world; one row lacks its picture."""
+    folder = tmp_path / "bench"
+    (folder / "images").mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    for number in range(PAIRS):
+        made = make_pair(Task.IMAGE_UNDERSTANDING, number, seed=11, held_out=True)
+        (folder / "images" / f"{number}.png").write_bytes(made.blobs[made.pair.context[0].uri])
+        rows.append(
+            {
+                "id": f"{('wildvision-', 'hallucination_pair-', 'mathverse_')[number % 3]}{number}",
+                "query": made.pair.prompt,
+                "response": [candidate.text for candidate in made.pair.candidates],
+                "image": f"images/{number}.png",
+                "human_ranking": [0, 1] if made.pair.preferred == 1 else [1, 0],
+                "query_source": "shapes",
+            }
+        )
+    rows[4]["image"] = "images/none.png"
+    (folder / "data.json").write_text(json.dumps(rows))
+    return Place("vl_reward_bench", str(folder))
+
+
+@pytest.fixture
+def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedTeacher]:
+    """The embedded teacher as an OpenAI-compatible judge that makes no mistakes."""
+    with EmbeddedTeacher(Faults(0.0, 0.0, 0.0, 0.0), seed=0, model="shapes-teacher") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+        yield server
+
+
+def test_an_endpoint_is_measured_and_an_undecodable_pair_counts_as_wrong(
+    settings: Settings, place: Place, teacher: EmbeddedTeacher
+) -> None:
+    told: list[tuple[int, int]] = []
+    benched = run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *done: told.append(done))
+    measured = benched.scores["judges"]["endpoint:shapes-teacher"]["vl_reward_bench"]
+    assert measured["listed"]["diff"]["overall"]["value"] == 1.0
+    assert measured["strict"]["diff"]["overall"]["value"] == pytest.approx((PAIRS - 1) / PAIRS)
+    assert measured["undecodable"]["ids"] == ["hallucination_pair-4"]
+    assert set(measured["strict"]["diff"]["groups"]) == {"general", "hallucination", "reasoning"}
+    assert measured["position_bias"] == 0.0
+    assert told[-1] == (2 * (PAIRS - 1), 2 * (PAIRS - 1))
+    assert "quoted" in benched.page
+
+
+def test_a_judge_is_asked_once_and_another_costs_its_own_calls(
+    settings: Settings, place: Place, teacher: EmbeddedTeacher
+) -> None:
+    first = run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+    asked = teacher.served["answered"]
+    assert asked == 2 * (PAIRS - 1)
+    both = run_benchmarks(settings, [place], ["endpoint:shapes-teacher", "base"], PROTOCOL, lambda *_: None)
+    assert teacher.served["answered"] == asked
+    assert both.scores["judges"]["endpoint:shapes-teacher"] == first.scores["judges"]["endpoint:shapes-teacher"]
+    (comparison,) = both.scores["comparisons"]
+    assert (comparison["a"], comparison["b"]) == ("endpoint:shapes-teacher", "base")
+    assert comparison["comparison"]["difference"]["mean"] > 0.5  # the base never thinks in the grammar
+
+
+def test_what_was_judged_before_an_interruption_is_not_asked_again(
+    settings: Settings, place: Place, teacher: EmbeddedTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.benchmarking.CHUNK_PAIRS", 4)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, stop)
+    before = teacher.served["answered"]
+    run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+    assert teacher.served["answered"] - before <= 2 * (PAIRS - 1) - 8
+
+
+def test_another_protocol_asks_again(settings: Settings, place: Place, teacher: EmbeddedTeacher) -> None:
+    run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+    asked = teacher.served["answered"]
+    one_order = Protocol("think", both_orders=False, max_tokens=300, max_pixels=147_456, max_frames=8, seed=0)
+    run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], one_order, lambda *_: None)
+    assert teacher.served["answered"] - asked == PAIRS - 1
+
+
+def test_a_judge_that_is_not_there_is_named(settings: Settings, place: Place) -> None:
+    with pytest.raises(ThinkrewardError, match="there is no model 'nobody'"):
+        run_benchmarks(settings, [place], ["nobody"], PROTOCOL, lambda *_: None)
