@@ -197,7 +197,7 @@ class Prepare(Section):
     max_bad_share: Fraction = Field(0.1, description="share of unusable rows above which an import stops")
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
-        4, ge=0, le=16, description="of 64 bits, how many perceptual hashes of one picture may differ in"
+        4, ge=0, le=8, description="of 64 bits, how many perceptual hashes of one picture may differ in"
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
         "drop", description="the same pair with opposite labels: drop all, keep what most say, or keep all"

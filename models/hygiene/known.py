@@ -13,7 +13,7 @@ from models.sources.imported import Imported
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One pair. `id` is unique within its `source`.
+    """One pair. `id` is unique within its `source`. Raises `DataError` if its parts do not fit together.
 
     `media` are the sha256 of what it shows, in the order shown: context, then candidates. `texts` are the candidates
     of an understanding task or digests of them, else empty. `hashes` are the perceptual hashes of each medium, one
@@ -35,6 +35,8 @@ class Known:
                 f"{self.source}/{self.id} has {len(self.media)} media and hashes of {len(self.hashes)}: give each "
                 "medium its own, or an empty tuple"
             )
+        if not self.media:
+            raise DataError(f"{self.source}/{self.id} shows no medium and must show one: leave it out")
         if len(self.sides) != 2:
             raise DataError(
                 f"{self.source}/{self.id} of {self.task} has {len(self.sides)} candidates and must have 2: give their "

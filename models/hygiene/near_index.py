@@ -7,6 +7,7 @@ that it samples the whole picture: neighbouring bits are often equal in many pic
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,26 @@ class Media:
         return found
 
 
+class _Table(NamedTuple):
+    """Elements by key with their words; of each, its place, and where those that share its key begin and end."""
+
+    elements: Ints
+    words: Words
+    place: Ints
+    low: Ints
+    high: Ints
+
+    def close(self, number: int, within: int) -> Ints:
+        """Those that share this element's key and whose words are within so many bits of its own."""
+        shared = slice(self.low[number], self.high[number])
+        elements: Ints = self.elements[shared]
+        if not len(elements):  # it is not in this table, and has no place there
+            return elements
+        differing = np.bitwise_count(self.words[shared] ^ self.words[self.place[number]])
+        close: Ints = elements[differing <= within]
+        return close
+
+
 class NearIndex:
     """Rows of media, of which those of one group are near each other if each medium is near the one in its place.
 
@@ -70,20 +91,22 @@ class NearIndex:
         self._groups: Ints = np.array(groups, dtype=np.int32)
         everyone = np.arange(len(shown), dtype=np.int32)
         first = self._shown[0]
-        self._tables = [self._table(everyone, first.astype(np.uint64))]
+        own = first.astype(np.uint64)
+        self._tables = [self._table(everyone, own, own)]
         for words, informative in zip(media.words, media.informative, strict=True):
             telling = everyone[informative[first]]
-            self._tables += [self._table(telling, band) for band in _bands(words[first[telling]], media.within)]
+            own = words[first[telling]]
+            self._tables += [self._table(telling, band, own) for band in _bands(own, media.within)]
         # Most share no band with any other, and need no look.
         self._company: Bools = np.zeros(len(shown), dtype=bool)
-        for _, low, high in self._tables:
-            self._company |= high - low > 1
+        for table in self._tables:
+            self._company |= table.high - table.low > 1
 
     def near(self, number: int) -> Ints:
         """The elements near this one, itself among them, by number."""
         if not self._company[number]:
             return np.array([number], dtype=np.int32)
-        found = np.concatenate([order[low[number] : high[number]] for order, low, high in self._tables])
+        found = np.concatenate([table.close(number, self._media.within) for table in self._tables])
         found = found[self._groups[found] == self._groups[number]]
         for places in self._shown:
             one = int(places[number])
@@ -95,17 +118,17 @@ class NearIndex:
                 found = found[self._media.near(one, others) & (others >= 0)]
         return np.unique(found)
 
-    def _table(self, elements: Ints, values: Words) -> tuple[Ints, Ints, Ints]:
-        """Elements by group and value, and where in them those that share an element's own begin and end."""
+    def _table(self, elements: Ints, values: Words, own: Words) -> "_Table":
+        """Elements by group and value; `own` are the whole words that the values are bands of."""
         # Mixed modulo 2^64: groups that fall together by chance are told apart by `near`.
         keys = values + self._groups[elements].astype(np.uint64) * np.uint64(_GOLDEN)
         by_key = np.argsort(keys, kind="stable")
         keys_in_order = keys[by_key]
-        low = np.zeros(len(self._groups), dtype=np.int32)
-        high = np.zeros(len(self._groups), dtype=np.int32)
+        place, low, high = (np.zeros(len(self._groups), dtype=np.int32) for _ in range(3))
+        place[elements[by_key]] = np.arange(len(elements))
         low[elements] = np.searchsorted(keys_in_order, keys, side="left")
         high[elements] = np.searchsorted(keys_in_order, keys, side="right")
-        return elements[by_key], low, high
+        return _Table(elements[by_key], own[by_key], place, low, high)
 
 
 def _bands(words: Words, within: int) -> Iterator[Words]:

@@ -6,7 +6,7 @@ Nobody is taken for being near a follower, or chains of small changes would join
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.hygiene.known import Known, digest, normalised, ordered, turned
@@ -24,10 +24,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One way to show a pair: its media in that order, its label then, and what near ones must have in common."""
+    """One way to show a pair: its media in that order, its label then, and the key that near ones share."""
 
     pair: int
     media: tuple[str, ...]
+    turned: bool
     label: Preferred
     key: str
 
@@ -37,12 +38,14 @@ def same_pairs(pairs: Iterable[Known]) -> Iterator[list[Member]]:
 
     Where both candidates are the same thing, preferring one is preferring the other.
     """
-    groups: dict[str, list[Member]] = {}
-    for pair in ordered(pairs):
-        sides, label = _in_order(pair)
-        key = _key(pair, sides, pair.context)
-        groups.setdefault(key, []).append(Member(pair, label))
-    yield from groups.values()
+    groups: dict[str, list[_Shown]] = {}
+    known = ordered(pairs)
+    for number, pair in enumerate(known):
+        sides, is_turned = _in_order(pair)
+        way = _shown(number, pair, is_turned, _key(pair, sides, pair.context))
+        groups.setdefault(way.key, []).append(way)
+    for ways in groups.values():
+        yield [_member(way, known, ways[0]) for way in ways]
 
 
 def near_pairs(pairs: Iterable[Known], within: int, *, one_label: bool) -> Iterator[list[Member]]:
@@ -66,13 +69,17 @@ def near_pairs(pairs: Iterable[Known], within: int, *, one_label: bool) -> Itera
             yield [Member(pair, pair.preferred)]
             continue
         leader = shown[firsts[number]]
-        members = [Member(pair, leader.label)]
+        members = [_member(leader, known, leader)]
         # Of a pair that is near both ways round, the way that agrees comes first.
         for way in sorted(map(shown.__getitem__, index.near(firsts[number])), key=lambda one: _after(one, leader)):
             if not taken[way.pair]:
                 taken[way.pair] = True
-                members.append(Member(known[way.pair], way.label))
+                members.append(_member(way, known, leader))
         yield members
+
+
+def _member(way: _Shown, known: Sequence[Known], first: _Shown) -> Member:
+    return Member(known[way.pair], turned(way.label) if first.turned else way.label)
 
 
 def _after(way: _Shown, leader: _Shown) -> tuple[int, bool]:
@@ -89,24 +96,27 @@ def _shared(shown: list[_Shown]) -> list[_Shown]:
 
 def _ways(number: int, pair: Known, one_label: bool) -> Iterator[_Shown]:
     if not pair.task.judges_media:
-        sides, label = _in_order(pair)
-        yield _Shown(number, pair.media, label, _key(pair, sides, (len(pair.media), label if one_label else "")))
+        sides, is_turned = _in_order(pair)
+        label = turned(pair.preferred) if is_turned else pair.preferred
+        key = _key(pair, sides, (len(pair.media), label if one_label else ""))
+        yield _shown(number, pair, is_turned, key)
         return
     key = _key(pair, (), pair.preferred == "tie" if one_label else "")
-    ways = [(pair.media, pair.preferred), (pair.media[::-1], turned(pair.preferred))]
-    if one_label and pair.preferred != "tie":
-        # The better one first: then two that agree are near in this order or not at all.
-        ways = [way for way in ways if way[1] == 1]
-    for media, label in ways:
-        yield _Shown(number, media, label, key)
+    ways = [_shown(number, pair, is_turned, key) for is_turned in (False, True)]
+    # Of a decision the better one first: then two that agree are near in this order or not at all.
+    yield from (way for way in ways if not one_label or way.label in (1, "tie"))
 
 
-def _in_order(pair: Known) -> tuple[tuple[str, ...], Preferred]:
-    """The candidates in an order that is their own, and the label then."""
+def _shown(number: int, pair: Known, is_turned: bool, key: str) -> _Shown:
+    media = pair.media[::-1] if is_turned and pair.task.judges_media else pair.media
+    return _Shown(number, media, is_turned, turned(pair.preferred) if is_turned else pair.preferred, key)
+
+
+def _in_order(pair: Known) -> tuple[tuple[str, ...], bool]:
+    """The candidates in an order that is their own, and whether it turns them round; of equal ones the first wins."""
     first, second = pair.sides
-    if first == second:
-        return pair.sides, "tie" if pair.preferred == "tie" else 1
-    return (pair.sides, pair.preferred) if first < second else (pair.sides[::-1], turned(pair.preferred))
+    is_turned = pair.preferred == 2 if first == second else first > second
+    return (pair.sides[::-1] if is_turned else pair.sides), is_turned
 
 
 def _key(pair: Known, sides: tuple[str, ...], more: object) -> str:

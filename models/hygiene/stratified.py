@@ -1,9 +1,10 @@
 """Choosing pairs by weights: so many a task, shared among the sources, mixed, and the same in whatever order they come.
 
-A source's pairs are ordered by a digest of (seed, source, id), and the first so many are taken. How many: the total is
-shared in proportion to the weights; a source that has fewer gives all, and what it lacks is shared again among the
-others in proportion to theirs, until it fits. Fractions go to the largest remainders, of equal ones to the name that
-sorts first. Sources of weight 0 give nothing.
+A source's pairs are ordered by a digest of (seed, source, id). Its k-th, counted from 0, stands at (k + 1/2) / weight,
+and a task's pairs are taken in the order of these places: the divisor method of Webster and Sainte-Lague (Balinski and
+Young, Fair Representation, 1982). So any first N of a task are shared by the weights as well, and a source that has no
+more leaves its share to the others by theirs. Of equal places the name that sorts first is first. Sources of weight
+0 give nothing.
 """
 
 import json
@@ -16,12 +17,13 @@ from models.errors import ConfigError
 from models.hygiene.known import Known, ordered
 from models.preference import Task
 
+HALF = Fraction(1, 2)
+
 
 def stratified(pairs: Iterable[Known], weights: Mapping[str, float], *, per_task: int | None, seed: int) -> list[Known]:
-    """At most `per_task` pairs of each task (none: all there are), by the weights of their sources.
+    """At most `per_task` pairs of each task (none: all there are), by the weights of their sources; task by task.
 
-    Task by task. Within one the sources are spread evenly: of the first N a source has as large a share as of all,
-    give or take about one pair for every two sources. Raises `ConfigError` for a source without a weight, and for a
+    A larger number begins with what a smaller one gives. Raises `ConfigError` for a source without a weight, and for a
     weight that is negative or no number.
     """
     by_task: dict[Task, dict[str, list[Known]]] = {task: {} for task in Task}
@@ -30,43 +32,13 @@ def stratified(pairs: Iterable[Known], weights: Mapping[str, float], *, per_task
     checked = _checked(weights, {source for sources in by_task.values() for source in sources})
     chosen: list[Known] = []
     for sources in by_task.values():
-        there = {source: len(own) for source, own in sources.items() if checked[source]}
-        total = sum(there.values())
-        counts = shares(total if per_task is None else min(per_task, total), checked, there)
-        chosen += _mixed({source: sources[source] for source in there}, counts, seed)
+        placed: list[tuple[Fraction, str, Known]] = []
+        for source in (source for source in sources if checked[source]):
+            drawn = sorted(sources[source], key=lambda pair: (_drawn(seed, pair), pair.id))
+            placed += [((at + HALF) / checked[source], source, pair) for at, pair in enumerate(drawn)]
+        placed.sort(key=lambda one: one[:2])
+        chosen += [pair for _, _, pair in placed[:per_task]]
     return chosen
-
-
-def shares(total: int, weights: Mapping[str, Fraction], there: Mapping[str, int]) -> dict[str, int]:
-    """How many of `there` each source gives, `total` together, which is not more than there are.
-
-    >>> shares(10, {"a": Fraction(3), "b": Fraction(1), "c": Fraction(1)}, {"a": 2, "b": 99, "c": 99})
-    {'a': 2, 'b': 4, 'c': 4}
-    """
-    given: dict[str, int] = {}
-    open_ones = sorted(there)
-    while True:
-        left = total - sum(given.values())
-        sum_of_weights = sum((weights[source] for source in open_ones), Fraction(0))
-        wanted = {source: left * weights[source] / sum_of_weights for source in open_ones}
-        short = [source for source in open_ones if wanted[source] >= there[source]]
-        if not short:
-            break
-        given |= {source: there[source] for source in short}
-        open_ones = [source for source in open_ones if source not in short]
-    given |= {source: int(share) for source, share in wanted.items()}
-    by_remainder = sorted(open_ones, key=lambda source: (int(wanted[source]) - wanted[source], source))
-    for source in by_remainder[: total - sum(given.values())]:
-        given[source] += 1
-    return dict(sorted(given.items()))
-
-
-def _mixed(sources: Mapping[str, list[Known]], counts: Mapping[str, int], seed: int) -> list[Known]:
-    placed: list[tuple[float, bytes, Known]] = []
-    for source, own in sources.items():
-        drawn = sorted((_drawn(seed, pair), pair.id, pair) for pair in own)[: counts[source]]
-        placed += [((place + 0.5) / len(drawn), key, pair) for place, (key, _, pair) in enumerate(drawn)]
-    return [pair for _, _, pair in sorted(placed, key=lambda one: one[:2])]
 
 
 def _drawn(seed: int, pair: Known) -> bytes:
