@@ -1,6 +1,7 @@
-"""All of hygiene in its order: labels are settled, what is there twice goes, and what shows a benchmark.
+"""All of hygiene in its order: what shows a benchmark goes, then labels are settled, then what is there twice goes.
 
-Conflicts first, while every vote is still there; benchmarks last, so that what they remove would have stayed.
+What gives a benchmark away has no vote on what stays, nor is it what others are a duplicate of. Of the rest every vote
+counts, duplicates' too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,9 +32,9 @@ def clean(
     rows: Iterable[Known], benchmarks: Mapping[str, Iterable[Known]], *, near_bits: int, conflicts: Rule
 ) -> Cleaned:
     """The training pairs fit for use. The result does not depend on the order of `rows` or of the benchmarks."""
-    settled = settle_conflicts(rows, conflicts, near_bits)
+    clear = decontaminated(rows, benchmarks, near_bits)
+    settled = settle_conflicts(clear.kept, conflicts, near_bits)
     once = exact_duplicates(settled.kept)
     apart = near_duplicates(once.kept, near_bits)
-    clear = decontaminated(apart.kept, benchmarks, near_bits)
-    removed = [*settled.removed, *once.removed, *apart.removed, *clear.removed]
-    return Cleaned(clear.kept, removed, len(settled.conflicts))
+    removed = [*clear.removed, *settled.removed, *once.removed, *apart.removed]
+    return Cleaned(apart.kept, removed, len(settled.conflicts))

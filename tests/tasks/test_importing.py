@@ -1,0 +1,108 @@
+"""Published sets in the store: imported once, taken up after an interruption, from a folder or from S3."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs.load import load_settings
+from configs.schema import Settings
+from models.errors import DataError
+from models.sources import importing as rows
+from models.sources.imported import read_imported
+from tasks.artifacts import Store
+from tasks.data_files import fingerprint_of, local_folder
+from tasks.importing import IMPORTING, Place, import_set
+from tasks.objects import Source, hash_file, open_objects
+from tests.tasks.published_shapes import write_own
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load_settings("shapes", ["prepare.decoding_processes=1"])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    write_own(tmp_path / "own", 3, seed=5)
+    return Place("own", str(tmp_path / "own"))
+
+
+def store_at(folder: Path) -> Store:
+    return Store(str(folder / "store"), cache_dir=folder / "cache")
+
+
+def test_a_set_is_read_once(tmp_path: Path, settings: Settings, place: Place) -> None:
+    store, told = store_at(tmp_path), list[int]()
+    first = import_set(store, settings, place, told.append)
+    assert told == [12]
+    assert import_set(store, settings, place, told.append) == first
+    assert told == [12]
+    assert len(list(read_imported(store.fetch(first)))) == 12
+
+
+def test_a_changed_file_is_another_import(tmp_path: Path, settings: Settings, place: Place) -> None:
+    store = store_at(tmp_path)
+    first = import_set(store, settings, place)
+    listing = Path(place.path) / "pairs.jsonl"
+    listing.write_text("\n".join(listing.read_text().splitlines()[:6]) + "\n")
+    assert import_set(store, settings, place) != first
+
+
+def test_an_interrupted_import_keeps_its_shards_and_ends_with_the_same_digest(
+    tmp_path: Path, settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "SHARD_ROWS", 4)
+
+    def stop(read: int) -> None:
+        if read == 8:
+            raise KeyboardInterrupt
+
+    store = store_at(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        import_set(store, settings, place, stop)
+    (key,) = (folder.name for folder in (tmp_path / "store" / "work" / IMPORTING).iterdir())
+    kept = store.work(IMPORTING, key).names()
+    assert {name.split("-")[1][:5] for name in kept} == {"00000", "00001"}
+    assert import_set(store, settings, place) == import_set(store_at(tmp_path / "another"), settings, place)
+    assert store.work(IMPORTING, key).names() == []
+
+
+def test_an_import_that_was_allowed_more_is_refused_where_less_is(
+    tmp_path: Path, settings: Settings, place: Place
+) -> None:
+    with (Path(place.path) / "pairs.jsonl").open("a") as listing:
+        listing.write("".join(json.dumps({"id": f"x{number}"}) + "\n" for number in range(6)))
+    store = store_at(tmp_path)
+    import_set(store, load_settings("shapes", ["prepare.max_bad_share=0.5"]), place)
+    with pytest.raises(DataError, match=r"6 of 18 rows .*max_bad_share 0.1"):
+        import_set(store, settings, place)
+
+
+def test_a_prefix_in_s3_gives_what_its_folder_gives(
+    tmp_path: Path, settings: Settings, place: Place, bucket: str
+) -> None:
+    far = f"s3://{bucket}/data/own"
+    objects = open_objects(far)
+    for path in Path(place.path).rglob("*"):
+        if path.is_file():
+            name = path.relative_to(place.path).as_posix()
+            objects.upload(Source(name, path, path.stat().st_size, hash_file(path)), name)
+    near = settings.model_copy(
+        update={"storage": settings.storage.model_copy(update={"cache_dir": str(tmp_path / "cache")})}
+    )
+    store = store_at(tmp_path)
+    assert import_set(store, near, Place("own", far)) == import_set(store, near, place)
+    before = fingerprint_of(far)
+    objects.remove("pairs.jsonl")
+    assert fingerprint_of(far) != before
+    assert not (local_folder(far, tmp_path / "cache") / "pairs.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [("nowhere", "nowhere is no folder"), ("hf://datasets/only-a-name", "names no data set of the hub")],
+)
+def test_a_place_that_is_none_is_named(settings: Settings, tmp_path: Path, where: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        import_set(store_at(tmp_path), settings, Place("own", where))
