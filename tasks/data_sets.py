@@ -4,14 +4,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-from models.sources.registry import READERS
-
 from configs.schema import Settings
 from models.benchmarks.registry import BENCHMARKS
 from models.errors import ConfigError
 from models.media_files import MediaFiles
 from models.report.contact_sheet import Shown, contact_sheet
 from models.sources.imported import read_faulty, read_imported, statistics
+from models.sources.registry import READERS
 from tasks.artifacts import ArtifactRef
 from tasks.importing import Place, Progress, import_set
 from tasks.stages import open_store

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.decoding import Decoders
-from models.sources.registry import READERS
-
 from configs.schema import Settings
 from models.benchmarks.registry import BENCHMARKS
+from models.decoding import Decoders
 from models.sources.imported import ImportedShard
 from models.sources.importing import ImportJob, check_share
+from models.sources.registry import READERS
 from models.sources.rows import Read
 from tasks.artifacts import ArtifactRef, IndexEntry, Store, Work
 from tasks.data_files import fingerprint_of, local_folder

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.hygiene.cleaning import clean
-
 from configs.schema import PublishedSource
 from models.blob_file import BlobFile
 from models.dataset import Quarantined, Split
+from models.hygiene.cleaning import clean
 from models.hygiene.known import known
 from models.hygiene.stratified import stratified
 from models.media_files import MediaFiles
