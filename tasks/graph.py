@@ -98,7 +98,7 @@ STAGES: dict[str, Stage] = {
         Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
         Stage(
             "prepare",
-            "3",
+            "4",
             {},
             ("preferences",),
             ("prepare",),
