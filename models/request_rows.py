@@ -2,7 +2,7 @@
 
 A request row has `task`, `prompt`, `candidate_1`, `candidate_2`, for understanding tasks `media` (what both answers
 are about; a list for several images), and perhaps `mode`. A medium is a file path, encoded bytes, base64 text or a
-data URL; a video is an animated PNG, GIF or WebP. Nothing is downloaded.
+data URL; a video is an MP4, WebM, MOV, MKV, AVI, GIF, WebP or animated PNG. Nothing is downloaded.
 """
 
 import base64

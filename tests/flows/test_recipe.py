@@ -42,7 +42,7 @@ def test_the_base_has_never_seen_the_grammar_and_the_cold_start_teaches_it(recip
 
 def test_prefect_shows_the_teachers_yield_and_the_report(recipe: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = recipe
-    with sqlite3.connect(folder / "prefect" / "prefect.db") as prefect:
+    with sqlite3.connect(folder / ".thinkreward" / "prefect" / "prefect.db") as prefect:
         shown = {key for (key,) in prefect.execute("select key from artifact")}
     assert {"teacher-yield", "report"} <= shown
 

@@ -83,6 +83,8 @@ def test_an_endpoint_is_measured_and_an_undecodable_pair_counts_as_wrong(
     assert "quoted" in benched.page
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_judge_is_asked_once_and_another_costs_its_own_calls(
     settings: Settings, place: Place, teacher: EmbeddedTeacher
 ) -> None:
@@ -97,6 +99,8 @@ def test_a_judge_is_asked_once_and_another_costs_its_own_calls(
     assert comparison["comparison"]["difference"]["mean"] > 0.5  # the base never thinks in the grammar
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_judged_before_an_interruption_is_not_asked_again(
     settings: Settings, place: Place, teacher: EmbeddedTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +117,8 @@ def test_what_was_judged_before_an_interruption_is_not_asked_again(
     assert teacher.served["answered"] - before <= 2 * (PAIRS - 1) - 8
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_another_protocol_asks_again(settings: Settings, place: Place, teacher: EmbeddedTeacher) -> None:
     run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
     asked = teacher.served["answered"]
