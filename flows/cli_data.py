@@ -43,7 +43,7 @@ def validate(
     from tasks.data_sets import unusable_rows
 
     settings = settings_from(profile, sets)
-    _, folder, counted = _imported(_lenient(settings), source, path, quiet=as_json)
+    _, folder, counted = _imported(settings, source, path, quiet=as_json, to_look_at=True)
     rows, most = unusable_rows(folder), settings.prepare.max_bad_share
     ok = len(rows) <= most * counted["rows"]
     if as_json:
@@ -64,7 +64,7 @@ def stats(
     source: Source, path: Place, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Count rows, tasks, groups, labels, and what was left out by reason."""
-    _, _, counted = _imported(_lenient(settings_from(profile, sets)), source, path, quiet=as_json)
+    _, _, counted = _imported(settings_from(profile, sets), source, path, quiet=as_json, to_look_at=True)
     if as_json:
         print_json(counted)
         return
@@ -89,7 +89,7 @@ def preview(
     from tasks.data_sets import preview as page
 
     settings = settings_from(profile, sets)
-    _, folder, counted = _imported(_lenient(settings), source, path, quiet=as_json)
+    _, folder, counted = _imported(settings, source, path, quiet=as_json, to_look_at=True)
     html = page(folder, title=f"{source}: {path}", pairs=pairs, frames=settings.model.max_frames, seed=settings.seed)
     to.write_text(html, encoding="utf-8")
     if as_json:
@@ -98,14 +98,14 @@ def preview(
         out.print(f"{to}: {min(pairs, counted['usable'])} of {counted['usable']} pairs", markup=False)
 
 
-def _lenient(settings: Settings) -> Settings:
-    """Settings under which no share of unusable rows stops an import: one wants to see them."""
-    return settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
-
-
-def _imported(settings: Settings, source: str, path: str, *, quiet: bool) -> tuple[str, Path, dict[str, Any]]:
+def _imported(
+    settings: Settings, source: str, path: str, *, quiet: bool, to_look_at: bool = False
+) -> tuple[str, Path, dict[str, Any]]:
+    """The set's digest, a folder with it and its statistics; `to_look_at` it however many rows are unusable."""
     from tasks.data_sets import import_data, place_of
+    from tasks.importing import lenient
 
+    settings = lenient(settings) if to_look_at else settings
     place = place_of(source, path)
     with _rows_bar(source, quiet=quiet) as tell:
         ref, folder, counted = import_data(settings, place, tell)

@@ -84,7 +84,7 @@ def pinned(inputs: list[str] | None) -> dict[str, str]:
 
 
 def named(words: list[str] | None, what: str, form: str) -> dict[str, str]:
-    """`NAME=VALUE` words as a mapping. Raises `ConfigError` for one without either, and for a name given twice."""
+    """`NAME=VALUE` words as a mapping. Raises `ConfigError` for one without either."""
     pins: dict[str, str] = {}
     for one in words or ():
         name, equals, which = one.partition("=")

@@ -12,6 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Preferred = Literal[1, 2, "tie"]
 
 
+def turned(preferred: Preferred) -> Preferred:
+    """A label or an answer when the candidates change places.
+
+    >>> [turned(choice) for choice in (1, 2, "tie")]
+    [2, 1, 'tie']
+    """
+    return "tie" if preferred == "tie" else (2 if preferred == 1 else 1)
+
+
 class Task(StrEnum):
     """The four judging tasks (arXiv 2505.03318, section 3)."""
 
@@ -97,8 +106,7 @@ class PreferencePair(Frozen):
     def swapped(self) -> "PreferencePair":
         """The same pair with its candidates the other way round, and the label with them."""
         first, second = self.candidates
-        flipped: Preferred = self.preferred if self.preferred == "tie" else (2 if self.preferred == 1 else 1)
-        return self.model_copy(update={"candidates": (second, first), "preferred": flipped})
+        return self.model_copy(update={"candidates": (second, first), "preferred": turned(self.preferred)})
 
     def media(self) -> tuple[Media, ...]:
         """Every medium this pair shows, in the order it is shown."""

@@ -16,12 +16,13 @@ from typing import Any
 from PIL import Image
 
 from configs.schema import Settings
-from models.benchmarks.protocol import UNDECODABLE, presented, turned
+from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
 from models.generation.endpoint import EndpointGenerator
 from models.judge import Judge
 from models.media import decode, shrink
 from models.media_files import MediaFiles
+from models.preference import turned
 from models.prompts import RELEASES, Wording
 from models.scores import JudgedRow, read_rows, write_rows
 from models.sources.imported import Faulty, read_faulty, read_imported
@@ -30,7 +31,7 @@ from models.verdict import Mode
 from models.wordings.unified_reward_think import digest
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.graph import fingerprint
-from tasks.importing import Place, import_set
+from tasks.importing import Place, import_set, lenient
 from tasks.judging import find_model
 from tasks.stages import verified_entry
 
@@ -122,8 +123,7 @@ class BenchmarkSet:
 
 def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Protocol) -> BenchmarkSet:
     """The benchmark at a place, imported if it is not. However many rows are faulty: they are counted, not refused."""
-    lenient = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
-    ref = import_set(store, lenient, place)
+    ref = import_set(store, lenient(settings), place)
     return BenchmarkSet(ref, store.fetch(ref), protocol)
 
 

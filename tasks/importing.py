@@ -31,6 +31,11 @@ VERSION = "1"  # raise it when an import of the same files gives something else
 Progress = Callable[[int], None]
 
 
+def lenient(settings: Settings) -> Settings:
+    """Settings under which no share of unusable rows stops an import: they are counted, or looked at."""
+    return settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
+
+
 @dataclass(frozen=True)
 class Place:
     """A published set: `name` of its reader or benchmark, and where its files are."""

@@ -31,7 +31,7 @@ import numpy as np
 
 from models.benchmarks.benchmark import Benchmark
 from models.errors import DataError
-from models.preference import PreferencePair, Preferred
+from models.preference import PreferencePair, Preferred, turned
 from models.scores import QUANTILES, Floats, JudgedRow, Scores
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
@@ -138,15 +138,6 @@ def order_flips(rows: Iterable[JudgedRow]) -> set[str]:
     """The ids of pairs whose two answers both parse and say different things: the order alone changed the verdict."""
     pairs = by_pair(rows)
     return {pair[0].pair_id for pair in pairs if len(pair) == 2 and all(r.parsed for r in pair) and not _same(pair)}
-
-
-def turned(preferred: Preferred) -> Preferred:
-    """A label or an answer when the candidates change places.
-
-    >>> [turned(choice) for choice in (1, 2, "tie")]
-    [2, 1, 'tie']
-    """
-    return "tie" if preferred == "tie" else (2 if preferred == 1 else 1)
 
 
 def _check(pair: Pair, orders: int) -> None:

@@ -72,11 +72,6 @@ def digest(text: str) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def turned(label: Preferred) -> Preferred:
-    """The label once the candidates change places."""
-    return "tie" if label == "tie" else 2 if label == 1 else 1
-
-
 def ordered(pairs: Iterable[Known]) -> list[Known]:
     """By source, then id: an order that the one in which they came has no part in.
 

@@ -5,13 +5,11 @@ What the data set says is escaped by the template, and the page's content securi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.errors import MediaError
 from models.media import data_url, decode, shrink
 from models.preference import Media, PreferencePair
+from models.report.environment import page_environment
 
 TEMPLATE = "contact_sheet.html.j2"
 MAX_PIXELS = 256 * 256  # of a picture on the sheet
@@ -27,13 +25,7 @@ class Shown:
 
 def contact_sheet(title: str, shown: Sequence[Shown], media: Mapping[str, bytes], *, frames: int) -> str:
     """The page; of a video at most so many `frames`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
 
     def pictures(medium: Media) -> list[str]:
         try:

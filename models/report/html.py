@@ -6,13 +6,11 @@ forbids scripts and outside requests besides.
 
 import json
 from itertools import groupby
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.report.cards import card
 from models.report.data import ReportData
+from models.report.environment import page_environment
 from models.report.sections import (
     accuracy_figure,
     artifact_digests,
@@ -30,14 +28,7 @@ TEMPLATE = "report.html.j2"
 
 def render_report(data: ReportData) -> str:
     """The report as one self-contained HTML page. The same data gives the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment()
     environment.filters.update(signed=signed, task_name=task_name, duration=duration, gain_words=gain_words)
     scores = {model.name: model.scores for model in data.models}
     header, rows = stage_cells(scores)

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.benchmarks.benchmark import Benchmark
@@ -22,6 +21,7 @@ from models.benchmarks.protocol import UNDECODABLE, order_flips
 from models.preference import PreferencePair
 from models.report.cards import card
 from models.report.data import Example
+from models.report.environment import page_environment
 from models.report.leaderboard_plots import Dot, Numbered, colour, interval_bars, scatter
 from models.report.leaderboard_tables import (
     Entry,
@@ -124,14 +124,7 @@ def find_cases(
 def render_leaderboard(board: Leaderboard) -> str:
     """The leaderboard as one self-contained HTML page. The same data gives the same bytes."""
     folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment()
     environment.filters.update(signed=signed, task_name=task_name)
     script = (folder / SCRIPT).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

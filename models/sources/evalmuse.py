@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from models.preference import Preferred, Task
-from models.sources.fields import Unfit, asked_and_answered, below, caption, given_id, medium, two, usable
+from models.sources.fields import Unfit, asked_and_answered, below, caption, different, given_id, medium, two, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
 from models.verdict import Malformed, parse_verdict
@@ -46,14 +46,12 @@ def read(root: Path) -> Iterator[Row | Unusable]:
         asked, answered = asked_and_answered(row)
         named = (medium(name, f"images[{at}]", where) for at, name in enumerate(two(row, "images")))
         first, second = (below(root, one, "images") for one in named)
-        if first == second:
-            raise Unfit("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
             task=_TASK,
             prompt=caption(asked),
-            candidates=(first, second),
+            candidates=different(first, second),
             preferred=_preferred(answered),
         )
 

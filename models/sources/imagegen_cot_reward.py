@@ -29,6 +29,7 @@ from models.sources.fields import (
     Unfit,
     asked_and_answered,
     caption,
+    different,
     given_id,
     medium,
     text,
@@ -50,14 +51,12 @@ def read(root: Path) -> Iterator[Row | Unusable]:
         asked, answered = asked_and_answered(row)
         names = two(row, "images")
         first, second = (medium(name, f"images[{at}]", where) for at, name in enumerate(names))
-        if first == second:
-            raise Unfit("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
             task=_TASK,
             prompt=caption(asked),
-            candidates=(first, second),
+            candidates=different(first, second),
             preferred=_preferred(row, answered),
             reasoning=answered,
         )

@@ -111,7 +111,7 @@ class ImportedShard:
 
     def faulty(self) -> list[Faulty]:
         """The rows that gave no pair."""
-        return [Faulty(**one) for one in json.loads(self.unusable.read_text(encoding="utf-8"))]
+        return _faulty_of(self.unusable)
 
     def column(self, file: Path, name: str) -> list[str]:
         """One column of the pairs or of the media."""
@@ -164,8 +164,11 @@ def read_imported(folder: Path) -> Iterator[Imported]:
 
 def read_faulty(folder: Path) -> list[Faulty]:
     """The rows of an imported set that gave no pair, in the order of its rows."""
-    found = sorted(folder.glob("unusable-*.json"))
-    return [Faulty(**one) for path in found for one in json.loads(path.read_text(encoding="utf-8"))]
+    return [one for path in sorted(folder.glob("unusable-*.json")) for one in _faulty_of(path)]
+
+
+def _faulty_of(path: Path) -> list[Faulty]:
+    return [Faulty(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def statistics(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from models.decoding import Decoders
 from models.errors import DataError, MediaError
-from models.preference import Candidate, Media, PreferencePair, Preferred
+from models.preference import Candidate, Media, PreferencePair, turned
 from models.sources.drops import presented
 from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
 from models.sources.looking import Looked, Seen, look, look_at_all
@@ -139,15 +139,15 @@ class ImportJob:
         pair = self._pair(row, looked)
         self._ids.add(row.id)
         shown = pair if row.reasoning or self._as_published else presented(pair)
-        turned = shown is not pair
+        is_turned = shown is not pair
         hashes = {said.sha256: said.hashes for said in looked.values()}
         return Imported(
             pair=shown,
             where=row.where,
-            turned=turned,
+            turned=is_turned,
             hashes=tuple(hashes[one.sha256] for one in shown.media()),
             reasoning=row.reasoning,
-            aspects=tuple((name, _turned(label) if turned else label) for name, label in row.aspects),
+            aspects=tuple((name, turned(label) if is_turned else label) for name, label in row.aspects),
         )
 
     def _pair(self, row: Row, looked: Mapping[Key, Looked]) -> PreferencePair:
@@ -252,7 +252,3 @@ def name_of(medium: Medium) -> str:
 def own_uri(looked: Looked) -> str:
     """The name of a medium in the imported set."""
     return f"media/{looked.sha256}{looked.suffix}"
-
-
-def _turned(label: Preferred) -> Preferred:
-    return "tie" if label == "tie" else 2 if label == 1 else 1
