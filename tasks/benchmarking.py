@@ -30,7 +30,7 @@ from models.teacher_connection import Endpoint
 from models.verdict import Mode
 from models.wordings.unified_reward_think import digest
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.graph import fingerprint
+from tasks.data_files import fingerprint
 from tasks.importing import Place, import_set, lenient
 from tasks.judging import find_model
 from tasks.stages import verified_entry

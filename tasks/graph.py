@@ -4,17 +4,15 @@
 hand because no hash of sources knows which helper matters (CONTRIBUTING, "Stage versions").
 """
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from configs.forms import Form
 from configs.schema import Section, Settings
+from tasks.data_files import fingerprint, fingerprint_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,10 @@ class Stage:
         folder = self._local_source(settings)
         if folder is not None:
             fields["files"] = fingerprint(folder)
+        if self.name == "prepare":
+            sources, benchmarks = settings.prepare.sources, settings.prepare.decontaminate
+            if places := [*(one.path for one in sources), *(one.path for one in benchmarks)]:
+                fields["published"] = [fingerprint_of(place) for place in places]
         return fields
 
     def _local_source(self, settings: Settings) -> Path | None:
@@ -72,21 +74,6 @@ def find_base(settings: Settings) -> Path | None:
     """The base model's folder, from the working directory or the repository; `None` for a hub id."""
     name = settings.model.base
     return next((path for path in (Path(name), REPOSITORY / name) if path.is_dir()), None)
-
-
-def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files, but for what is written for people (`*.md`)."""
-
-    def said() -> Iterator[str]:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
-            status = path.stat()
-            small = status.st_size <= HASHED_BYTES
-            content = (
-                hashlib.sha256(path.read_bytes()).hexdigest() if small else f"{status.st_size} {status.st_mtime_ns}"
-            )
-            yield f"{path.relative_to(folder)} {content}"
-
-    return hashlib.sha256("\n".join(said()).encode()).hexdigest()
 
 
 _PREFERENCES = Need("prepare", "preferences")

@@ -12,8 +12,10 @@ from models.sources import importing as rows
 from models.sources.imported import read_imported
 from tasks.artifacts import Store
 from tasks.data_files import fingerprint_of, local_folder
+from tasks.graph import STAGES
 from tasks.importing import IMPORTING, Place, import_set
 from tasks.objects import Source, hash_file, open_objects
+from tasks.stages import stage_key
 from tests.tasks.published_shapes import write_own
 
 
@@ -106,3 +108,12 @@ def test_a_prefix_in_s3_gives_what_its_folder_gives(
 def test_a_place_that_is_none_is_named(settings: Settings, tmp_path: Path, where: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
         import_set(store_at(tmp_path), settings, Place("own", where))
+
+
+def test_a_changed_file_of_a_published_set_has_prepare_run_again(place: Place) -> None:
+    sets = [f"prepare.sources=[{{reader: own, path: {place.path}}}]", "prepare.source=published"]
+    settings = load_settings("shapes", [*sets, "distill.teacher=published"])
+    before = stage_key(STAGES["prepare"], settings, {})
+    listing = Path(place.path) / "pairs.jsonl"
+    listing.write_text("\n".join(listing.read_text().splitlines()[:6]) + "\n")
+    assert stage_key(STAGES["prepare"], settings, {}) != before
