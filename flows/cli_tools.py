@@ -54,6 +54,8 @@ def benchmark(
     judge: Annotated[list[str] | None, typer.Option(help="as `thinkreward judge --model`, or endpoint:MODEL")] = None,
     direct: Annotated[bool, typer.Option("--direct", help="the answer alone, without reasoning")] = False,
     one_order: Annotated[bool, typer.Option("--one-order", help="one seeded order a pair, not both")] = False,
+    votes: Annotated[int, typer.Option(help="sampled answers to each presentation; the majority counts")] = 1,
+    temperature: Annotated[float | None, typer.Option(help="of sampling; none: greedy, or 1 with votes")] = None,
     to: Annotated[Path, typer.Option("--out", help="the leaderboard's HTML file")] = Path("leaderboard.html"),
     profile: Profile = DEFAULT_PROFILE,
     sets: Sets = None,
@@ -63,17 +65,9 @@ def benchmark(
     from tasks.benchmarking import Protocol
     from tasks.data_sets import place_of
     from tasks.leaderboard import run_benchmarks
-    from tasks.scoring import DIRECT_TOKENS
 
     settings = settings_from(profile, sets)
-    protocol = Protocol(
-        mode="direct" if direct else "think",
-        both_orders=not one_order,
-        max_tokens=DIRECT_TOKENS if direct else settings.evaluate.max_tokens,
-        max_pixels=settings.model.max_pixels,
-        max_frames=settings.model.max_frames,
-        seed=settings.seed,
-    )
+    protocol = Protocol.of(settings, direct=direct, both_orders=not one_order, votes=votes, temperature=temperature)
     form = "NAME=PLACE, such as vl_reward_bench=data/VL-RewardBench"
     places = [place_of(name, place) for name, place in named(sets_at, "benchmark", form).items()]
     judges = list(dict.fromkeys(judge or ["champion"]))
@@ -83,22 +77,8 @@ def benchmark(
     if as_json:
         print_json({**benched.scores, "leaderboard": str(to), "artifact": benched.ref.digest})
         return
-    header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable"]
-    rows = [
-        [name, each, _share(said["paper"]["strict"]), _share(said["paper"]["ours"])]
-        + [f"{said[what]['share']:.1%}" for what in ("unparsed", "undecodable")]
-        for name, measured in benched.scores["judges"].items()
-        for each, said in measured.items()
-    ]
-    out.print(plain_table([header, *rows]))
+    out.print(plain_table(benched.table))
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
-
-
-def _share(figure: dict[str, float] | None) -> str:
-    """A share in percent with its 95 % interval."""
-    if figure is None:
-        return "–"
-    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
 
 
 def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:

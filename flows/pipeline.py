@@ -24,7 +24,7 @@ from tasks.dispatch import elsewhere
 from tasks.graph import RECIPE, StageName
 from tasks.ingesting import ingest_inbox, settle_inbox
 from tasks.retries import patiently
-from tasks.run_pages import beside_the_point, name_nightly
+from tasks.run_pages import beside_the_point, name_by_time
 from tasks.stages import Planned, StageResult, open_store, plan
 from tasks.summary import ask_for_approval, summarise
 
@@ -55,7 +55,7 @@ def nightly(
     """
     settings = complete(settings)
     begin()
-    beside_the_point(partial(name_nightly, settings))
+    beside_the_point(partial(name_by_time, settings))
     ask = partial(patiently, settings)
     taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
     store, known = open_store(settings), dict[str, Planned]()

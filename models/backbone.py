@@ -6,6 +6,7 @@ from typing import Any
 
 from models.errors import ModelError
 
+FRAMES = "frames"  # how videos are shown in training: TRL's trainers take images alone
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
@@ -53,6 +54,26 @@ def load_model(
     return placed.eval()
 
 
+def takes_video(source: str | Path, *, revision: str | None = None) -> bool:
+    """Whether a model is to be given videos as such: its processor takes them, and it was not trained here, on frames.
+
+    Raises `ModelError` as loading it does.
+    """
+    from transformers import AutoConfig
+
+    processor = load_processor(source, revision=revision)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model can be loaded from {source}: {error}") from error
+    return getattr(processor, "video_processor", None) is not None and _trained_on(config) != FRAMES
+
+
+def _trained_on(config: Any) -> str:
+    """How videos were shown in training, where `save` wrote it down."""
+    return str((getattr(config, "thinkreward", None) or {}).get("videos", ""))
+
+
 def is_vision(name: str) -> bool:
     """Whether a parameter belongs to the vision tower, by its name in transformers' Qwen-VL classes."""
     return name.startswith("visual.") or ".visual." in name
@@ -89,8 +110,10 @@ def lora_config(rank: int, alpha: int, dropout: float) -> Any:
 def save(model: Any, processor: Any, out: Path) -> None:
     """An ordinary model directory in safetensors; the same weights give the same bytes.
 
-    Adapters are merged into a copy, so that a model in training stays as it is.
+    Adapters are merged into a copy, so that a model in training stays as it is. Its configuration says that it was
+    trained here, where a video is its frames as images.
     """
     merged = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    merged.config.thinkreward = {"videos": FRAMES}
     merged.save_pretrained(out)
     processor.save_pretrained(out)

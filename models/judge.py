@@ -8,10 +8,12 @@ from PIL import Image
 
 from models.generation.protocol import Generator, Progress
 from models.preference import PreferencePair, Preferred
-from models.prompts import Wording, attach, chat, image_part
+from models.prompts import Part, Wording, attach, chat, image_part, video_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
 
 Frames = Callable[[str], list[Image.Image]]
+Seconds = Callable[[str], float]
+UNKNOWN_RATE = 2.0  # frames a second of a video that tells no time: what Qwen-VL processors sample at by default
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,23 @@ class Judgment:
 
 
 class Judge:
-    """Judges pairs; `frames` finds the decoded frames of a medium by its uri, `wording` is how they are asked for."""
+    """Judges pairs; `frames` finds the decoded frames of a medium by its uri, `wording` is how they are asked for.
 
-    def __init__(self, generator: Generator, frames: Frames, wording: Wording = "thinkreward") -> None:
+    With `seconds`, which finds how long a medium lasts (0: unknown), the generator is given videos as such, else as
+    images, one a frame. A video of one frame is an image.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        frames: Frames,
+        wording: Wording = "thinkreward",
+        seconds: Seconds | None = None,
+    ) -> None:
         self.generator = generator
         self.frames = frames
         self.wording: Wording = wording
+        self.seconds = seconds
 
     @classmethod
     def load(
@@ -62,14 +75,18 @@ class Judge:
         batch: int = 64,
         revision: str | None = None,
         wording: Wording = "thinkreward",
+        seconds: Seconds | None = None,
     ) -> "Judge":
-        """A judge over a local transformers model. Raises `ModelError`, for instance without a processor."""
+        """A judge over a local transformers model. Raises `ModelError`, for instance without a processor.
+
+        `models.backbone.takes_video` says whether it is to be given `seconds`.
+        """
         from models.generation.local import LocalGenerator
 
         generator = LocalGenerator.load(
             directory, device=device, dtype=dtype, attention=attention, batch=batch, revision=revision
         )
-        return cls(generator, frames, wording)
+        return cls(generator, frames, wording, seconds)
 
     def judge(
         self,
@@ -86,10 +103,7 @@ class Judge:
         """Judgments pair by pair, as given before swapped, then by sample."""
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
-        conversations = [
-            attach(chat(pair, mode, self.wording), lambda uri: [image_part(frame) for frame in self.frames(uri)])
-            for pair, _ in shown
-        ]
+        conversations = [attach(chat(pair, mode, self.wording), self._parts) for pair, _ in shown]
         completions = self.generator.generate(
             conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress
         )
@@ -100,3 +114,10 @@ class Judge:
             for (pair, swapped), samples in zip(shown, completions, strict=True)
             for sample, done in enumerate(samples)
         ]
+
+    def _parts(self, uri: str) -> list[Part]:
+        frames = self.frames(uri)
+        if self.seconds is None or len(frames) == 1:
+            return [image_part(frame) for frame in frames]
+        seconds = self.seconds(uri)
+        return [video_part(frames, len(frames) / seconds if seconds else UNKNOWN_RATE)]

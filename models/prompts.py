@@ -6,7 +6,7 @@ and server all come through here, so that training and evaluation cannot drift a
 for judges that were trained on it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from models.preference import Candidate, Media, PreferencePair
@@ -45,7 +45,7 @@ def chat(pair: PreferencePair, mode: Mode, wording: Wording = "thinkreward") -> 
 
 
 def attach(messages: list[Message], part_of: Callable[[str], list[Part]]) -> list[Message]:
-    """Replace each media reference by what `part_of(uri)` makes of it: one image, or a video's frames."""
+    """Replace each media reference by what `part_of(uri)` makes of it: one image, a video, or a video's frames."""
     return [
         {**message, "content": [new for part in message["content"] for new in _filled(part, part_of)]}
         for message in messages
@@ -55,6 +55,11 @@ def attach(messages: list[Message], part_of: Callable[[str], list[Part]]) -> lis
 def image_part(image: object) -> Part:
     """A decoded image as a transformers chat template takes it."""
     return {"type": "image", "image": image}
+
+
+def video_part(frames: Sequence[object], rate: float) -> Part:
+    """Sampled frames as a transformers chat template takes a video; `rate` is how many there are a second."""
+    return {"type": "video", "video": list(frames), "rate": rate}
 
 
 def data_url_part(url: str) -> Part:

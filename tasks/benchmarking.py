@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from PIL import Image
 
 from configs.schema import Settings
+from models.backbone import FRAMES, takes_video
+from models.benchmarks.comparison import vote
 from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
 from models.generation.endpoint import EndpointGenerator
-from models.judge import Judge
-from models.media import decode, shrink
+from models.judge import Frames, Judge, Seconds
+from models.media import decode, inspect, shrink
 from models.media_files import MediaFiles
 from models.preference import turned
 from models.prompts import RELEASES, Wording
@@ -33,12 +35,14 @@ from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.data_files import fingerprint
 from tasks.importing import Place, import_set, lenient
 from tasks.judging import find_model
+from tasks.scoring import DIRECT_TOKENS
 from tasks.stages import verified_entry
 
 BENCHMARKING = "benchmarking"
-VERSION = "1"  # raise it when the same judge's answers would be read or asked otherwise
+VERSION = "2"  # raise it when the same judge's answers would be read or asked otherwise
 ENDPOINT = "endpoint:"
 CHUNK_PAIRS = 64
+DECODED_KEPT = 2 * CHUNK_PAIRS  # media kept decoded: a pair's two orders follow one another
 Tell = Callable[[int, int], None]
 
 
@@ -52,6 +56,32 @@ class Protocol:
     max_pixels: int
     max_frames: int
     seed: int
+    votes: int = 1  # answers to each presentation, of which the majority counts
+    temperature: float = 0.0
+
+    @classmethod
+    def of(
+        cls, settings: Settings, *, direct: bool, both_orders: bool, votes: int, temperature: float | None = None
+    ) -> "Protocol":
+        """The protocol with the settings' caps and seed. Greedy, unless there are votes to sample.
+
+        Raises `ConfigError` for votes that cannot differ, and for none.
+        """
+        temperature = temperature if temperature is not None else float(votes > 1)
+        if votes < 1 or temperature < 0:
+            raise ConfigError(f"votes is {votes}, temperature {temperature:g}: give at least 1, and 0 or more")
+        if votes > 1 and temperature == 0:
+            raise ConfigError(f"{votes} votes at temperature 0 are {votes} times the same answer: give --temperature 1")
+        return cls(
+            mode="direct" if direct else "think",
+            both_orders=both_orders,
+            max_tokens=DIRECT_TOKENS if direct else settings.evaluate.max_tokens,
+            max_pixels=settings.model.max_pixels,
+            max_frames=settings.model.max_frames,
+            seed=settings.seed,
+            votes=votes,
+            temperature=temperature,
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +118,12 @@ class NamedJudge:
             return hashlib.sha256(who.encode()).hexdigest()
         return fingerprint(self._folder)
 
-    def load(self, frames: Callable[[str], list[Image.Image]]) -> Judge:
+    @cached_property
+    def shown_videos(self) -> str:
+        """How it is shown videos: as `video`, or as `frames`, which is what endpoints of all kinds take."""
+        return "video" if not self._model.startswith(ENDPOINT) and takes_video(self._folder) else FRAMES
+
+    def load(self, frames: Frames, seconds: Seconds) -> Judge:
         """The judge, ready to be asked."""
         if self._model.startswith(ENDPOINT):
             return Judge(EndpointGenerator(self._endpoint), frames, wording=self.wording)
@@ -101,6 +136,7 @@ class NamedJudge:
             attention=model.attention,
             batch=runtime.generation_batch,
             wording=self.wording,
+            seconds=None if self.shown_videos == FRAMES else seconds,
         )
 
 
@@ -114,11 +150,19 @@ class BenchmarkSet:
         self.aspects = {one.pair.id: dict(one.aspects) for one in imported if one.aspects}
         self.undecodable = [one for one in read_faulty(folder) if one.preferred is not None]
         self._media, self._protocol = MediaFiles(folder), protocol
+        self._decoded = lru_cache(maxsize=DECODED_KEPT)(self._decode)
 
     def frames(self, uri: str) -> list[Image.Image]:
         """The frames of a medium within the protocol's caps."""
+        return self._decoded(uri)
+
+    def _decode(self, uri: str) -> list[Image.Image]:
         decoded = decode(self._media.blob(uri), uri, max_frames=self._protocol.max_frames)
         return [shrink(frame, self._protocol.max_pixels) for frame in decoded]
+
+    def seconds(self, uri: str) -> float:
+        """How long a medium lasts, 0 where it does not say."""
+        return inspect(self._media.blob(uri), uri).seconds
 
 
 def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Protocol) -> BenchmarkSet:
@@ -132,6 +176,7 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
     config: dict[str, Any] = {
         "judge": judge.digest(),
         "wording": [judge.wording, digest(RELEASES[judge.wording]) if judge.wording in RELEASES else ""],
+        "videos": judge.shown_videos,
         "pairs": benchmark.digest,
         "protocol": vars(protocol),
     }
@@ -169,22 +214,28 @@ def _asked(
         name = f"judged/{start:06d}.json"
         texts = work.get_json(name)
         if texts is None:
-            loaded = loaded or judge.load(benchmark.frames)
+            loaded = loaded or judge.load(benchmark.frames, benchmark.seconds)
             said = loaded.judge(
                 [pair for pair, _ in chunk],
                 protocol.mode,
+                protocol.votes,
+                temperature=protocol.temperature,
+                seed=protocol.seed,
                 max_tokens=protocol.max_tokens,
                 on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
             )
-            texts = [[one.text, one.truncated] for one in said]
+            texts = [[one.text, one.truncated] for one in said]  # the votes on one presentation side by side
             work.put_json(name, texts)
         rows += [
             JudgedRow.read(pair, protocol.mode, swapped, text, truncated)
-            for (pair, swapped), (text, truncated) in zip(chunk, texts, strict=True)
+            for at, (pair, swapped) in enumerate(chunk)
+            for text, truncated in texts[at * protocol.votes : (at + 1) * protocol.votes]
         ]
         tell(start + len(chunk), len(shown))
     orders = (False, True) if protocol.both_orders else (False,)
-    return rows + [_unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders]
+    return vote(rows, protocol.votes) + [
+        _unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders
+    ]
 
 
 def _unseen(faulty: Faulty, mode: Mode, swapped: bool) -> JudgedRow:

@@ -8,9 +8,10 @@ from typing import Any
 from PIL import Image
 
 from configs.schema import Settings
+from models.backbone import takes_video
 from models.errors import ConfigError, MediaError, StoreError
 from models.judge import Judge, Judgment
-from models.media import decode, shrink
+from models.media import decode, inspect, shrink
 from models.preference import Candidate, Media, PreferencePair, Task
 from models.verdict import Malformed, Mode, answer_text
 from tasks.graph import find_base
@@ -33,6 +34,7 @@ def judge_files(
     Raises `MediaError` for a file that cannot be read, `ConfigError` for a model that is not to be found.
     """
     frames: dict[str, list[Image.Image]] = {}
+    seconds: dict[str, float] = {}
 
     def medium(path: Path) -> Media:
         try:
@@ -42,7 +44,8 @@ def judge_files(
         decoded = decode(data, str(path), max_frames=settings.model.max_frames)
         digest = hashlib.sha256(data).hexdigest()
         frames[digest] = [shrink(frame, settings.model.max_pixels) for frame in decoded]
-        return Media(kind="video" if len(decoded) > 1 else "image", uri=digest, sha256=digest)
+        seconds[digest] = (found := inspect(data, str(path))).seconds
+        return Media(kind=found.kind, uri=digest, sha256=digest)
 
     shown = [medium(path) for path in files]
     context = (medium(about),) if about else ()
@@ -60,12 +63,14 @@ def judge_files(
         preferred="tie",
         source="command line",
     )
+    folder = find_model(settings, model)
     judge = Judge.load(
-        find_model(settings, model),
+        folder,
         frames=frames.__getitem__,
         device=settings.runtime.device,
         dtype=settings.model.dtype,
         attention=settings.model.attention,
+        seconds=seconds.__getitem__ if takes_video(folder) else None,
     )
     given, swapped = judge.judge([pair], mode, both_orders=True, max_tokens=settings.evaluate.max_tokens)
     return {

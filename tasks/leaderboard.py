@@ -33,6 +33,22 @@ class Benched:
     page: str
     ref: ArtifactRef
 
+    @property
+    def table(self) -> list[list[str]]:
+        """A header, and a line for each judge and benchmark."""
+        header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable"]
+        return [header] + [
+            [judge, name, share_text(said["paper"]["strict"]), share_text(said["paper"]["ours"])]
+            + [str(said[what]["count"]) for what in ("unparsed", "undecodable")]
+            for judge, measured in self.scores["judges"].items()
+            for name, said in measured.items()
+        ]
+
+
+def share_text(figure: dict[str, float] | None) -> str:
+    """A share in percent with its 95 % interval; a dash where nothing was counted."""
+    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})" if figure else "–"
+
 
 def run_benchmarks(
     settings: Settings, places: Sequence[Place], judges: Sequence[str], protocol: Protocol, tell: Tell
@@ -42,11 +58,13 @@ def run_benchmarks(
     benchmarks = [named(place.name) for place in places]
     sets = [open_benchmark(store, settings, place, protocol) for place in places]
     rows: dict[tuple[str, str], list[JudgedRow]] = {}
-    for judge in [NamedJudge(name, settings) for name in judges]:
+    asked = [NamedJudge(name, settings) for name in judges]
+    for judge in asked:
         for benchmark, pairs in zip(benchmarks, sets, strict=True):
             rows[judge.name, benchmark.name] = judged(store, judge, pairs, protocol, tell)
     bootstrap, seed = settings.evaluate.bootstrap, settings.seed
-    scores: dict[str, Any] = {"protocol": vars(protocol), "judges": {}}
+    videos = {judge.name: judge.shown_videos for judge in asked}
+    scores: dict[str, Any] = {"protocol": vars(protocol), "videos": videos, "judges": {}}
     entries, cases = [], []
     for name in judges:
         measured = {}
@@ -68,7 +86,9 @@ def run_benchmarks(
             difference = compare(of_a, of_b, mode=protocol.mode, bootstrap=bootstrap, seed=seed, ties=one.ties)
             versus.append(Versus(one.name, a, b, difference))
     scores["comparisons"] = [asdict(one) for one in versus]
-    board = Leaderboard(benchmarks, entries, versus, cases, len(cases), meta={"protocol": vars(protocol)})
+    board = Leaderboard(
+        benchmarks, entries, versus, cases, len(cases), meta={"protocol": vars(protocol), "videos shown as": videos}
+    )
     page = render_leaderboard(board)
     with TemporaryDirectory(prefix="thinkreward-leaderboard-") as folder:
         (Path(folder) / "leaderboard.html").write_text(page, encoding="utf-8")

@@ -4,9 +4,9 @@ The bytes stay in our store; these artifacts are for people who look at the run.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import runtime
@@ -19,6 +19,9 @@ from tasks.graph import EVALUATED
 from tasks.retries import run_logger
 from tasks.stages import StageResult, open_store, read_output
 
+if TYPE_CHECKING:  # it loads what judges need, which no other run does
+    from tasks.leaderboard import Benched
+
 PROGRESS_EVERY_S = 30.0
 
 
@@ -30,12 +33,13 @@ def beside_the_point(action: Callable[[], None]) -> None:
         run_logger().warning("the run's page is not complete: %s", error)
 
 
-def name_nightly(settings: Settings) -> None:
-    """Call a nightly by its profile and when it began."""
+def name_by_time(settings: Settings) -> None:
+    """Call a run of no single stage by its flow, its profile and when it began."""
     if runtime.flow_run.id:
         began = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
+        name = f"{runtime.flow_run.flow_name}-{settings.profile}-{began}"
         with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(str(runtime.flow_run.id)), name=f"nightly-{settings.profile}-{began}")
+            client.update_flow_run(UUID(str(runtime.flow_run.id)), name=name)
 
 
 def name_run(stage: str, settings: Settings, key: str) -> None:
@@ -89,6 +93,25 @@ def show(result: StageResult, settings: Settings) -> None:
         )
 
 
+def show_leaderboard(benched: "Benched", settings: Settings) -> None:
+    """Attach the leaderboard's table to the current run, and where the page lies."""
+    create_markdown_artifact(
+        key="leaderboard",
+        markdown=leaderboard_markdown(benched.table, f"`{open_store(settings).uri(benched.ref)}/leaderboard.html`"),
+        description="Judges on public benchmarks.",
+    )
+
+
+def leaderboard_markdown(table: Sequence[Sequence[str]], path: str) -> str:
+    """A line a judge and benchmark, and where the page lies."""
+    return f"# Leaderboard (accuracy with 95 % interval)\n\n{_markdown_table(table)}\n\nThe page: {path}\n"
+
+
+def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    header, *rows = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+
+
 def _report_address(result: StageResult, settings: Settings) -> str:
     """Where others find the report: beside the MLflow run if that has a page, and in the store."""
     stored = f"`{open_store(settings).uri(result.outputs['report'])}/report.html`"
@@ -109,7 +132,5 @@ def yield_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 def report_markdown(accuracy: dict[str, Any], path: str) -> str:
     """The table of stages, and where the whole report lies."""
-    header, *rows = stage_table({name: accuracy[name] for name in EVALUATED})
-    lines = [header, ["---"] * len(header), *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = _markdown_table(stage_table({name: accuracy[name] for name in EVALUATED}))
     return f"# Held-out accuracy (% with 95 % interval)\n\n{table}\n\nThe whole report: {path}\n"

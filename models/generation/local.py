@@ -6,7 +6,7 @@ from typing import Any
 
 from models.backbone import load_model, load_processor
 from models.generation.protocol import Generated, Progress
-from models.prompts import Message
+from models.prompts import Message, Part
 
 
 class LocalGenerator:
@@ -46,15 +46,18 @@ class LocalGenerator:
         texts = [
             self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations
         ]
-        images = [[part["image"] for m in c for part in m["content"] if part["type"] == "image"] for c in conversations]
-        order = sorted(range(len(texts)), key=lambda at: (len(images[at]), len(texts[at]), at))
+        media = [
+            [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
+        ]
+        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
+        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         step = max(1, self.batch // n)
         with torch.random.fork_rng():  # a trainer that validates keeps its own random state
             torch.manual_seed(seed)
             for start in range(0, len(order), step):
                 rows = order[start : start + step]
-                some = [texts[at] for at in rows], [images[at] for at in rows]
+                some = [texts[at] for at in rows], [part for at in rows for part in media[at]]
                 for at, completions in zip(rows, self._generate_batch(*some, n, temperature, max_tokens), strict=True):
                     results[at] = completions
                 if on_progress is not None:
@@ -62,15 +65,15 @@ class LocalGenerator:
         return results
 
     def _generate_batch(
-        self, texts: list[str], images: list[list[Any]], n: int, temperature: float, max_tokens: int
+        self, texts: list[str], media: list[Part], n: int, temperature: float, max_tokens: int
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig
 
-        flat = [image for group in images for image in group]
         inputs = self.processor(
             text=texts,
-            images=flat or None,
+            images=[part["image"] for part in media if part["type"] == "image"] or None,
+            **_videos([part for part in media if part["type"] == "video"]),
             return_tensors="pt",
             padding=True,
             padding_side="left",
@@ -93,3 +96,15 @@ class LocalGenerator:
         decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         flat_out = [Generated(text.strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)]
         return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
+
+
+def _videos(parts: list[Part]) -> dict[str, Any]:
+    """The processor's arguments for videos that are sampled already, with the times of their frames."""
+    if not parts:
+        return {}
+    clips = [part["video"] for part in parts]
+    times = [
+        {"fps": part["rate"], "total_num_frames": len(clip), "frames_indices": list(range(len(clip)))}
+        for part, clip in zip(parts, clips, strict=True)
+    ]
+    return {"videos": clips, "video_metadata": times, "do_sample_frames": False}

@@ -15,7 +15,7 @@ from tasks.deploying import active
 from tasks.graph import RECIPE
 
 FILE = Path(__file__).resolve().parents[2] / "deployments" / "prefect.yaml"
-GPU = {"cold-start", "rejection-sampling", "grpo"}
+GPU = {"cold-start", "rejection-sampling", "grpo", "benchmark"}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,10 @@ def deployed(document: dict[str, Any]) -> dict[str, tuple[dict[str, Any], Flow[.
     return {flow.name: (one, flow) for one, flow in pairs}
 
 
-def test_every_stage_the_nightly_and_the_approval_are_deployed_as_default(deployed: dict[str, Any]) -> None:
-    assert set(deployed) == {*RECIPE, "nightly", "approve"}
+def test_every_stage_the_nightly_the_benchmarks_and_the_approval_are_deployed_as_default(
+    deployed: dict[str, Any],
+) -> None:
+    assert set(deployed) == {*RECIPE, "nightly", "benchmark", "approve"}
     assert {one["name"] for one, _ in deployed.values()} == {"default"}
 
 
@@ -50,7 +52,7 @@ def test_wrong_values_are_refused_by_the_server(deployed: dict[str, Any]) -> Non
     assert all(one["enforce_parameter_schema"] for one, _ in deployed.values())
 
 
-@pytest.mark.parametrize("name", [*RECIPE, "nightly", "approve"])
+@pytest.mark.parametrize("name", [*RECIPE, "nightly", "benchmark", "approve"])
 def test_every_parameter_is_described_and_none_is_free_form(name: str, deployed: dict[str, Any]) -> None:
     schema = parameter_schema(deployed[name][1])
     for parameter in schema.properties.values():

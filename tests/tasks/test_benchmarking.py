@@ -1,7 +1,7 @@
 """Judges on a benchmark through the store: asked once each, resumed, scored with what cannot be decoded."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,15 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.errors import ThinkrewardError
+from models.errors import ConfigError, ThinkrewardError
+from models.generation.protocol import Generated
+from models.judge import Judge
 from models.preference import Task
+from models.prompts import Message
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from tasks.benchmarking import Protocol
+from tasks.benchmarking import NamedJudge, Protocol
 from tasks.importing import Place
 from tasks.leaderboard import run_benchmarks
 
@@ -115,6 +118,38 @@ def test_what_was_judged_before_an_interruption_is_not_asked_again(
     before = teacher.served["answered"]
     run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
     assert teacher.served["answered"] - before <= 2 * (PAIRS - 1) - 8
+
+
+class Undecided:
+    """A generator whose first answer is the second candidate, and the others the first."""
+
+    asked: dict[str, Any]
+
+    def generate(self, conversations: Sequence[list[Message]], *, n: int = 1, **options: Any) -> list[list[Generated]]:
+        self.asked = {"n": n, **options}
+        answers = ["Answer 2 is better", *["Answer 1 is better"] * (n - 1)]
+        return [[Generated(text, truncated=False) for text in answers] for _ in conversations]
+
+
+@pytest.mark.parametrize(("votes", "bias"), [(1, -1.0), (3, 1.0)])
+def test_of_several_sampled_answers_the_majority_counts(
+    settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch, votes: int, bias: float
+) -> None:
+    generator = Undecided()
+    monkeypatch.setattr(NamedJudge, "load", lambda self, frames, seconds: Judge(generator, frames))
+    protocol = Protocol.of(settings, direct=True, both_orders=True, votes=votes)
+    benched = run_benchmarks(settings, [place], ["base"], protocol, lambda *_: None)
+    measured = benched.scores["judges"]["base"]["vl_reward_bench"]
+    assert measured["judgments"] == 2 * PAIRS
+    assert measured["position_bias"] == bias
+    assert (generator.asked["n"], generator.asked["temperature"]) == ((3, 1.0) if votes == 3 else (1, 0.0))
+    assert benched.scores["videos"] == {"base": "frames"}
+
+
+@pytest.mark.parametrize(("votes", "temperature"), [(0, None), (3, 0.0), (1, -1.0)])
+def test_votes_that_cannot_differ_are_refused(settings: Settings, votes: int, temperature: float | None) -> None:
+    with pytest.raises(ConfigError):
+        Protocol.of(settings, direct=False, both_orders=True, votes=votes, temperature=temperature)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """What a Prefect run page shows of a stage: rows and Markdown, from the figures the stage reported."""
 
-from tasks.run_pages import report_markdown, yield_rows
+from tasks.run_pages import leaderboard_markdown, report_markdown, yield_rows
 
 
 def test_the_yield_names_every_reason_and_what_it_cost() -> None:
@@ -24,3 +24,13 @@ def test_the_report_has_a_row_for_each_model_and_says_where_the_file_is() -> Non
     ]  # fmt: skip
     assert "50.0" in text
     assert "/a/report.html" in text
+
+
+def test_the_leaderboard_has_a_row_for_each_judge_and_says_where_the_page_is() -> None:
+    table = [["judge", "benchmark", "ours"], ["champion", "bench", "61.0% (50.1% to 70.9%)"], ["base", "bench", "–"]]
+    text = leaderboard_markdown(table, "`s3://bucket/leaderboard.html`")
+    assert [line for line in text.splitlines() if line.startswith("| ")][2:] == [
+        "| champion | bench | 61.0% (50.1% to 70.9%) |",
+        "| base | bench | – |",
+    ]
+    assert "s3://bucket/leaderboard.html" in text
