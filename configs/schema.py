@@ -205,7 +205,7 @@ class Prepare(Section):
     decontaminate: list[BenchmarkData] = Field(
         [], description="benchmarks whose media and captions no training pair may show"
     )
-    decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode media of published sets")
+    decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media that people bring")
     decoding_timeout_s: float = Field(60.0, gt=0, description="seconds that decoding one medium may take")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -47,6 +47,29 @@ class _Asked(Generic[T]):
     pool: ProcessPool
     future: "ProcessFuture[Any]"
     tries: int = 1
+
+
+class Decoding(Protocol):
+    """Whatever applies a function that decodes to items; see `Decoders.map`."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[tuple[str, T]]) -> Iterator[R | MediaError]:
+        """What the function makes of each (uri, item), or the `MediaError` it met, in their order."""
+        ...
+
+
+class Here:
+    """Decoding in this process, which a codec that crashes would end: for media that are known."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[tuple[str, T]]) -> Iterator[R | MediaError]:
+        """See `Decoding.map`."""
+        for _, item in items:
+            try:
+                yield function(item)
+            except MediaError as error:
+                yield error
+
+
+HERE = Here()
 
 
 class Decoders:

@@ -22,9 +22,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.decoding import HERE, Decoding
 from models.errors import ArtifactMissing, DataError
 from models.preference import Frozen
 from models.sources.archives import is_litter
@@ -41,6 +43,7 @@ ACCEPTED = "inbox-accepted"
 REJECTED = "inbox-rejected"
 QUARANTINED = "QUARANTINED.json"
 REASON = "REASON.txt"
+Reading = Callable[[Path], Rows]
 ROWS_SHOWN = 20  # faulty rows named in a REASON.txt
 
 
@@ -111,14 +114,22 @@ def name_of(ref: ArtifactRef) -> str:
 
 
 def ingest(
-    store: Store, *, max_frames: int, quiet_s: float, say: Callable[[str], None], limits: Limits = LIMITS
+    store: Store,
+    *,
+    max_frames: int,
+    quiet_s: float,
+    say: Callable[[str], None],
+    limits: Limits = LIMITS,
+    decoding: Decoding = HERE,
 ) -> Ingested:
     """Record every drop that has settled, and move away what cannot be used; what is recorded waits for `settle`.
 
-    `max_frames` is the profile's, `quiet_s` in seconds on the storage's clock, `say` is told each outcome in a line.
+    `max_frames` is the profile's, `quiet_s` in seconds on the storage's clock, `say` is told each outcome in a line;
+    media are decoded by `decoding`.
     Only a storage that fails raises (`StoreError`): a faulty drop is an outcome.
     """
     everything = Ingested()
+    reading = partial(read_rows, max_frames=max_frames, decoding=decoding)
     if not store.objects.walk(INBOX) and not store.work(INBOX, MOVES).names():
         return everything
     with _lease(store, say) as lease:
@@ -128,7 +139,7 @@ def ingest(
         now = store.now() if dropped else 0.0
         for one in dropped:
             arriving = one.is_arriving(store, now, quiet_s)
-            found = Ingested(waiting=(one.shown,)) if arriving else _outcome(store, one, lease, max_frames, limits)
+            found = Ingested(waiting=(one.shown,)) if arriving else _outcome(store, one, lease, reading, limits)
             for line in found.lines():
                 say(f"inbox: {line.removeprefix('- ')}")
             everything += found
@@ -180,9 +191,9 @@ def _dropped(store: Store) -> tuple[list[Dropped], list[str]]:
     return [one for one in meant if one.is_drop], [one.shown for one in meant if not one.is_drop]
 
 
-def _outcome(store: Store, one: Dropped, lease: Lease, max_frames: int, limits: Limits) -> Ingested:
+def _outcome(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
     try:
-        drop, is_new = _take(store, one, lease, max_frames, limits)
+        drop, is_new = _take(store, one, lease, reading, limits)
     except Changed:
         return Ingested(waiting=(one.shown,))
     except DataError as error:
@@ -191,13 +202,13 @@ def _outcome(store: Store, one: Dropped, lease: Lease, max_frames: int, limits: 
     return Ingested(accepted=(drop,)) if is_new else Ingested(duplicates=(drop,))
 
 
-def _take(store: Store, one: Dropped, lease: Lease, max_frames: int, limits: Limits) -> tuple[Drop, bool]:
+def _take(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Limits) -> tuple[Drop, bool]:
     """Publish and record one drop, unless equal files were recorded before; whether they were not."""
     with tempfile.TemporaryDirectory(prefix="thinkreward-inbox-") as scratch:
         folder = fetch(store, one, Path(scratch), limits, leave_out=(REASON, QUARANTINED))
         digest = digest_of(entries_of(read_sources(folder)))
         before = store.lookup(INBOX, digest)
-        facts = _facts(read_rows(folder, max_frames=max_frames)) if before is None else before.facts
+        facts = _facts(reading(folder)) if before is None else before.facts
         lease.check()
         # Also what was recorded before: should the artifact be damaged, it is whole again.
         ref = store.publish("drop", folder, metadata={"name": one.shown})

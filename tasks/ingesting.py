@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 @task(name="inbox", task_run_name="inbox", cache_policy=NO_CACHE, persist_result=False)
 def take_in(settings: Settings) -> "Ingested":
     """Validate each drop, publish and record the good ones, move the others to inbox-rejected/ with the reason."""
+    from models.decoding import Decoders
     from tasks.inbox import ingest  # reads pictures, tables and archives
 
-    return ingest(
-        open_store(settings),
-        max_frames=settings.model.max_frames,
-        quiet_s=settings.nightly.inbox_quiet_s,
-        say=run_logger().info,
-    )
+    with Decoders(settings.prepare.decoding_processes, settings.prepare.decoding_timeout_s) as decoders:
+        return ingest(
+            open_store(settings),
+            max_frames=settings.model.max_frames,
+            quiet_s=settings.nightly.inbox_quiet_s,
+            say=run_logger().info,
+            decoding=decoders,
+        )
 
 
 @task(name="inbox-accepted", task_run_name="inbox-accepted", cache_policy=NO_CACHE, persist_result=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.backbone import load_processor
 from models.dataset import Quarantined, Split, write_dataset
+from models.decoding import Decoders
 from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachable, ModelError
 from models.preference import PreferencePair
 from models.sources.drops import PREFIX, add_drops
@@ -76,8 +77,12 @@ class _Read:
 
 def prepare(job: Job, child: Child, scratch: Path) -> Done:
     """Read the source into one schema with a train and a held-out split; drops join the training split."""
-    with stage_context(job, child, scratch) as context:
-        read = _read_source(context)
+    settings = job.settings.prepare
+    with (
+        stage_context(job, child, scratch) as context,
+        Decoders(settings.decoding_processes, settings.decoding_timeout_s) as decoders,
+    ):
+        read = _read_source(context, decoders)
         drops: dict[str, int] = {}
         if folders := _drops(context):
             added = add_drops(
@@ -85,8 +90,9 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
                 read.blobs,
                 folders,
                 max_frames=job.settings.model.max_frames,
+                decoding=decoders,
                 on_progress=context.progress("drops"),
-                foreign=foreign if job.settings.prepare.source == "shapes" else None,
+                foreign=foreign if settings.source == "shapes" else None,
             )
             left_out = [*read.left_out, *added.left_out]
             read, drops = replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out), added.counts
@@ -105,7 +111,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         )
 
 
-def _read_source(context: Context) -> _Read:
+def _read_source(context: Context, decoders: Decoders) -> _Read:
     """What the source that the profile names gives."""
     prepare, progress = context.settings.prepare, context.progress("pairs")
     if prepare.source == "shapes":
@@ -125,6 +131,7 @@ def _read_source(context: Context) -> _Read:
         Path(prepare.path),
         held_out_share=prepare.held_out_share,
         max_frames=context.settings.model.max_frames,
+        decoding=decoders,
         on_progress=progress,
     )
     return _Read(splits, blobs, left_out)

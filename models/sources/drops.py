@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from models.dataset import Quarantined, Split
+from models.decoding import HERE, Decoding
 from models.preference import Media, PreferencePair
 from models.sources.jsonl import Rows, read_rows
 
@@ -45,6 +46,7 @@ def add_drops(
     drops: Mapping[str, Path],
     *,
     max_frames: int,
+    decoding: Decoding = HERE,
     foreign: Foreign | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
@@ -59,7 +61,7 @@ def add_drops(
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
     for done, name in enumerate(sorted(drops), start=1):
-        rows = read_rows(drops[name], max_frames=max_frames)
+        rows = read_rows(drops[name], max_frames=max_frames, decoding=decoding)
         left_out += [Quarantined(_row(name, at, one.id), one.reason, one.uri) for at, one in rows.left_out]
         kept[name] = _sifted(name, rows, sieve, media, left_out)
         if on_progress is not None:

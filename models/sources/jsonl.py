@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.dataset import Quarantined, Split
+from models.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
 from models.media import decode
 from models.preference import PreferencePair, Task
@@ -45,30 +46,54 @@ class Rows:
         return len(self.pairs) + len(self.left_out)
 
 
+@dataclass(frozen=True)
+class _Errand:
+    """One medium to read and decode."""
+
+    folder: Path
+    name: str
+    max_frames: int
+
+
 def read_jsonl(
-    folder: Path, *, held_out_share: float, max_frames: int, on_progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    *,
+    held_out_share: float,
+    max_frames: int,
+    decoding: Decoding = HERE,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
     """Both splits, the media by uri, and what was left out. Raises `DataError` without a `pairs.jsonl`."""
-    rows = read_rows(folder, max_frames=max_frames, on_progress=on_progress)
+    rows = read_rows(folder, max_frames=max_frames, decoding=decoding, on_progress=on_progress)
     return split(rows.pairs, held_out_share), rows.blobs, [one for _, one in rows.left_out]
 
 
-def read_rows(folder: Path, *, max_frames: int, on_progress: Callable[[int, int], None] | None = None) -> Rows:
-    """The rows of a folder before any split. Raises `DataError` without a `pairs.jsonl`."""
+def read_rows(
+    folder: Path,
+    *,
+    max_frames: int,
+    decoding: Decoding = HERE,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Rows:
+    """The rows of a folder before any split. Raises `DataError` without a `pairs.jsonl`.
+
+    `decoding` is where its media are decoded: `models.decoding.Decoders` for what people bring.
+    """
     listing = folder / LISTING
     if not listing.is_file():
         raise DataError(f"{listing} does not exist: put one JSON object a line there (README, 'Your own pairs')")
     # Bytes, cut at line feeds alone: one undecodable line stays one line, and JSON text may hold U+2028.
     lines = [(at, line) for at, line in enumerate(listing.read_bytes().split(b"\n"), start=1) if line.strip()]
+    rows = [(at, _parsed(line)) for at, line in lines]
+    media = _Media(folder, [name for _, row in rows for name in _names(row)], max_frames, decoding)
     pairs: dict[str, PreferencePair] = {}
     found_at: dict[str, int] = {}
-    blobs: dict[str, bytes] = {}
     left_out: list[tuple[int, Quarantined]] = []
-    for done, (number, line) in enumerate(lines, start=1):
-        row: Any = None
+    for done, (number, row) in enumerate(rows, start=1):
         try:
-            row = json.loads(line)
-            pair = _read_pair(row, folder, blobs, max_frames)
+            if isinstance(row, Exception):
+                raise row
+            pair = _read_pair(row, media)
             if pair.id in pairs:
                 raise DataError("its id is there twice")
             pairs[pair.id], found_at[pair.id] = pair, number
@@ -78,21 +103,59 @@ def read_rows(folder: Path, *, max_frames: int, on_progress: Callable[[int, int]
         except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
             left_out.append((number, Quarantined(_name(row, number), f"row: {_why(error)}")))
         if on_progress is not None:
-            on_progress(done, len(lines))
-    used = {media.uri for pair in pairs.values() for media in pair.media()}
-    return Rows(list(pairs.values()), found_at, {uri: blobs[uri] for uri in sorted(used)}, left_out)
+            on_progress(done, len(rows))
+    used = {medium.uri for pair in pairs.values() for medium in pair.media()}
+    return Rows(list(pairs.values()), found_at, {uri: media.blob(uri) for uri in sorted(used)}, left_out)
 
 
-def _read_pair(given: Any, folder: Path, blobs: dict[str, bytes], max_frames: int) -> PreferencePair:
+class _Media:
+    """The media that rows name, decoded in the order of the rows, each once and when it is first asked for."""
+
+    def __init__(self, folder: Path, names: Iterable[str], max_frames: int, decoding: Decoding) -> None:
+        wanted = list(dict.fromkeys(names))
+        errands = ((name, _Errand(folder, name, max_frames)) for name in wanted)
+        self._arriving = zip(wanted, decoding.map(_read_medium, errands), strict=True)
+        self._there: dict[str, bytes | MediaError] = {}
+
+    def blob(self, name: str) -> bytes:
+        """The bytes of a medium that can be decoded. Raises its `MediaError` if it cannot."""
+        if not isinstance(name, str):
+            raise DataError(f"{name!r} names no medium: give a path as text")
+        while name not in self._there:
+            arrived, found = next(self._arriving)
+            self._there[arrived] = found
+        found = self._there[name]
+        if isinstance(found, MediaError):
+            raise found
+        return found
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line holds, or why it is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def _names(row: Any) -> list[str]:
+    """The media that a row names, whatever else may be wrong with it."""
+    if not isinstance(row, dict):
+        return []
+    context, candidates = row.get("context"), row.get("candidates")
+    named = [*context] if isinstance(context, list) else []
+    named += [one.get("media") for one in candidates if isinstance(one, dict)] if isinstance(candidates, list) else []
+    return [name for name in named if isinstance(name, str)]
+
+
+def _read_pair(given: Any, media: _Media) -> PreferencePair:
     if not isinstance(given, dict):
         raise DataError("is no JSON object")
     row = dict(given)
     kind = Task(row["task"]).media_kind
 
     def medium(name: str) -> dict[str, str]:
-        if name not in blobs:
-            blobs[name] = _read_medium(folder, name, max_frames)
-        return {"kind": kind, "uri": name, "sha256": hashlib.sha256(blobs[name]).hexdigest()}
+        return {"kind": kind, "uri": name, "sha256": hashlib.sha256(media.blob(name)).hexdigest()}
 
     context = row.get("context", ())
     if isinstance(context, str):
@@ -105,7 +168,8 @@ def _read_pair(given: Any, folder: Path, blobs: dict[str, bytes], max_frames: in
     return PreferencePair.model_validate(row)
 
 
-def _read_medium(folder: Path, name: str, max_frames: int) -> bytes:
+def _read_medium(errand: _Errand) -> bytes:
+    folder, name = errand.folder, errand.name
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise MediaError(name, "lies outside the data folder")
@@ -115,7 +179,7 @@ def _read_medium(folder: Path, name: str, max_frames: int) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise MediaError(name, f"cannot be read: {error.strerror}") from error
-    decode(data, name, max_frames=max_frames)
+    decode(data, name, max_frames=errand.max_frames)
     return data
 
 

@@ -2,18 +2,23 @@
 
 import io
 import json
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from PIL import Image
 
 from models.dataset import Quarantined, Split, write_dataset
-from models.errors import DataError
+from models.decoding import Decoders, Here
+from models.errors import DataError, MediaError
 from models.preference import PreferencePair
 from models.sources.jsonl import read_jsonl, read_rows
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def png(number: int) -> bytes:
@@ -204,3 +209,43 @@ def test_progress_ends_with_all_lines(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row("a", "0.png", "1.png"), b"{", row("b", "2.png", "3.png")])
     read_jsonl(folder, held_out_share=0.5, max_frames=8, on_progress=lambda at, of: done.append((at, of)))
     assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_codec_that_crashes_costs_its_pairs_alone(tmp_path: Path) -> None:
+    class Crashing(Here):
+        """As the processes of `Decoders` tell of one that died."""
+
+        def map(self, function: Callable[[T], R], items: Iterable[tuple[str, T]]) -> Iterator[R | MediaError]:
+            crash = MediaError("2.png", "crashes its decoder: the process was ended by SIGSEGV")
+            for uri, item in items:
+                yield from [crash] if uri == "2.png" else super().map(function, [(uri, item)])
+
+    folder = folder_of(tmp_path, [row("a", "0.png", "1.png"), row("b", "2.png", "1.png"), row("c", "3.png", "0.png")])
+    rows = read_rows(folder, max_frames=8, decoding=Crashing())
+    assert [pair.id for pair in rows.pairs] == ["a", "c"]
+    assert rows.left_out == [(2, Quarantined("b", "media: crashes its decoder", "2.png"))]
+
+
+def test_media_are_decoded_in_processes_of_their_own(tmp_path: Path) -> None:
+    folder = folder_of(
+        tmp_path, [row("a", "0.png", "1.png"), row("b", "0.png", "broken.png"), row("c", "3.png", "4.png")]
+    )
+    (folder / "broken.png").write_bytes(png(1)[:40])
+    with Decoders(2, 60) as decoders:
+        apart = read_rows(folder, max_frames=8, decoding=decoders)
+    assert apart == read_rows(folder, max_frames=8)
+    assert [one.id for _, one in apart.left_out] == ["b"]
+
+
+def test_each_medium_is_decoded_once(tmp_path: Path) -> None:
+    class Counting(Here):
+        seen: ClassVar[list[str]] = []
+
+        def map(self, function: Callable[[T], R], items: Iterable[tuple[str, T]]) -> Iterator[R | MediaError]:
+            for uri, item in items:
+                self.seen.append(uri)
+                yield from super().map(function, [(uri, item)])
+
+    rows = [row("a", "0.png", "1.png"), row("b", "1.png", "0.png", preferred=2), row("c", "1.png", "2.png")]
+    read_rows(folder_of(tmp_path, rows), max_frames=8, decoding=Counting())
+    assert Counting.seen == ["0.png", "1.png", "2.png"]
