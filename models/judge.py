@@ -8,7 +8,7 @@ from PIL import Image
 
 from models.generation.protocol import Generator, Progress
 from models.preference import PreferencePair, Preferred
-from models.prompts import Part, Wording, attach, chat, image_part, video_part
+from models.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
 
 Frames = Callable[[str], list[Image.Image]]
@@ -103,7 +103,7 @@ class Judge:
         """Judgments pair by pair, as given before swapped, then by sample."""
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
-        conversations = [attach(chat(pair, mode, self.wording), self._parts) for pair, _ in shown]
+        conversations = [self.conversation(pair, mode) for pair, _ in shown]
         completions = self.generator.generate(
             conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress
         )
@@ -114,6 +114,10 @@ class Judge:
             for (pair, swapped), samples in zip(shown, completions, strict=True)
             for sample, done in enumerate(samples)
         ]
+
+    def conversation(self, pair: PreferencePair, mode: Mode) -> list[Message]:
+        """What the generator is asked about a pair, in the order given."""
+        return attach(chat(pair, mode, self.wording), self._parts)
 
     def _parts(self, uri: str) -> list[Part]:
         frames = self.frames(uri)

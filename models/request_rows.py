@@ -1,15 +1,18 @@
 """Requests to a judge as plain rows, and its answers as plain rows: what the registry model serves.
 
 A request row has `task`, `prompt`, `candidate_1`, `candidate_2`, for understanding tasks `media` (what both answers
-are about; a list for several images), and perhaps `mode`. A medium is a file path, encoded bytes, base64 text or a
-data URL; a video is an MP4, WebM, MOV, MKV, AVI, GIF, WebP or animated PNG. Nothing is downloaded.
+are about; a list for several images), and perhaps `mode`. A medium is a file path, encoded bytes, base64 text, a data
+URL or a PIL image; a video is an MP4, WebM, MOV, MKV, AVI, GIF, WebP or animated PNG, or the list of its frames, each
+in any of those forms. Nothing is downloaded.
 """
 
 import base64
 import binascii
 import hashlib
+import io
 import math
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +23,7 @@ from pydantic import ValidationError
 
 from models.errors import DataError, MediaError
 from models.judge import Judgment
-from models.media import decode, shrink
+from models.media import decode, inspect, shrink
 from models.preference import Candidate, Media, PreferencePair, Task
 from models.verdict import Malformed, Mode, Verdict
 
@@ -28,23 +31,32 @@ Row = dict[str, Any]
 
 COLUMNS = ("task", "prompt", "candidate_1", "candidate_2")
 OPTIONAL_COLUMNS = ("media", "mode")
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 
 
 class RequestMedia:
-    """The decoded media of one request, by the sha256 of their bytes."""
+    """The decoded media of one request, by the sha256 of their bytes.
 
-    def __init__(self, *, max_pixels: int, max_frames: int) -> None:
+    Without `files` a text is never taken for a path: who asks over a network must not see this machine's files.
+    """
+
+    def __init__(self, *, max_pixels: int, max_frames: int, files: bool = True) -> None:
         self.max_pixels = max_pixels
         self.max_frames = max_frames
+        self.files = files
         self._frames: dict[str, list[Image.Image]] = {}
+        self._kinds: dict[str, str] = {}
 
     def add(self, value: object, task: Task, where: str) -> Media:
         """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it stood."""
-        data = read_media(value, where)
+        data = read_media(value, where, files=self.files)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
+            self._kinds[digest] = inspect(data, where).kind
             frames = decode(data, where, max_frames=self.max_frames)
             self._frames[digest] = [shrink(frame, self.max_pixels) for frame in frames]
+        if self._kinds[digest] != task.media_kind:
+            raise MediaError(where, f"has the kind {self._kinds[digest]}: {task} takes {task.media_kind}s")
         return Media(kind=task.media_kind, uri=digest, sha256=digest)
 
     def frames(self, uri: str) -> list[Image.Image]:
@@ -54,14 +66,30 @@ class RequestMedia:
     def clear(self) -> None:
         """Forgets all media, at the end of a request."""
         self._frames.clear()
+        self._kinds.clear()
 
 
-def read_media(value: object, where: str) -> bytes:
-    """The encoded bytes of a medium. Raises `MediaError` naming `where` it stood, never quoting its bytes."""
+def read_media(value: object, where: str, *, files: bool = True) -> bytes:
+    """The encoded bytes of a medium; frames become one file that `models.media` reads as a video.
+
+    Raises `MediaError` naming `where` it stood, never quoting its bytes.
+    """
+    if type(value).__name__ == "ndarray":  # as which MLflow hands lists on
+        value = value.tolist()  # type: ignore[attr-defined]
+    if isinstance(value, (list, tuple)):
+        return _bundle(
+            [read_media(frame, f"{where}, frame {at}", files=files) for at, frame in enumerate(value)], where
+        )
+    if isinstance(value, Image.Image):
+        buffer = io.BytesIO()
+        value.convert("RGBA" if value.has_transparency_data else "RGB").save(buffer, format="PNG")
+        return buffer.getvalue()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise MediaError(where, f"is {type(value).__name__}: give a file path, bytes, base64 text or a data URL")
+        raise MediaError(
+            where, f"is {type(value).__name__}: give a file path, bytes, base64 text, a data URL or a PIL image"
+        )
     text = os.fspath(value)
     if isinstance(text, bytes) or text.startswith(("http://", "https://", "s3://")):
         raise MediaError(where, "is an address, and nothing is downloaded: give a file path, bytes, or a data URL")
@@ -70,6 +98,8 @@ def read_media(value: object, where: str) -> bytes:
         if not head.endswith(";base64"):
             raise MediaError(where, "is a data URL that is not base64: use data:image/png;base64,…")
         return _unbase64(payload, where)
+    if not files:
+        return _unbase64(text, where)
     path = Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
     try:
         if path.is_file():
@@ -78,6 +108,17 @@ def read_media(value: object, where: str) -> bytes:
         if isinstance(error, PermissionError):
             raise MediaError(where, f"{path} cannot be read: {error.strerror}") from error
     return _unbase64(text, where)
+
+
+def _bundle(frames: list[bytes], where: str) -> bytes:
+    """Frames as an uncompressed zip, in their order; the same frames give the same bytes."""
+    if not frames:
+        raise MediaError(where, "is a video without frames: give at least one")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
+        for number, frame in enumerate(frames):
+            bundle.writestr(zipfile.ZipInfo(f"{number:06d}", FIRST_DATE), frame)
+    return buffer.getvalue()
 
 
 def _unbase64(text: str, where: str) -> bytes:
@@ -107,7 +148,7 @@ def _read_pair(row: Mapping[str, Any], number: int, media: RequestMedia) -> Pref
     try:
         first, second = (_candidate(row[name], task, f"row {number}, {name}", media) for name in COLUMNS[2:])
         context = tuple(
-            media.add(one, task, f"row {number}, media") for one in _several(row.get("media")) if not _absent(one)
+            media.add(one, task, f"row {number}, media") for one in _context(row.get("media"), task) if not _absent(one)
         )
         return PreferencePair(
             id=str(number), task=task, prompt=str(row["prompt"]), context=context, candidates=(first, second),
@@ -138,7 +179,8 @@ def read_mode(row: Mapping[str, Any], default: str, number: int) -> Mode:
 def answer_row(judgments: Sequence[Judgment]) -> Row:
     """The answer to one row, from its judgment as given, and if there is one the judgment in swapped order.
 
-    `preferred` is 1, 2, "tie" or None; lists are empty and totals None where the text gives none.
+    `preferred` is 1, 2, "tie" or None; `margin` is the first's total less the second's; lists are empty, totals and
+    margin None where the text gives none.
     """
     given = judgments[0]
     fault = str(given.verdict.reason) if isinstance(given.verdict, Malformed) else None
@@ -159,6 +201,7 @@ def _reasoning(verdict: Verdict | Malformed) -> Row:
         "rationales": [list(dimension.rationales) for dimension in dimensions],
         "total_1": totals[0].value if totals else None,
         "total_2": totals[1].value if totals else None,
+        "margin": totals[0].value - totals[1].value if totals else None,
         "sums_agree": isinstance(verdict, Verdict) and verdict.sums_agree,
         "answer_agrees": isinstance(verdict, Verdict) and verdict.answer_agrees,
     }
@@ -169,6 +212,12 @@ def _as_given(swapped: Judgment) -> object:
     if swapped.preferred is None:
         return None
     return swapped.pair.model_copy(update={"preferred": swapped.preferred}).swapped().preferred
+
+
+def _context(value: object, task: Task) -> Iterable[object]:
+    """The media that a row is about: for a task about a video, a list of several is that video's frames."""
+    several = list(_several(value))
+    return [several] if task.media_kind == "video" and len(several) > 1 else several
 
 
 def _several(value: object) -> Iterable[object]:

@@ -20,7 +20,6 @@ from models.backbone import FRAMES, takes_video
 from models.benchmarks.comparison import vote
 from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
-from models.generation.endpoint import EndpointGenerator
 from models.judge import Frames, Judge, Seconds
 from models.media import decode, inspect, shrink
 from models.media_files import MediaFiles
@@ -34,13 +33,13 @@ from models.wordings.unified_reward_think import digest
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.data_files import fingerprint
 from tasks.importing import Place, import_set, lenient
+from tasks.judges import ENDPOINT, generator_of
 from tasks.judging import find_model
 from tasks.scoring import DIRECT_TOKENS
 from tasks.stages import verified_entry
 
 BENCHMARKING = "benchmarking"
 VERSION = "2"  # raise it when the same judge's answers would be read or asked otherwise
-ENDPOINT = "endpoint:"
 CHUNK_PAIRS = 64
 DECODED_KEPT = 2 * CHUNK_PAIRS  # media kept decoded: a pair's two orders follow one another
 Tell = Callable[[int, int], None]
@@ -125,19 +124,8 @@ class NamedJudge:
 
     def load(self, frames: Frames, seconds: Seconds) -> Judge:
         """The judge, ready to be asked."""
-        if self._model.startswith(ENDPOINT):
-            return Judge(EndpointGenerator(self._endpoint), frames, wording=self.wording)
-        runtime, model = self.settings.runtime, self.settings.model
-        return Judge.load(
-            self._folder,
-            frames=frames,
-            device=runtime.device,
-            dtype=model.dtype,
-            attention=model.attention,
-            batch=runtime.generation_batch,
-            wording=self.wording,
-            seconds=None if self.shown_videos == FRAMES else seconds,
-        )
+        generator = generator_of(self._model, self.settings)
+        return Judge(generator, frames, self.wording, None if self.shown_videos == FRAMES else seconds)
 
 
 class BenchmarkSet:

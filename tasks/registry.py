@@ -171,7 +171,7 @@ def _signature(max_tokens: int) -> "ModelSignature":
     columns += [ColSpec(any_type(), name, required=False) for name in OPTIONAL_COLUMNS]
     outputs: list[Any] = [ColSpec(DataType.boolean, name) for name in ("valid", "sums_agree", "answer_agrees")]
     outputs += [ColSpec(DataType.string, name) for name in ("mode", "text")]
-    loose = ("preferred", "fault", "dimensions", "scores_1", "scores_2", "rationales", "total_1", "total_2")
+    loose = ("preferred", "fault", "dimensions", "scores_1", "scores_2", "rationales", "total_1", "total_2", "margin")
     outputs += [ColSpec(any_type(), name) for name in loose]
     outputs.append(ColSpec(any_type(), "both_orders_agree", required=False))
     params = [

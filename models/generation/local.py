@@ -1,16 +1,24 @@
 """Batched generation with transformers, on CPU or one GPU."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from models.backbone import load_model, load_processor
-from models.generation.protocol import Generated, Progress
+from models.generation.protocol import Generated, OnText, Progress
 from models.prompts import Message, Part
+
+UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
 
 
 class LocalGenerator:
-    """Generates with a model in this process; `batch` is the number of sequences generated together."""
+    """Generates with a model in this process; `batch` is the number of sequences generated together.
+
+    Threads may call it at once: one call generates after the other.
+    """
+
+    tells = True  # what it writes as it writes it
 
     def __init__(self, model: Any, processor: Any, *, batch: int) -> None:
         self.model = model
@@ -20,6 +28,7 @@ class LocalGenerator:
         # would change what greedy and temperature 1.0 mean, so none of them is used.
         self.end = processor.tokenizer.eos_token_id
         self.pad = processor.tokenizer.pad_token_id
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -39,8 +48,12 @@ class LocalGenerator:
         max_tokens: int,
         seed: int = 0,
         on_progress: Progress | None = None,
+        on_text: OnText | None = None,
     ) -> list[list[Generated]]:
-        """See `Generator.generate`. Prompts of like length share a batch, whatever their order."""
+        """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
+
+        `on_text` is told each completion's text as it grows.
+        """
         import torch
 
         texts = [
@@ -53,19 +66,27 @@ class LocalGenerator:
         order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         step = max(1, self.batch // n)
-        with torch.random.fork_rng():  # a trainer that validates keeps its own random state
+        with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
             torch.manual_seed(seed)
             for start in range(0, len(order), step):
                 rows = order[start : start + step]
                 some = [texts[at] for at in rows], [part for at in rows for part in media[at]]
-                for at, completions in zip(rows, self._generate_batch(*some, n, temperature, max_tokens), strict=True):
+                told = _Growing(self.processor.tokenizer, self.end, rows, n, on_text) if on_text else None
+                found = self._generate_batch(*some, n, temperature, max_tokens, told)
+                for at, completions in zip(rows, found, strict=True):
                     results[at] = completions
                 if on_progress is not None:
                     on_progress(min(start + step, len(order)), len(order))
         return results
 
     def _generate_batch(
-        self, texts: list[str], media: list[Part], n: int, temperature: float, max_tokens: int
+        self,
+        texts: list[str],
+        media: list[Part],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        told: "_Growing | None",
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig
@@ -91,11 +112,45 @@ class LocalGenerator:
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():
-            tokens = self.model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+            tokens = self.model.generate(**inputs, generation_config=config, streamer=told)[
+                :, inputs["input_ids"].shape[1] :
+            ]
         ended = (tokens == self.end).any(dim=1).tolist()
         decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         flat_out = [Generated(text.strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)]
         return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
+
+
+class _Growing:
+    """A streamer for a whole batch, of which transformers' own take one sequence: tells what each says further."""
+
+    def __init__(self, tokenizer: Any, stop: int, rows: Sequence[int], n: int, on_text: OnText) -> None:
+        self.tokenizer = tokenizer
+        self.stop = stop
+        self.places = [(row, sample) for row in rows for sample in range(n)]
+        self.on_text = on_text
+        self.tokens: list[list[int]] = [[] for _ in self.places]
+        self.told = [""] * len(self.places)
+        self.ended = [False] * len(self.places)
+        self.prompt_seen = False
+
+    def end(self) -> None:
+        """Called when all have ended; nothing is left to tell."""
+
+    def put(self, value: Any) -> None:
+        """The prompts' tokens, and then the next token of each sequence."""
+        if not self.prompt_seen:
+            self.prompt_seen = True
+            return
+        for at, token in enumerate(value.tolist()):
+            if self.ended[at] or token == self.stop:
+                self.ended[at] = True
+                continue
+            self.tokens[at].append(token)
+            text = self.tokenizer.decode(self.tokens[at], skip_special_tokens=True)
+            if text != self.told[at] and not text.endswith(UNFINISHED):
+                self.on_text(*self.places[at], text[len(self.told[at]) :])
+                self.told[at] = text
 
 
 def _videos(parts: list[Part]) -> dict[str, Any]:

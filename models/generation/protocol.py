@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from models.prompts import Message
 
 Progress = Callable[[int, int], None]
+OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
 
 
 @dataclass(frozen=True)
@@ -31,4 +32,17 @@ class Generator(Protocol):
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         """`n` completions a conversation, in order. Temperature 0 is greedy; `seed` fixes the rest."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A generator that can tell each completion's text as it grows."""
+
+    tells: bool
+
+    def generate(
+        self, conversations: Sequence[list[Message]], *, on_text: OnText | None = None, **options: Any
+    ) -> list[list[Generated]]:
+        """See `Generator.generate`; `on_text` is called from the generating thread."""
         ...

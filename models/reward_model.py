@@ -1,0 +1,186 @@
+"""A reward model as people use it: candidates in, preferences with their reasons out.
+
+    judge = reward_model("champion")  # tasks/judges.py: an alias, an artifact, a folder, or endpoint:MODEL
+    judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")
+
+Rows are those of models/request_rows.py: media as paths, bytes, base64, data URLs, PIL images or lists of frames.
+Everything may be called from several threads, and awaited; nothing is kept between calls.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.generation.protocol import Generator, Telling
+from models.judge import Judge, Judgment
+from models.preference import PreferencePair, Preferred, turned
+from models.prompts import Message, Wording
+from models.request_rows import RequestMedia, Row, answer_row, read_mode, read_pairs
+from models.verdict import Dimension, Malformed, Mode, Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the judge says of one row: as the row has its candidates, and with `swapped` the other way round too."""
+
+    given: Judgment
+    swapped: Judgment | None = None
+
+    @property
+    def preferred(self) -> Preferred | None:
+        """The answer to the row as given; None where the text is malformed."""
+        return self.given.preferred
+
+    @property
+    def valid(self) -> bool:
+        """Whether the text as given follows the grammar."""
+        return self.given.valid
+
+    @property
+    def text(self) -> str:
+        """What the judge wrote about the row as given."""
+        return self.given.text
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The scored dimensions, candidate 1 first; none in direct mode or where the text is malformed."""
+        return self.given.verdict.dimensions if isinstance(self.given.verdict, Verdict) else ()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the text is malformed, or None."""
+        return str(self.given.verdict.reason) if isinstance(self.given.verdict, Malformed) else None
+
+    @property
+    def margin(self) -> int | None:
+        """The first candidate's total less the second's, where the text has totals."""
+        margin: int | None = answer_row([self.given])["margin"]
+        return margin
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether both presentation orders name the same candidate, or a tie; None where one alone was asked."""
+        if self.swapped is None:
+            return None
+        answer = self.swapped.preferred
+        return self.preferred is not None and answer is not None and self.preferred == turned(answer)
+
+    @property
+    def first_wins(self) -> float | None:
+        """The share of answers for the first candidate, a tie as half; None where no answer is valid.
+
+        The reward of a pair whichever order it is shown in: 0.5 where the answer depends on the order alone.
+        """
+        answers = [self.given.preferred, turned_or_none(self.swapped.preferred if self.swapped else None)]
+        said = [answer for answer in answers if answer is not None]
+        return sum({1: 1.0, 2: 0.0, "tie": 0.5}[answer] for answer in said) / len(said) if said else None
+
+    def row(self) -> Row:
+        """The answer as a plain row, as the registry model gives it."""
+        return answer_row([self.given, *([self.swapped] if self.swapped else [])])
+
+
+def turned_or_none(answer: Preferred | None) -> Preferred | None:
+    """An answer in swapped order as one in the order given."""
+    return None if answer is None else turned(answer)
+
+
+class RewardModel:
+    """Compares candidates with a generator: a local model, an endpoint, or a batching service's."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        max_pixels: int = 147_456,
+        max_frames: int = 8,
+        max_tokens: int = 1024,
+        wording: Wording = "thinkreward",
+    ) -> None:
+        self.generator = generator
+        self.max_pixels = max_pixels
+        self.max_frames = max_frames
+        self.max_tokens = max_tokens
+        self.wording: Wording = wording
+
+    def compare(
+        self, rows: Sequence[Mapping[str, Any]], *, mode: Mode = "think", both_orders: bool = True
+    ) -> list[Outcome]:
+        """An outcome a row, judged greedily and together. A row's own `mode` goes first.
+
+        Raises `DataError` or `MediaError` naming the row, before any is judged.
+        """
+        media = self.media()
+        modes = [read_mode(row, mode, number) for number, row in enumerate(rows)]
+        return self.judge(read_pairs(rows, media), media, modes, both_orders=both_orders)
+
+    def compare_one(self, *, mode: Mode = "think", both_orders: bool = True, **row: Any) -> Outcome:
+        """The outcome of one row, whose fields are the arguments."""
+        return self.compare([row], mode=mode, both_orders=both_orders)[0]
+
+    async def acompare(
+        self, rows: Sequence[Mapping[str, Any]], *, mode: Mode = "think", both_orders: bool = True
+    ) -> list[Outcome]:
+        """`compare` in a thread of its own, so that an event loop goes on."""
+        return await asyncio.to_thread(self.compare, rows, mode=mode, both_orders=both_orders)
+
+    def media(self) -> RequestMedia:
+        """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""
+        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames)
+
+    def judge(
+        self, pairs: Sequence[PreferencePair], media: RequestMedia, modes: Sequence[Mode], *, both_orders: bool = True
+    ) -> list[Outcome]:
+        """`compare` of pairs that were read already, each in its mode."""
+        judge, found = Judge(self.generator, media.frames, self.wording), dict[int, Outcome]()
+        for mode in sorted(set(modes)):
+            numbers = [number for number, wanted in enumerate(modes) if wanted == mode]
+            asked = [pairs[number] for number in numbers]
+            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=self.max_tokens)
+            each = len(judgments) // len(numbers)
+            for at, number in enumerate(numbers):
+                found[number] = Outcome(*judgments[at * each : (at + 1) * each])
+        return [found[number] for number in range(len(pairs))]
+
+    def stream(self, *, mode: Mode = "think", **row: Any) -> Iterator[str]:
+        """The text about one row as it is written, in pieces; an endpoint's comes in one.
+
+        An iterator that is given up leaves its text to be written to the end, unread.
+        """
+        media = self.media()
+        (pair,) = read_pairs([row], media)
+        conversation = Judge(self.generator, media.frames, self.wording).conversation(pair, read_mode(row, mode, 0))
+        return streamed(self.generator, conversation, max_tokens=self.max_tokens)
+
+    async def astream(self, *, mode: Mode = "think", **row: Any) -> AsyncIterator[str]:
+        """`stream` for an event loop."""
+        pieces = await asyncio.to_thread(self.stream, mode=mode, **row)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+
+def streamed(
+    generator: Generator, conversation: list[Message], *, max_tokens: int, temperature: float = 0.0, seed: int = 0
+) -> Iterator[str]:
+    """One completion in pieces as they come, generated in a thread of its own. What that raises is raised here."""
+    pieces: queue.Queue[str | BaseException | None] = queue.Queue()
+
+    def generate() -> None:
+        options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        try:
+            if isinstance(generator, Telling):
+                generator.generate([conversation], on_text=lambda _, __, piece: pieces.put(piece), **options)
+            else:
+                pieces.put(generator.generate([conversation], **options)[0][0].text)
+            pieces.put(None)
+        except BaseException as error:  # noqa: BLE001  (the other thread waits for it)
+            pieces.put(error)
+
+    threading.Thread(target=generate, daemon=True, name="stream").start()
+    while (piece := pieces.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
