@@ -9,12 +9,16 @@ from flows.console import out, plain_table, print_json
 from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
 from models.errors import ArtifactCorrupt
 from tasks.artifacts import Store
-from tasks.housekeeping import Lineage, copy_store, verify_store
+from tasks.housekeeping import Lineage, copy_store, raw_data, verify_store
 from tasks.housekeeping import lineage as trace
+from tasks.pinning import find_artifact
 from tasks.stages import open_store
 
 artifacts = typer.Typer(no_args_is_help=True, help="Look into the artifact store: ls, show, lineage, verify, copy, gc.")
 Which = Annotated[str, typer.Argument(metavar="DIGEST", help="the digest's first digits, or kind/digits")]
+WhichOrAlias = Annotated[
+    str, typer.Argument(metavar="WHICH", help="digits of a digest, kind/digits, or a registry alias")
+]
 MIB = 2**20
 DAY_S = 86400.0
 
@@ -80,10 +84,11 @@ def show(which: Which, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as
 
 
 @artifacts.command()
-def lineage(which: Which, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
-    """What an artifact was made from, back to the raw data."""
-    store = _store(profile, sets)
-    tree = trace(store, store.resolve(which))
+def lineage(which: WhichOrAlias, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+    """What an artifact, or the registry's champion, was made from, back to the raw data."""
+    settings = settings_from(profile, sets)
+    store = open_store(settings)
+    tree = trace(store, find_artifact(store, settings, which))
     if as_json:
         print_json(tree.model_dump(mode="json"))
         return
@@ -94,6 +99,8 @@ def _print_lineage(tree: Lineage, depth: int) -> None:
     makers = ", ".join(f"{p.entry.stage} {p.entry.key[:8]}" for p in tree.made_by[:1])
     out.print(f"{'  ' * depth}{tree.ref.kind} {tree.ref.short}" + (f"  <- {makers}" if makers else ""))
     for production in tree.made_by[:1]:
+        for line in raw_data(production.entry):
+            out.print(f"{'  ' * (depth + 1)}{line}", markup=False)
         for below in production.inputs.values():
             _print_lineage(below, depth + 1)
 

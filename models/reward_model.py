@@ -107,15 +107,20 @@ class RewardModel:
         self.wording: Wording = wording
 
     def compare(
-        self, rows: Sequence[Mapping[str, Any]], *, mode: Mode = "think", both_orders: bool = True
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        mode: Mode = "think",
+        both_orders: bool = True,
+        max_tokens: int | None = None,
     ) -> list[Outcome]:
-        """An outcome a row, judged greedily and together. A row's own `mode` goes first.
+        """An outcome a row, judged greedily and together. A row's own `mode` goes first; `max_tokens` is this call's.
 
         Raises `DataError` or `MediaError` naming the row, before any is judged.
         """
         media = self.media()
         modes = [read_mode(row, mode, number) for number, row in enumerate(rows)]
-        return self.judge(read_pairs(rows, media), media, modes, both_orders=both_orders)
+        return self.judge(read_pairs(rows, media), media, modes, both_orders=both_orders, max_tokens=max_tokens)
 
     def compare_one(self, *, mode: Mode = "think", both_orders: bool = True, **row: Any) -> Outcome:
         """The outcome of one row, whose fields are the arguments."""
@@ -132,14 +137,20 @@ class RewardModel:
         return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames)
 
     def judge(
-        self, pairs: Sequence[PreferencePair], media: RequestMedia, modes: Sequence[Mode], *, both_orders: bool = True
+        self,
+        pairs: Sequence[PreferencePair],
+        media: RequestMedia,
+        modes: Sequence[Mode],
+        *,
+        both_orders: bool = True,
+        max_tokens: int | None = None,
     ) -> list[Outcome]:
         """`compare` of pairs that were read already, each in its mode."""
         judge, found = Judge(self.generator, media.frames, self.wording), dict[int, Outcome]()
         for mode in sorted(set(modes)):
             numbers = [number for number, wanted in enumerate(modes) if wanted == mode]
             asked = [pairs[number] for number in numbers]
-            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=self.max_tokens)
+            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=int(max_tokens or self.max_tokens))
             each = len(judgments) // len(numbers)
             for at, number in enumerate(numbers):
                 found[number] = Outcome(*judgments[at * each : (at + 1) * each])

@@ -146,7 +146,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "1",
+            "2",
             {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
             ("registration",),
             ("promote", "tracking", "evaluate"),

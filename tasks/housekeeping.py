@@ -95,6 +95,23 @@ class Lineage(Frozen):
     made_by: tuple[Production, ...]
 
 
+def raw_data(entry: IndexEntry) -> list[str]:
+    """What a stage read from outside the store, a line each: where it is, and the sha256 of what was there."""
+    settings = entry.config.get("prepare")
+    if not isinstance(settings, dict):
+        return []
+    if settings["source"] == "jsonl":
+        return [f"raw data: {settings['path']} (sha256 {str(entry.config.get('files', ''))[:12]})"]
+    if settings["source"] != "published":
+        return [f"raw data: {settings['source']}, seed {entry.config['seed']}"]
+    digests = [str(one)[:12] for one in entry.config.get("published", ())]
+    sources = settings["sources"]  # the digests are of them, and then of the benchmarks that were kept out
+    return [
+        f"raw data: {one['reader']} at {one['path']} (sha256 {digest})"
+        for one, digest in zip(sources, digests[: len(sources)], strict=True)
+    ]
+
+
 def lineage(store: Store, ref: ArtifactRef) -> Lineage:
     """Where an artifact comes from, back to what no stage made. Raises `StoreError` if the index is unreadable."""
     makers: dict[str, list[tuple[IndexEntry, str]]] = {}

@@ -53,18 +53,28 @@ def _resolve(store: Store, settings: Settings, stage: Stage, name: str, text: st
         raise ConfigError(f"inputs.{name}: {stage.name} has no such input: choose of {known}")
     wanted = stage.needs[name].output
     try:
-        ref = store.resolve(text)
+        ref = find_artifact(store, settings, text) if wanted == "model" else store.resolve(text)
     except (StoreUnreachable, ArtifactCorrupt):
         raise
     except StoreError as error:
-        digest = registered_model(settings, text) if wanted == "model" else None
-        if digest is None:
-            also = f", and it is no alias of {settings.tracking.registered_model}" if wanted == "model" else ""
-            raise ConfigError(f"inputs.{name}: {error}{also}") from error
-        ref = store.resolve(f"model/{digest}")
+        also = f", and it is no alias of {settings.tracking.registered_model}" if wanted == "model" else ""
+        raise ConfigError(f"inputs.{name}: {error}{also}") from error
     if ref.kind != wanted:
         raise ConfigError(f"inputs.{name} is {ref.kind} {ref.short}: give an artifact of kind {wanted}")
     return ref
+
+
+def find_artifact(store: Store, settings: Settings, which: str) -> ArtifactRef:
+    """An artifact by its digest or that of a registered model's alias. Raises `StoreError` as `Store.resolve` does."""
+    try:
+        return store.resolve(which)
+    except (StoreUnreachable, ArtifactCorrupt):
+        raise
+    except StoreError:
+        digest = registered_model(settings, which)
+        if digest is None:
+            raise
+        return store.resolve(f"model/{digest}")
 
 
 def registered_model(settings: Settings, name: str) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.schema import Settings
 from models.gate import GateDecision, GateFacts, decide
+from models.report.model_card import CardFacts, model_card
 from models.scores import JudgedRow, paired_difference
 from tasks.artifacts import IndexEntry, Store
 from tasks.context import Context, stage_context
@@ -61,10 +62,13 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
         "dtype": settings.model.dtype,
         "max_tokens": settings.evaluate.max_tokens,
     }
-    save_registry_model(context.input("model"), packaged, config=config, metadata={"model": model.digest})
+    made_from = {f"input.{name}": one.digest for name, one in context.job.inputs.items()}
+    made_from |= {f"model.{name}": digest for name, digest in report["models"].items()}
+    summary = context.preferences().summary()
+    card = model_card(CardFacts(settings.profile, model.digest, settings.model.base, scores, summary, made_from))
+    metadata = {"model": model.digest}
+    save_registry_model(context.input("model"), packaged, config=config, metadata=metadata, card=card)
     ref = context.publish("registry-model", packaged)
-    lineage = {f"thinkreward.input.{name}": one.digest for name, one in context.job.inputs.items()}
-    lineage |= {f"thinkreward.model.{name}": digest for name, digest in report["models"].items()}
     tags = {
         DIGEST_TAG: ref.digest,
         MODEL_TAG: model.digest,
@@ -73,7 +77,7 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
         "thinkreward.accuracy.direct": scores["direct"]["overall"],
         "thinkreward.valid_rate": scores["valid_rate"],
         "thinkreward.both_orders": scores["both_orders"],
-        **lineage,
+        **{f"thinkreward.{name}": digest for name, digest in made_from.items()},
     }
     return register(
         settings.tracking.uri,

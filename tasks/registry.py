@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError, TrackingError
 from models.request_rows import COLUMNS, OPTIONAL_COLUMNS
+from tasks.bundling import bundle
 from tasks.tracking import open_client
 from tasks.tracking_address import database_file, normalised, set_environment, shown, within
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 DIGEST_TAG = "thinkreward.artifact.digest"
 MODEL_FILE = Path(__file__).resolve().parents[1] / "models" / "registry_model.py"
-REQUIREMENTS = ("mlflow", "torch", "torchvision", "transformers", "pillow", "pydantic", "pandas", "pyarrow")
+REQUIREMENTS = ("mlflow", "torch", "torchvision", "transformers", "pillow", "av", "pydantic", "pandas", "pyarrow")
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red PNG
 
 
@@ -142,9 +143,11 @@ def save_registry_model(
         stand_in = Path(aside, "model")
         stand_in.mkdir()
         shutil.copyfile(model_dir / "config.json", stand_in / "config.json")
+        entry, package = bundle(MODEL_FILE, Path(aside, "code"))
         mlflow.pyfunc.save_model(
             str(out),
-            python_model=str(MODEL_FILE),
+            python_model=str(entry),
+            code_paths=[str(package)],
             artifacts={"model": str(stand_in)},
             model_config=dict(config or {}),
             signature=_signature(int((config or {}).get("max_tokens", 1024))),

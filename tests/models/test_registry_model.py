@@ -1,7 +1,6 @@
 """The judge as MLflow serves it: rows in, rows out, over a generator that answers from a script."""
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from PIL import Image
 
 from models.errors import DataError, MediaError, ModelError
 from models.generation.protocol import Generated, Progress
-from models.judge import Judge
 from models.preference import Preferred, Task
 from models.prompts import Message
-from models.request_rows import RequestMedia, read_media
+from models.request_rows import read_media
+from models.reward_model import RewardModel
 from models.verdict import Dimension, Verdict, answer_text, render_verdict
 
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
@@ -59,14 +58,10 @@ class Script:
 
 
 def served(script: Script, max_frames: int = 8, max_pixels: int = 147_456) -> Any:
-    import threading
-
     from models.registry_model import PairwiseJudge
 
     model = PairwiseJudge()
-    model.lock = threading.Lock()
-    model.media = RequestMedia(max_pixels=max_pixels, max_frames=max_frames)
-    model.judge = Judge(script, model.media.frames)
+    model.judge = RewardModel(script, max_pixels=max_pixels, max_frames=max_frames)
     return model
 
 
@@ -173,14 +168,10 @@ def test_several_context_images_may_come_as_a_list_or_an_array() -> None:
     assert [len(images_of(conversation)) for conversation in script.shown] == [2, 2]
 
 
-def test_images_are_reduced_to_the_cap_and_forgotten_after_the_request() -> None:
+def test_images_are_reduced_to_the_cap() -> None:
     script = Script(reasoning(1))
-    model = served(script, max_pixels=2500)
-    model.predict(CONTEXT, [generation(candidate_1=png("red", (500, 100)))])
+    served(script, max_pixels=2500).predict(CONTEXT, [generation(candidate_1=png("red", (500, 100)))])
     assert all(image.width * image.height <= 2500 for image in images_of(script.shown[0]))
-    forgotten = hashlib.sha256(png("blue")).hexdigest()
-    with pytest.raises(KeyError):
-        model.media.frames(forgotten)
 
 
 BAD_ROWS = [

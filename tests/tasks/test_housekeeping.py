@@ -3,13 +3,14 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.errors import ArtifactCorrupt, StoreError
 from tasks.artifact_types import to_json
 from tasks.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
-from tasks.housekeeping import copy_store, gc, lineage, verify_store
+from tasks.housekeeping import copy_store, gc, lineage, raw_data, verify_store
 from tasks.leases import current_lease
 
 HOUR = 3600.0
@@ -273,3 +274,25 @@ def test_collecting_a_store_of_many_entries_is_quick(store: Store, tmp_path: Pat
     start = time.monotonic()
     assert removed(store, grace_s=0) == []
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"seed": 3, "prepare": {"source": "shapes"}}, ["raw data: shapes, seed 3"]),
+        (
+            {"prepare": {"source": "jsonl", "path": "/mine"}, "files": "ab" * 32},
+            ["raw data: /mine (sha256 abababababab)"],
+        ),
+        (
+            {
+                "prepare": {"source": "published", "sources": [{"reader": "hpdv3", "path": "s3://b/h"}]},
+                "published": ["1" * 64, "2" * 64],  # of the source, and of a benchmark kept out of it
+            },
+            ["raw data: hpdv3 at s3://b/h (sha256 111111111111)"],
+        ),
+        ({"grpo": {}}, []),
+    ],
+)
+def test_lineage_names_the_raw_data(config: dict[str, Any], told: list[str]) -> None:
+    assert raw_data(IndexEntry(stage="prepare", key="0" * 64, outputs={}, inputs={}, config=config)) == told

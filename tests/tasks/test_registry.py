@@ -161,17 +161,20 @@ def test_other_weights_settings_or_cards_are_other_artifacts(tmp_path: Path) -> 
 
 CONSUMER = """
 import json, sys
+import models, tasks  # the consumer's own
 import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 judge = mlflow.pyfunc.load_model("models:/thinkreward@champion")
 rows = pandas.DataFrame(json.loads(sys.argv[2]))
 answers = judge.predict(rows, params={"mode": "direct", "both_orders": True})
+assert models.MINE and tasks.MINE
+assert not [name for name in sys.modules if name.startswith(("models.", "tasks.", "flows", "configs"))]
 print("ANSWER " + answers.to_json(orient="records"))
 """
 
 
 @needs_model
-def test_a_fresh_process_judges_with_the_champion(uri: str, tmp_path: Path) -> None:
+def test_a_consumer_with_packages_of_the_same_names_judges_with_the_champion(uri: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "the store"))
     ref = store.publish("registry-model", save_registry_model(MODEL, tmp_path / "out", config={"max_tokens": 24}))
     made = register(uri, "thinkreward", source_uri=store.uri(ref), run_id="", tags={DIGEST_TAG: ref.digest})
@@ -186,9 +189,12 @@ def test_a_fresh_process_judges_with_the_champion(uri: str, tmp_path: Path) -> N
         {"task": "video_understanding", "prompt": "what moves?", "candidate_1": "a", "candidate_2": "b",
          "media": str(tmp_path / "film.png"), "mode": "think"},
     ]  # fmt: skip
+    for package in ("models", "tasks"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("MINE = True\n")
     done = subprocess.run(
         [sys.executable, "-c", CONSUMER, uri, json.dumps(rows)],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
