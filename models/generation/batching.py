@@ -1,0 +1,163 @@
+"""Dynamic batching: what several callers ask at the same time is generated together.
+
+A model on a GPU, and a small one on a CPU, takes hardly longer for sixteen texts than for one. Callers wait in one
+queue; a thread takes the oldest, and with it whatever waits for the same kind of generation, up to a batch. While a
+batch is generated the next one gathers by itself, so nothing has to be held back to fill it; `pause_s` alone lets
+callers that arrive together begin together.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.errors import ThinkrewardError
+from models.generation.protocol import Generated, OnText, Progress, Telling
+from models.prompts import Message
+
+
+class QueueFull(ThinkrewardError):
+    """More would wait than may: try again later."""
+
+    retryable = True
+
+
+class GivenUp(ThinkrewardError):
+    """Whoever asked has gone, or the service ends, before it was its turn."""
+
+
+@dataclass
+class _Item:
+    """One conversation that waits, for whom, and what came of it."""
+
+    conversation: list[Message]
+    options: tuple[tuple[str, Any], ...]  # what a batch must have in common
+    place: int  # within its caller's conversations
+    given_up: threading.Event
+    on_text: OnText | None
+    done: threading.Event = field(default_factory=threading.Event)
+    said: list[Generated] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def tell(self, sample: int, text: str) -> None:
+        """A piece of its text to whoever listens."""
+        if self.on_text is not None and not self.given_up.is_set():
+            self.on_text(self.place, sample, text)
+
+    def end(self, said: list[Generated] | None = None, error: BaseException | None = None) -> None:
+        """Its answer is there, or will not be."""
+        self.said, self.error = said or [], error
+        self.done.set()
+
+
+class BatchingGenerator:
+    """A generator for many threads over one that generates batches. `close` ends its own thread.
+
+    `batch` conversations are generated together at most, `waiting` may wait besides. `on_batch` is told the size of
+    each batch and its seconds.
+    """
+
+    tells = True
+
+    def __init__(
+        self,
+        inner: Telling,
+        *,
+        batch: int,
+        waiting: int,
+        pause_s: float = 0.005,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+    ) -> None:
+        self._inner = inner
+        self._batch = batch
+        self._most = waiting
+        self._pause_s = pause_s
+        self._on_batch = on_batch
+        self._queue: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="batching")
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many conversations wait for their turn."""
+        return len(self._queue)
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+        on_text: OnText | None = None,
+        given_up: threading.Event | None = None,
+    ) -> list[list[Generated]]:
+        """See `Generator.generate`. Greedy texts do not depend on what else is in a batch, but for rounding.
+
+        Raises `QueueFull` if not all conversations may wait, and `GivenUp` once `given_up` is set or this is closed.
+        """
+        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}.items())
+        gone = given_up or threading.Event()
+        items = [_Item(one, options, place, gone, on_text) for place, one in enumerate(conversations)]
+        with self._changed:
+            if self._closed:
+                raise GivenUp("the service ends: ask another one, or later")
+            if len(self._queue) + len(items) > self._most:
+                raise QueueFull(f"{len(self._queue)} texts wait already, of {self._most} that may: try again later")
+            self._queue.extend(items)
+            self._changed.notify()
+        for count, item in enumerate(items, 1):
+            item.done.wait()
+            if item.error is not None:
+                raise item.error
+            if on_progress is not None:
+                on_progress(count, len(items))
+        return [item.said for item in items]
+
+    def close(self) -> None:
+        """Take nothing more, generate what waits, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while items := self._next():
+            began = time.monotonic()
+            try:
+                said = self._inner.generate(
+                    [item.conversation for item in items],
+                    on_text=lambda at, sample, text, items=items: items[at].tell(sample, text),  # type: ignore[misc]
+                    **dict(items[0].options),
+                )
+                for item, texts in zip(items, said, strict=True):
+                    item.end(texts)
+            except BaseException as error:  # noqa: BLE001  (who asked is to know it; the next batch may do)
+                for item in items:
+                    item.end(error=error)
+            self._on_batch(len(items), time.monotonic() - began)
+
+    def _next(self) -> list[_Item]:
+        """The next batch; empty when there will be none."""
+        with self._changed:
+            while not self._queue and not self._closed:
+                self._changed.wait()
+            if len(self._queue) < self._batch and not self._closed:
+                self._changed.wait_for(lambda: len(self._queue) >= self._batch or self._closed, self._pause_s)
+            chosen: list[_Item] = []
+            left: deque[_Item] = deque()
+            for item in self._queue:
+                if item.given_up.is_set():
+                    item.end(error=GivenUp("given up before its turn"))
+                elif len(chosen) < self._batch and (not chosen or item.options == chosen[0].options):
+                    chosen.append(item)
+                else:
+                    left.append(item)
+            self._queue = left
+        return chosen or (self._next() if self._queue or not self._closed else [])
