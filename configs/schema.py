@@ -434,10 +434,22 @@ class Nightly(Section):
         return self
 
 
+class Serve(Section):
+    """The judge service, `thinkreward serve`. Nothing here is in a key."""
+
+    batch: int = Field(32, ge=1, le=1024, description="texts generated together at most")
+    waiting: int = Field(256, ge=1, description="texts that may wait for their batch; beyond them requests get 429")
+    requests: int = Field(64, ge=1, le=1024, description="requests at work at once; beyond them requests get 429")
+    pause_ms: float = Field(5.0, ge=0, description="milliseconds that a batch waits for others to join it")
+    timeout_s: float = Field(120.0, gt=0, description="seconds a request may take, waiting included")
+    max_body_mib: float = Field(64.0, gt=0, description="size of a request at most, MiB")
+    follow_s: float = Field(30.0, gt=0, description="seconds between looks at whether the alias names another model")
+
+
 class Settings(Section):
     """One profile, complete."""
 
-    RESULT_NEUTRAL = frozenset({"profile", "storage", "tracking", "runtime", "nightly"})
+    RESULT_NEUTRAL = frozenset({"profile", "storage", "tracking", "runtime", "nightly", "serve"})
     profile: str = Field("shapes", min_length=1, description="the profile's name")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all that is random")
     storage: Storage = Field(default_factory=Storage, description="where artifacts live")
@@ -456,6 +468,7 @@ class Settings(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate, description="judging the held-out pairs")
     promote: Promote = Field(default_factory=Promote, description="the gate before the alias champion moves")
     nightly: Nightly = Field(default_factory=Nightly, description="scheduled retraining on what came into the inbox")
+    serve: Serve = Field(default_factory=Serve, description="the judge service")
 
     @model_validator(mode="after")
     def _teacher_knows_the_source(self) -> Self:

@@ -15,6 +15,7 @@ import typer
 from configs.load import SettingsError
 from flows.cli_artifacts import artifacts
 from flows.cli_data import data
+from flows.cli_serve import serve
 from flows.cli_stack import stack
 from flows.cli_tools import benchmark, doctor, estimate, judge
 from flows.console import out, print_json
@@ -50,6 +51,7 @@ app.command()(judge)
 app.command()(benchmark)
 app.command()(doctor)
 app.command()(estimate)
+app.command()(serve)
 
 Stages = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")

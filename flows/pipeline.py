@@ -37,7 +37,8 @@ METHOD = {
     "evaluate": evaluate,
     "promote": promote,
 }
-FORM = Form(*(name for name in Settings.model_fields if name not in ("profile", "seed", "storage", "tracking")))
+ELSEWHERE = ("profile", "seed", "storage", "tracking", "serve")  # of no run, or its environment's to say
+FORM = Form(*(name for name in Settings.model_fields if name not in ELSEWHERE))
 
 
 @flow(name="nightly")

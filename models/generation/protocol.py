@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from models.prompts import Message
 
@@ -42,7 +42,15 @@ class Telling(Protocol):
     tells: bool
 
     def generate(
-        self, conversations: Sequence[list[Message]], *, on_text: OnText | None = None, **options: Any
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+        on_text: OnText | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`; `on_text` is called from the generating thread."""
         ...

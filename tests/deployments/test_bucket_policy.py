@@ -85,6 +85,7 @@ def all_that_a_store_does(root: str, admin: dict[str, Any], folder: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_policy_is_enough_for_a_store_and_opens_nothing_else(
     admin: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_policy_is_enough_for_a_store_and_opens_nothing_else(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "missing",
     [

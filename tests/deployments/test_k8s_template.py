@@ -206,6 +206,7 @@ def test_the_image_is_the_one_that_the_dockerfile_says_how_to_build() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_prefects_own_command_makes_the_pool() -> None:
     with prefect_test_harness(server_startup_timeout=120):
         environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "DO_NOT_TRACK": "true"}

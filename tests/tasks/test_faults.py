@@ -85,7 +85,9 @@ def one_round(store: Store, number: int, folder: Path) -> ArtifactRef:
     return ref
 
 
-@pytest.mark.parametrize(("rounds", "share"), [(12, 0.15), pytest.param(100, 0.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("rounds", "share"), [(12, 0.15), pytest.param(100, 0.2, marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_hundreds_of_operations_through_many_faults_end_with_the_same_digests(
     proxy: FaultProxy,
     s3_server: S3Server,

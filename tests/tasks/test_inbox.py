@@ -39,7 +39,7 @@ def s3_store(bucket: str, tmp_path: Path) -> Store:
     return Store(f"s3://{bucket}/team/store", cache_dir=tmp_path / "cache")
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", pytest.param("s3", marks=[pytest.mark.slow, pytest.mark.long])])
 def store(request: pytest.FixtureRequest) -> Store:
     """Both kinds of storage, since each moves in its own way."""
     found: Store = request.getfixturevalue(f"{request.param}_store")
@@ -489,6 +489,7 @@ def test_keys_that_are_no_names_of_files_are_refused_before_anything_is_copied(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_key_that_is_a_folder_too_comes_back(s3_store: Store) -> None:
     s3_store.objects.write("inbox/odd/pairs.jsonl/1.png", b"x")
     s3_store.objects.write("inbox/odd/pairs.jsonl", b"{}")
@@ -496,6 +497,7 @@ def test_a_key_that_is_a_folder_too_comes_back(s3_store: Store) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_drop_with_a_file_that_is_being_sent_in_parts_is_left_for_the_next_run(
     s3_store: Store, tmp_path: Path, s3_server: S3Server
 ) -> None:

@@ -1,0 +1,34 @@
+"""`thinkreward serve`: the judge as an HTTP service."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from flows.console import screen
+from flows.options import DEFAULT_PROFILE, Profile, Sets, settings_from
+
+TOKEN = "THINKREWARD_SERVE_TOKEN"  # noqa: S105  (the variable's name)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    model: Annotated[
+        str, typer.Option(help="registry alias (followed), artifact digest, model directory or base")
+    ] = "champion",
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+) -> None:
+    """Serve comparisons, rankings and chat completions over HTTP; THINKREWARD_SERVE_TOKEN is what callers must send."""
+    import uvicorn
+
+    from tasks.serving.app import make_app
+
+    settings, token = settings_from(profile, sets), os.environ.get(TOKEN, "")
+    if host not in LOOPBACK and not token:
+        screen.print(f"[yellow]anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front[/]")
+    app = make_app(model, settings, token=token)
+    screen.print(f"judge {model} on http://{host}:{port}, its API at /docs")
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(settings.serve.timeout_s))

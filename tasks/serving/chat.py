@@ -1,0 +1,125 @@
+"""OpenAI's chat completions over the served model (https://platform.openai.com/docs/api-reference/chat).
+
+`usage` counts the text's tokens; what media take is not in it.
+"""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from models.errors import MediaError, ThinkrewardError
+from models.media import decode, inspect, shrink
+from models.prompts import Message, Part, image_part
+from models.request_rows import read_media
+from models.reward_model import RewardModel, streamed
+from tasks.serving.holder import Served
+from tasks.serving.wire import ChatRequest, ImagePart, TextPart, VideoPart
+
+if TYPE_CHECKING:
+    from tasks.serving.app import Service
+
+
+def completion(served: Served, body: ChatRequest, given_up: threading.Event) -> dict[str, Any]:
+    """The whole answer. Raises `MediaError` for a medium that cannot be used."""
+    model = served.reward_model(given_up)
+    messages = conversation(body, model)
+    (said,) = model.generator.generate(
+        [messages], n=body.n, temperature=body.temperature, max_tokens=longest(body, model), seed=body.seed
+    )
+    choices = [
+        {
+            "index": at,
+            "message": {"role": "assistant", "content": one.text, "refusal": None},
+            "finish_reason": "length" if one.truncated else "stop",
+            "logprobs": None,
+        }
+        for at, one in enumerate(said)
+    ]
+    asked, answered = served.tokens(_text(messages)), sum(served.tokens(one.text) for one in said)
+    usage = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
+    return {**_head(served, body, "chat.completion"), "choices": choices, "usage": usage}
+
+
+async def begin_stream(service: "Service", body: ChatRequest) -> AsyncIterator[str]:
+    """The answer as server-sent events, a piece each; what is wrong with the request is raised before the first."""
+    given_up, held = threading.Event(), ExitStack()
+    try:
+        held.enter_context(service.desk.seat())
+        served = held.enter_context(service.holder.taken())
+        model = served.reward_model(given_up)
+        messages = await service.desk.in_thread(conversation, body, model)
+    except BaseException:
+        held.close()
+        raise
+    pieces = streamed(
+        model.generator, messages, temperature=body.temperature, max_tokens=longest(body, model), seed=body.seed
+    )
+    return _events(_head(served, body, "chat.completion.chunk"), pieces, service, given_up, held)
+
+
+async def _events(
+    head: dict[str, Any], pieces: Iterator[str], service: "Service", given_up: threading.Event, held: ExitStack
+) -> AsyncIterator[str]:
+    with held:
+        try:
+            yield _event(head, {"role": "assistant", "content": ""})
+            while (piece := await service.desk.in_thread(next, pieces, None)) is not None:
+                yield _event(head, {"content": piece})
+            yield _event(head, {}, "stop")
+        except ThinkrewardError as error:
+            kind = {"message": str(error), "type": type(error).__name__, "param": None}
+            yield f"data: {json.dumps({'error': kind})}\n\n"
+        finally:
+            given_up.set()  # also when the caller hangs up in the middle
+    yield "data: [DONE]\n\n"
+
+
+def longest(body: ChatRequest, model: RewardModel) -> int:
+    """The tokens of an answer at most: what is asked for, within the model's own limit."""
+    return min(body.max_completion_tokens or body.max_tokens or model.max_tokens, model.max_tokens)
+
+
+def conversation(body: ChatRequest, model: RewardModel) -> list[Message]:
+    """The messages with their media decoded within the model's caps."""
+    found: list[Message] = []
+    for number, message in enumerate(body.messages):
+        parts: list[Part] = []
+        for at, part in enumerate([] if isinstance(message.content, str) else message.content):
+            parts += _filled(part, model, f"messages.{number}.content.{at}")
+        if isinstance(message.content, str):
+            parts = [{"type": "text", "text": message.content}]
+        found.append({"role": message.role, "content": parts})
+    return found
+
+
+def _filled(part: TextPart | ImagePart | VideoPart, model: RewardModel, where: str) -> list[Part]:
+    if isinstance(part, TextPart):
+        return [{"type": "text", "text": part.text}]
+    kind, url = ("image", part.image_url) if isinstance(part, ImagePart) else ("video", part.video_url)
+    data = read_media(url.url, where, files=False)
+    if (found := inspect(data, where).kind) != kind:
+        raise MediaError(where, f"has the kind {found}: {kind}_url takes {kind}s")
+    return [image_part(shrink(frame, model.max_pixels)) for frame in decode(data, where, max_frames=model.max_frames)]
+
+
+def _text(messages: list[Message]) -> str:
+    return "\n".join(part["text"] for message in messages for part in message["content"] if part["type"] == "text")
+
+
+def _head(served: Served, body: ChatRequest, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": body.model,
+        "system_fingerprint": served.digest[:12],
+    }
+
+
+def _event(head: dict[str, Any], delta: dict[str, str], reason: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+    return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"

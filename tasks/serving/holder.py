@@ -1,0 +1,184 @@
+"""The model that the service asks, and the registry's alias that it follows without a pause.
+
+A new champion is loaded beside the old one, which answers meanwhile; requests that have begun with the old one end
+with it. So a change of models takes the memory of two for as long as the longest request.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.schema import Settings
+from models.errors import ConfigError, ThinkrewardError
+from models.generation.batching import BatchingGenerator
+from models.generation.local import LocalGenerator
+from models.generation.protocol import Generated, OnText, Progress
+from models.prompts import Message
+from models.request_rows import RequestMedia
+from models.reward_model import RewardModel
+from tasks.data_files import fingerprint
+from tasks.graph import find_base
+from tasks.pinning import find_artifact, registered_model
+from tasks.serving.metrics import Metrics
+from tasks.stages import open_store
+
+log = logging.getLogger(__name__)
+
+
+class RemoteRewardModel(RewardModel):
+    """A reward model for callers over a network: a text is never taken for a path of this machine."""
+
+    def media(self) -> RequestMedia:
+        """See `RewardModel.media`."""
+        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=False)
+
+
+class Asking:
+    """The shared generator on behalf of one request, which may be given up."""
+
+    tells = True
+
+    def __init__(self, shared: BatchingGenerator, given_up: threading.Event) -> None:
+        self._shared = shared
+        self._given_up = given_up
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: int = 0,
+        on_progress: Progress | None = None,
+        on_text: OnText | None = None,
+    ) -> list[list[Generated]]:
+        """See `BatchingGenerator.generate`."""
+        return self._shared.generate(
+            conversations,
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=seed,
+            on_progress=on_progress,
+            on_text=on_text,
+            given_up=self._given_up,
+        )
+
+
+class Served:
+    """One loaded model, and how many requests are with it."""
+
+    def __init__(self, digest: str, local: LocalGenerator, settings: Settings, metrics: Metrics) -> None:
+        self.digest = digest
+        self.local = local
+        self.generator = BatchingGenerator(
+            local,
+            batch=settings.serve.batch,
+            waiting=settings.serve.waiting,
+            pause_s=settings.serve.pause_ms / 1000,
+            on_batch=metrics.batch,
+        )
+        self._settings = settings
+        self.users = 0
+
+    def reward_model(self, given_up: threading.Event) -> RewardModel:
+        """The model as one request asks it."""
+        return RemoteRewardModel(
+            Asking(self.generator, given_up),
+            max_pixels=self._settings.model.max_pixels,
+            max_frames=self._settings.model.max_frames,
+            max_tokens=self._settings.evaluate.max_tokens,
+        )
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self.local.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+class Holder:
+    """Holds the model of a name; `follow` looks every so often whether the name means another one by now."""
+
+    def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
+        self.name = name
+        self._settings = settings
+        self._metrics = metrics
+        self._lock = threading.Condition()
+        self._ended = threading.Event()
+        self._current = self._load(*self._found())
+
+    @property
+    def digest(self) -> str:
+        """Of the model that new requests get."""
+        return self._current.digest
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for their turn."""
+        return self._current.generator.waiting
+
+    @contextmanager
+    def taken(self) -> Iterator[Served]:
+        """The model, for one request; it stays until the request has ended."""
+        with self._lock:
+            served = self._current
+            served.users += 1
+        try:
+            yield served
+        finally:
+            with self._lock:
+                served.users -= 1
+                self._lock.notify_all()
+
+    def follow(self) -> None:
+        """Until `close`: load what the name has come to mean, and let the former model go."""
+        while not self._ended.wait(self._settings.serve.follow_s):
+            try:
+                digest, folder = self._found()
+                if digest != self._current.digest:
+                    self._swap(self._load(digest, folder))
+            except ThinkrewardError as error:
+                log.warning("%s is not looked up: %s; %s goes on", self.name, error, self._current.digest[:12])
+
+    def close(self) -> None:
+        """Let the model end what it has."""
+        self._ended.set()
+        self._current.generator.close()
+
+    def _swap(self, new: Served) -> None:
+        with self._lock:
+            old, self._current = self._current, new
+        log.warning("%s is %s from now on, in place of %s", self.name, new.digest[:12], old.digest[:12])
+        self._metrics.swaps.inc()
+        with self._lock:
+            self._lock.wait_for(lambda: old.users == 0)
+        old.generator.close()
+
+    def _load(self, digest: str, folder: Path) -> Served:
+        runtime, model = self._settings.runtime, self._settings.model
+        local = LocalGenerator.load(
+            folder,
+            device=runtime.device,
+            dtype=model.dtype,
+            attention=model.attention,
+            batch=self._settings.serve.batch,
+        )
+        return Served(digest, local, self._settings, self._metrics)
+
+    def _found(self) -> tuple[str, Path]:
+        """The digest and the folder of the model that the name means now; see `tasks.judging.find_model`."""
+        folder = Path(self.name) if Path(self.name).is_dir() else None
+        if self.name == "base":
+            folder = find_base(self._settings)
+        if folder is not None:
+            return fingerprint(folder), folder
+        store = open_store(self._settings)
+        try:
+            ref = find_artifact(store, self._settings, self.name)
+        except ThinkrewardError as error:
+            if error.retryable or registered_model(self._settings, self.name):
+                raise
+            raise ConfigError(f"there is no model {self.name!r} to serve: {error}") from error
+        return ref.digest, store.fetch(ref)

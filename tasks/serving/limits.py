@@ -1,0 +1,124 @@
+"""What protects the service: how much a request may hold, how many may be at work at once, and for how long."""
+
+import asyncio
+import math
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from models.errors import ThinkrewardError
+
+Result = TypeVar("Result")
+POLL_S = 0.2  # between looks at whether the caller is still there
+
+
+class Busy(ThinkrewardError):
+    """As many requests are at work as may be."""
+
+    retryable = True
+
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        super().__init__(f"{most} requests are at work, which is the limit: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class TooLate(ThinkrewardError):
+    """A request took longer than it may."""
+
+    retryable = True
+
+
+class Gone(Exception):
+    """The caller has hung up; nobody hears an answer."""
+
+
+class Desk:
+    """Runs requests in threads, `most` at a time and each for `timeout_s` at most. `close` ends the threads."""
+
+    def __init__(self, most: int, timeout_s: float) -> None:
+        self._most = most
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._typical_s = 1.0  # of the last requests
+        self.at_work = 0
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """A place for one request. Raises `Busy` at once if there is none."""
+        if self.at_work >= self._most:
+            raise Busy(self._most, max(1, math.ceil(self._typical_s)))
+        self.at_work += 1
+        began = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self.at_work -= 1
+            self._typical_s += 0.1 * (asyncio.get_running_loop().time() - began - self._typical_s)
+
+    async def run(
+        self, work: Callable[[threading.Event], Result], disconnected: Callable[[], Awaitable[bool]]
+    ) -> Result:
+        """What `work` gives; it is told by its event that nobody waits any more.
+
+        Raises `TooLate` after the time limit and `Gone` when the caller has hung up.
+        """
+        given_up = threading.Event()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_s
+        future = loop.run_in_executor(self._threads, work, given_up)
+        try:
+            while not (await asyncio.wait({future}, timeout=POLL_S))[0]:
+                if await disconnected():
+                    raise Gone
+                if loop.time() > deadline:
+                    raise TooLate(f"no answer within {self._timeout_s:g} s, the limit: ask for less, or later")
+            return future.result()
+        finally:
+            given_up.set()
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks at it
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function gives, in one of the threads; without a limit of time."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def close(self) -> None:
+        """End the threads once their requests have."""
+        self._threads.shutdown(wait=True)
+
+
+class BodyLimit:
+    """ASGI middleware: a body of more than `most` bytes is answered 413, whether it says its length or not."""
+
+    def __init__(self, app: ASGIApp, most: int, refuse: Callable[[str], ASGIApp]) -> None:
+        self.app = app
+        self.most = most
+        self.refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what is received."""
+        seen, words = 0, f"the body has more than {self.most} bytes, the limit: send smaller media"
+        if scope["type"] == "http" and _declared(scope) > self.most:
+            await self.refuse(words)(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise HTTPException(413, words)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def _declared(scope: Scope) -> int:
+    """The length that a request says it has."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    text = next((value for name, value in headers if name == b"content-length"), b"0")
+    return int(text) if text.isdigit() else 0
