@@ -22,13 +22,14 @@ def serve(
     sets: Sets = None,
 ) -> None:
     """Serve comparisons, rankings and chat completions over HTTP; THINKREWARD_SERVE_TOKEN is what callers must send."""
+    settings, token = settings_from(profile, sets), os.environ.get(TOKEN, "")
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.runtime.threads))  # read once, when torch is imported
+    if host not in LOOPBACK and not token:
+        screen.print(f"[yellow]anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front[/]")
     import uvicorn
 
     from tasks.serving.app import make_app
 
-    settings, token = settings_from(profile, sets), os.environ.get(TOKEN, "")
-    if host not in LOOPBACK and not token:
-        screen.print(f"[yellow]anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front[/]")
     app = make_app(model, settings, token=token)
     screen.print(f"judge {model} on http://{host}:{port}, its API at /docs")
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(settings.serve.timeout_s))
