@@ -16,8 +16,9 @@ from typing import Any
 
 from models.generation.protocol import Generator, Telling
 from models.judge import Judge, Judgment
-from models.preference import PreferencePair, Preferred, turned
+from models.preference import PreferencePair, Preferred, Task, turned
 from models.prompts import Message, Wording
+from models.ranking import Ranking, rank
 from models.request_rows import RequestMedia, Row, answer_row, read_mode, read_pairs
 from models.verdict import Dimension, Malformed, Mode, Verdict
 
@@ -131,6 +132,38 @@ class RewardModel:
     ) -> list[Outcome]:
         """`compare` in a thread of its own, so that an event loop goes on."""
         return await asyncio.to_thread(self.compare, rows, mode=mode, both_orders=both_orders)
+
+    def rank(
+        self,
+        prompt: str,
+        candidates: Sequence[Any],
+        *,
+        task: Task | str,
+        media: Any = None,
+        mode: Mode = "think",
+        confidence: float = 0.95,
+        most: int | None = None,
+        seed: int = 0,
+    ) -> Ranking:
+        """Several candidates for one prompt, best first, by few comparisons in both orders; see `models.ranking.rank`.
+
+        Raises as `compare` and `models.ranking.rank` do.
+        """
+
+        def shares(pairs: list[tuple[int, int]]) -> list[float | None]:
+            asked = {"task": task, "prompt": prompt, "media": media}
+            rows = [asked | {"candidate_1": candidates[one], "candidate_2": candidates[other]} for one, other in pairs]
+            return [outcome.first_wins for outcome in self.compare(rows, mode=mode)]
+
+        return rank(len(candidates), shares, confidence=confidence, most=most, seed=seed)
+
+    async def arank(self, prompt: str, candidates: Sequence[Any], **options: Any) -> Ranking:
+        """`rank` in a thread of its own."""
+        return await asyncio.to_thread(self.rank, prompt, candidates, **options)
+
+    def best_of(self, prompt: str, candidates: Sequence[Any], **options: Any) -> int:
+        """The index of the best candidate, as `rank` finds it."""
+        return self.rank(prompt, candidates, **options).best
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""

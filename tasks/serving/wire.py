@@ -28,6 +28,13 @@ Frames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
 Medium = Encoded | Frames
 
 
+def _check_texts(task: Task, candidates: dict[str, Medium]) -> None:
+    """An answer has the limits of a text; it is only the task that tells it from an encoded medium."""
+    for name, candidate in candidates.items():
+        if not task.judges_media and len(candidate) > MAX_TEXT:
+            raise ValueError(f"{name} has {len(candidate)} characters, above the limit of {MAX_TEXT}: shorten it")
+
+
 class Strict(BaseModel):
     """No unknown fields, so that a mistyped one is told."""
 
@@ -44,6 +51,11 @@ class CompareRequest(Strict):
     media: Medium | None = Field(None, description="the image or video that two answers are about")
     mode: Mode = Field("think", description="think: scored dimensions first; direct: the answer alone")
     both_orders: bool = Field(True, description="ask in both presentation orders, and say whether they agree")
+
+    @model_validator(mode="after")
+    def _texts_are_short(self) -> Self:
+        _check_texts(self.task, {"candidate_1": self.candidate_1, "candidate_2": self.candidate_2})
+        return self
 
     def row(self) -> dict[str, Any]:
         """As models/request_rows.py takes it."""
@@ -82,6 +94,11 @@ class RankRequest(Strict):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="that the first is the best")
     most: Annotated[int, Field(ge=1)] | None = Field(None, description="comparisons at most, each in both orders")
 
+    @model_validator(mode="after")
+    def _texts_are_short(self) -> Self:
+        _check_texts(self.task, {f"candidates.{at}": one for at, one in enumerate(self.candidates)})
+        return self
+
 
 class Ranked(BaseModel):
     """One candidate: its place in the request from 0, its Bradley-Terry strength and its win rate."""
@@ -112,7 +129,7 @@ class TextPart(BaseModel):
     """A part that is text."""
 
     type: Literal["text"]
-    text: Annotated[str, Field(max_length=16 * MAX_TEXT)]
+    text: Annotated[str, Field(max_length=2 * MAX_TEXT)]
 
 
 class ImagePart(BaseModel):
@@ -136,7 +153,7 @@ class ChatMessage(BaseModel):
     """One message: its text, or its parts."""
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(max_length=16 * MAX_TEXT)] | list[Part]
+    content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[Part]
 
 
 class ChatRequest(BaseModel):

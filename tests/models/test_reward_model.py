@@ -118,6 +118,22 @@ def test_a_list_of_frames_is_a_video() -> None:
     assert shown == [3, 3]
 
 
+def test_candidates_are_ranked_and_the_best_is_found() -> None:
+    candidates = [Image.new("RGB", (32, 32), (shade,) * 3) for shade in (40, 90, 10, 200, 60)]
+    model = RewardModel(Brightest())
+    ranking = model.rank("a bright square", candidates, task="image_generation", confidence=1.0, most=10)
+    assert ranking.order == (3, 1, 4, 0, 2)
+    assert model.best_of("a bright square", candidates, task="image_generation", mode="direct") == 3
+    assert asyncio.run(model.arank("a bright square", candidates, task="image_generation")).best == 3
+
+
+def test_a_judge_of_positions_ranks_nobody() -> None:
+    candidates = [Image.new("RGB", (32, 32), (shade,) * 3) for shade in (40, 90, 10)]
+    ranking = RewardModel(First()).rank("a square", candidates, task="image_generation", mode="direct")
+    assert not ranking.confident
+    assert len({round(one.value, 6) for one in ranking.strengths}) == 1
+
+
 def test_a_coroutine_awaits_the_same_outcome() -> None:
     model = RewardModel(Brightest())
     (awaited,) = asyncio.run(model.acompare([row(200, 10)]))

@@ -115,6 +115,12 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("no such task", asked() | {"task": "poetry"}, 422, "task"),
     ("an empty prompt", asked(prompt=" "), 422, "prompt: is empty"),
     ("a prompt of a megabyte", asked(prompt="a" * 2**20), 422, "prompt: String should have at most"),
+    (
+        "an answer of a megabyte",
+        asked(Task.IMAGE_UNDERSTANDING, candidate_2="a" * 2**20),
+        422,
+        "above the limit of 32768",
+    ),
     ("half a character", asked(prompt="\ud800"), 422, "unicode"),
     ("a field that is not there", asked(promt="x"), 422, "promt"),
     ("more than the limit", asked(candidate_1="A" * 2**22), 413, "more than 2097152 bytes"),
