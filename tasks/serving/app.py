@@ -183,7 +183,11 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
         return await service.desk.run(work, request.is_disconnected)
 
 
-@guarded.post("/chat/completions", response_model=None, responses={200: {"description": "as OpenAI's API answers"}})
+@guarded.post(
+    "/chat/completions",
+    response_model=None,
+    responses={200: {"description": "as OpenAI's API", "content": {"application/json": {}, "text/event-stream": {}}}},
+)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """OpenAI's chat completions, with images and videos as data URLs, whole or streamed."""
     service = service_of(request)
