@@ -77,10 +77,14 @@ def register_model(model: Path, folder: Path) -> tuple[str, Path]:
 
 
 def make_environment(folder: Path, requirements: Path) -> Path:
-    """A virtual environment with these requirements; gives the folder of its programs."""
+    """A virtual environment with these requirements; gives the folder of its programs.
+
+    What the requirements require is taken at the releases that were tested: pip would search long for others that fit.
+    """
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
-    subprocess.run([programs / "pip", "install", "-q", "-r", requirements], check=True)
+    tested = REPOSITORY / "constraints.txt"
+    subprocess.run([programs / "pip", "install", "-q", "-r", requirements, "-c", tested], check=True)
     listed = subprocess.run([programs / "pip", "list"], check=True, capture_output=True, text=True).stdout
     if "thinkreward" in listed:
         raise RuntimeError("the environment holds Thinkreward, which the requirements must not ask for")
