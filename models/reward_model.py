@@ -2,6 +2,7 @@
 
     judge = reward_model("champion")  # tasks/judges.py: an alias, an artifact, a folder, or endpoint:MODEL
     judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")
+    judge.best_of("a red cube", ["1.png", "2.png", "3.png", "4.png"], task="image_generation")
 
 Rows are those of models/request_rows.py: media as paths, bytes, base64, data URLs, PIL images or lists of frames.
 Everything may be called from several threads, and awaited; nothing is kept between calls.
@@ -18,8 +19,8 @@ from models.generation.protocol import Generator, Telling
 from models.judge import Judge, Judgment
 from models.preference import PreferencePair, Preferred, Task, turned
 from models.prompts import Message, Wording
-from models.ranking import Ranking, rank
-from models.request_rows import RequestMedia, Row, answer_row, read_mode, read_pairs
+from models.ranking import Pair, Ranking, rank
+from models.request_rows import RequestMedia, Row, answer_row, read_media, read_mode, read_pairs
 from models.verdict import Dimension, Malformed, Mode, Verdict
 
 
@@ -145,25 +146,34 @@ class RewardModel:
         most: int | None = None,
         seed: int = 0,
     ) -> Ranking:
-        """Several candidates for one prompt, best first, by few comparisons in both orders; see `models.ranking.rank`.
+        """The candidates for one prompt from best to worst, by pairs judged greedily in both orders, round by round.
 
-        Raises as `compare` and `models.ranking.rank` do.
+        Candidates and `media` are as in a row, and decoded once; `confidence`, `most` and `seed` are as in
+        `models.ranking.rank`. Raises its `ValueError` for too few or too many candidates, and `MediaError` naming the
+        candidate, counted from 0, before any is judged.
         """
+        shown = self.media()
+        judged = list(candidates)
+        if task in (Task.IMAGE_GENERATION, Task.VIDEO_GENERATION):
+            judged = [read_media(one, f"candidate {at}", files=shown.files) for at, one in enumerate(candidates)]
+            for at, data in enumerate(judged):
+                shown.add(data, Task(task), f"candidate {at}")
 
-        def shares(pairs: list[tuple[int, int]]) -> list[float | None]:
-            asked = {"task": task, "prompt": prompt, "media": media}
-            rows = [asked | {"candidate_1": candidates[one], "candidate_2": candidates[other]} for one, other in pairs]
-            return [outcome.first_wins for outcome in self.compare(rows, mode=mode)]
+        def compare(pairs: list[Pair]) -> list[float | None]:
+            asked = {"task": str(task), "prompt": prompt, "media": media}
+            rows = [{**asked, "candidate_1": judged[one], "candidate_2": judged[other]} for one, other in pairs]
+            outcomes = self.judge(read_pairs(rows, shown), shown, [read_mode({}, mode, 0)] * len(rows))
+            return [outcome.first_wins for outcome in outcomes]
 
-        return rank(len(candidates), shares, confidence=confidence, most=most, seed=seed)
-
-    async def arank(self, prompt: str, candidates: Sequence[Any], **options: Any) -> Ranking:
-        """`rank` in a thread of its own."""
-        return await asyncio.to_thread(self.rank, prompt, candidates, **options)
+        return rank(len(judged), compare, confidence=confidence, most=most, seed=seed)
 
     def best_of(self, prompt: str, candidates: Sequence[Any], **options: Any) -> int:
-        """The index of the best candidate, as `rank` finds it."""
+        """The index of the best candidate (best-of-N sampling); the options are those of `rank`."""
         return self.rank(prompt, candidates, **options).best
+
+    async def arank(self, prompt: str, candidates: Sequence[Any], **options: Any) -> Ranking:
+        """`rank` in a thread of its own, so that an event loop goes on."""
+        return await asyncio.to_thread(self.rank, prompt, candidates, **options)
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""

@@ -1,5 +1,6 @@
 """The judge service over a real socket: its answers, what it refuses, and that it goes on."""
 
+import base64
 import json
 import shutil
 import socket
@@ -155,6 +156,19 @@ def test_one_candidate_and_forty_are_refused(judge: Running, count: int, told: s
     body = {"task": "image_generation", "prompt": "a cube", "candidates": [STILL] * count}
     answer = judge.post("/v1/rank", body)
     assert (answer.status_code, told in answer.text) == (422, True)
+
+
+def test_no_route_reads_this_machines_files(judge: Running, tmp_path: Path) -> None:
+    made = asked()
+    path = tmp_path / "picture.png"
+    path.write_bytes(base64.b64decode(made["candidate_1"]))
+    about = {"task": "image_generation", "prompt": "a cube", "mode": "direct"}
+    for body in ({"candidates": [str(path), made["candidate_2"]]}, {"candidates": [f"file://{path}", STILL]}):
+        answer = judge.post("/v1/rank", about | body)
+        assert (answer.status_code, "neither" in answer.text) == (422, True)
+    chat = {"messages": [{"role": "user", "content": [picture(str(path))]}]}
+    assert judge.post("/v1/chat/completions", chat).status_code == 422
+    assert judge.post("/v1/compare", made | {"candidate_1": str(path)}).status_code == 422
 
 
 def test_candidates_are_ranked(judge: Running) -> None:
