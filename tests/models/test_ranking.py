@@ -215,7 +215,7 @@ def test_equal_strengths_stand_by_their_wins_over_each_other() -> None:
 
 
 def test_strengths_are_those_of_the_mm_algorithm() -> None:
-    """Hunter 2004, equation 3, with the prior's opponent of strength 1 as one more player."""
+    """Hunter 2004, with the prior's opponent of strength 1 as one more player."""
     random = np.random.default_rng(4)
     wins = np.triu(random.integers(0, 3, (6, 6)), 1).astype(float)
     wins += np.tril(2 - wins.T, -1)
