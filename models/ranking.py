@@ -9,14 +9,14 @@ valid, which tells nothing. What it is given at once is one round, to be judged 
 
 Strengths are Bradley and Terry's (Biometrika 39, 1952): i beats j with probability 1 / (1 + exp(s_j - s_i)). A weak
 prior keeps those of unbeaten candidates finite: each has played `VIRTUAL` games and won half of them against an
-opponent of strength 0 (Caron and Doucet, J. Comput. Graph. Stat. 21, 2012, section 2, have the same as a gamma prior).
+opponent of strength 0 (in place of the gamma prior of Caron and Doucet, J. Comput. Graph. Stat. 21, 2012).
 The first round pairs everyone by lot. Each later round draws strengths from their posterior and asks about the best and
-the next best that it has not met, as often as they come out on top: top-two Thompson sampling (Russo, Operations
+the next best that it has not met, as often as they come out on top (after top-two Thompson sampling: Russo, Operations
 Research 68, 2020). So equals meet early on, and later comparisons gather at the top.
 
 No pair is asked twice: a greedy judge would answer the same, and it would count as more evidence. Under Bradley-Terry
 noise the numbers of wins over all pairs are sufficient, so no choice of fewer can name the best more often than
-`round_robin`; what half of them loses is measured in tests/models/test_ranking.py.
+`round_robin`; what half of them loses under this and other noise stands in docs/rewards.md.
 """
 
 import math
@@ -32,7 +32,7 @@ Compare = Callable[[list[Pair]], Sequence[float | None]]
 
 MAX_CANDIDATES = 32
 ANSWERS = 2.0  # a comparison is one answer in each presentation order
-VIRTUAL = 0.6  # games: a prior about as wide as a normal one with a standard deviation of 4 logits
+VIRTUAL = 0.6  # games: a prior about as wide as a normal one with a standard deviation of 5 logits
 DRAWS = 256  # from the posterior, for each round
 NORMAL_95 = 1.959964  # half the width of a 95 % interval, in standard errors
 
@@ -249,8 +249,8 @@ def _fit(wins: Floats, virtual: Floats, start: Floats | None = None) -> tuple[Fl
 def _doubts(wins: Floats, strengths: Floats, order: Sequence[int]) -> Iterator[float]:
     """For each rival of the leader, strongest first, the probability that it is the stronger; their sum bounds all.
 
-    By the signed root of the likelihood ratio (Barndorff-Nielsen and Cox, Inference and Asymptotics, 1994, section
-    3.2) against a fit in which the two are one player. Standard errors from the Hessian would call an unbeaten
+    By the signed root of the likelihood ratio (Barndorff-Nielsen and Cox, Inference and Asymptotics, 1994)
+    against a fit in which the two are one player. Standard errors from the Hessian would call an unbeaten
     leader the less certain the better it is, since the likelihood flattens out there (Hauck and Donner, JASA 72, 1977).
     """
     leader = order[0]

@@ -1,12 +1,19 @@
 """Ranking by few comparisons: simulated judges with a known best, what is refused, and what is said when nothing is."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from models.errors import DataError, MediaError
+from models.generation.protocol import Generated
+from models.preference import Task
+from models.prompts import Message
 from models.ranking import (
     MAX_CANDIDATES,
     VIRTUAL,
@@ -19,6 +26,7 @@ from models.ranking import (
     rank,
     round_robin,
 )
+from models.reward_model import RewardModel
 
 Shares = dict[Pair, float | None]
 Noise = Callable[[np.random.Generator, float], float]
@@ -207,7 +215,7 @@ def test_equal_strengths_stand_by_their_wins_over_each_other() -> None:
 
 
 def test_strengths_are_those_of_the_mm_algorithm() -> None:
-    """Hunter 2004, equation 3, with the prior's opponent of strength 1 as one more player."""
+    """Hunter 2004, with the prior's opponent of strength 1 as one more player."""
     random = np.random.default_rng(4)
     wins = np.triu(random.integers(0, 3, (6, 6)), 1).astype(float)
     wins += np.tril(2 - wins.T, -1)
@@ -217,6 +225,63 @@ def test_strengths_are_those_of_the_mm_algorithm() -> None:
         expected = (games / (weights[:, None] + weights)).sum(axis=1) + VIRTUAL / (weights + 1)
         weights = (wins.sum(axis=1) + VIRTUAL / 2) / expected
     assert strengths == pytest.approx(np.log(weights), abs=1e-6)
+
+
+class Brightest:
+    """A generator that prefers the brighter of two images; it counts how often it is asked, and how much at once."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
+        self.sizes.append(len(conversations))
+        return [[Generated(self.answer(one), truncated=False)] for one in conversations]
+
+    def answer(self, conversation: list[Message]) -> str:
+        parts = conversation[0]["content"]
+        shades = [part["image"].getpixel((0, 0))[0] for part in parts if part["type"] == "image"]
+        return f"Image {1 if shades[0] > shades[1] else 2} is better"
+
+
+def greys(*shades: int) -> list[Image.Image]:
+    return [Image.new("RGB", (32, 32), (shade,) * 3) for shade in shades]
+
+
+def test_a_reward_model_ranks_in_rounds_of_both_orders() -> None:
+    generator = Brightest()
+    images = greys(40, 90, 10, 200, 70, 120, 30, 5)
+    options: dict[str, Any] = {"task": "image_generation", "mode": "direct"}
+    found = RewardModel(generator).rank("a light square", images, **options)
+    assert found.order[:2] == (3, 5)
+    assert generator.sizes[0] == 8  # four pairs in both orders
+    assert sum(generator.sizes) == 2 * len(found.comparisons) <= 28
+    assert RewardModel(generator).best_of("a light square", images, **options) == 3
+    assert asyncio.run(RewardModel(generator).arank("a light square", images, **options)) == found
+
+
+def test_answers_are_ranked_about_their_image() -> None:
+    class Longer(Brightest):
+        def answer(self, conversation: list[Message]) -> str:
+            text = "".join(part.get("text", "") for part in conversation[0]["content"])
+            first, second = text.rsplit("Answer 1", 1)[1].split("Answer 2", 1)
+            return f"Answer {1 if first.count('x') > second.count('x') else 2} is better"
+
+    options: dict[str, Any] = {"task": Task.IMAGE_UNDERSTANDING, "media": greys(1), "mode": "direct"}
+    assert RewardModel(Longer()).rank("How many?", ["x", "xxx", "xx"], most=3, **options).order == (1, 2, 0)
+
+
+def test_a_bad_candidate_is_named_before_any_is_judged() -> None:
+    generator = Brightest()
+    model = RewardModel(generator)
+    with pytest.raises(MediaError, match="candidate 2: cannot be decoded"):
+        model.rank("a square", [*greys(1, 2), b"no picture"], task="image_generation")
+    with pytest.raises(DataError, match="task 'image' is none of"):
+        model.rank("a square", greys(1, 2), task="image")
+    with pytest.raises(DataError, match="mode 'slowly' is none of"):
+        model.rank("a square", greys(1, 2), task="image_generation", mode="slowly")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="1 candidates cannot be ranked"):
+        model.best_of("a square", greys(1), task="image_generation")
+    assert generator.sizes == []
 
 
 @pytest.mark.parametrize(
