@@ -60,6 +60,8 @@ def test_batches_follow_from_their_seeds(processor: Any) -> None:
     assert one == same != other
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_tower_learns_to_see_from_its_own_heads(processor: Any) -> None:
     from transformers import AutoModelForImageTextToText
 
