@@ -97,7 +97,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "cold-start",
-            "1",
+            "2",
             {"base": _BASE, "preferences": _PREFERENCES, "distilled": Need("distill", "distilled")},
             ("model", "history"),
             ("cold_start", "model"),
@@ -106,7 +106,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "rejection-sampling",
-            "3",
+            "4",
             {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
@@ -115,7 +115,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "3",
+            "4",
             {
                 "model": Need("rejection-sampling", "model"),
                 "trajectories": Need("rejection-sampling", "trajectories"),
