@@ -15,7 +15,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -48,6 +48,7 @@ BROKEN = (
 )
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 ACROSS = (5, 6, 7, 8)  # EXIF orientations that make a wide picture a tall one
 WHITE = (255, 255, 255, 255)
 
@@ -177,6 +178,18 @@ def _frames_of(data: bytes, uri: str) -> Iterator[tuple[int, Callable[[int], byt
             yield len(members), lambda at: bundle.read(members[at])
     except BROKEN as error:
         raise MediaError(uri, f"cannot be decoded: {error}") from error
+
+
+def bundle(frames: Iterable[tuple[str, bytes]]) -> bytes:
+    """Encoded frames, each under its name, as an uncompressed zip, which `decode` reads in the order of the names.
+
+    The same frames and names give the same bytes.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, data in frames:
+            file.writestr(zipfile.ZipInfo(name, FIRST_DATE), data)
+    return buffer.getvalue()
 
 
 def shrink(image: Image.Image, max_pixels: int) -> Image.Image:

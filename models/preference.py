@@ -21,6 +21,15 @@ def turned(preferred: Preferred) -> Preferred:
     return "tie" if preferred == "tie" else (2 if preferred == 1 else 1)
 
 
+def agree(given: Preferred | None, swapped: Preferred | None) -> bool:
+    """Whether the answers in both presentation orders name the same candidate, or a tie both; None names none.
+
+    >>> agree(1, 2), agree("tie", "tie"), agree(1, 1), agree(None, None)
+    (True, True, False, False)
+    """
+    return given is not None and swapped is not None and given == turned(swapped)
+
+
 class Task(StrEnum):
     """The four judging tasks (arXiv 2505.03318, section 3)."""
 

@@ -12,7 +12,6 @@ import hashlib
 import io
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -23,15 +22,14 @@ from pydantic import ValidationError
 
 from models.errors import DataError, MediaError
 from models.judge import Judgment
-from models.media import decode, inspect, shrink
-from models.preference import Candidate, Media, PreferencePair, Task
+from models.media import bundle, decode, inspect, shrink
+from models.preference import Candidate, Media, PreferencePair, Task, agree
 from models.verdict import Malformed, Mode, Verdict
 
 Row = dict[str, Any]
 
 COLUMNS = ("task", "prompt", "candidate_1", "candidate_2")
 OPTIONAL_COLUMNS = ("media", "mode")
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 
 
 class RequestMedia:
@@ -49,24 +47,24 @@ class RequestMedia:
 
     def add(self, value: object, task: Task, where: str) -> Media:
         """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it stood."""
+        digest = self.read(value, task.media_kind, where, asked_by=task)
+        return Media(kind=task.media_kind, uri=digest, sha256=digest)
+
+    def read(self, value: object, kind: str, where: str, *, asked_by: str) -> str:
+        """The digest of a medium by which `frames` finds it. Raises `MediaError`, also for one of another kind."""
         data = read_media(value, where, files=self.files)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
             self._kinds[digest] = inspect(data, where).kind
             frames = decode(data, where, max_frames=self.max_frames)
             self._frames[digest] = [shrink(frame, self.max_pixels) for frame in frames]
-        if self._kinds[digest] != task.media_kind:
-            raise MediaError(where, f"has the kind {self._kinds[digest]}: {task} takes {task.media_kind}s")
-        return Media(kind=task.media_kind, uri=digest, sha256=digest)
+        if self._kinds[digest] != kind:
+            raise MediaError(where, f"has the kind {self._kinds[digest]}: {asked_by} takes {kind}s")
+        return digest
 
     def frames(self, uri: str) -> list[Image.Image]:
         """The frames that a judge asks for."""
         return self._frames[uri]
-
-    def clear(self) -> None:
-        """Forgets all media, at the end of a request."""
-        self._frames.clear()
-        self._kinds.clear()
 
 
 def read_media(value: object, where: str, *, files: bool = True) -> bytes:
@@ -77,9 +75,10 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
     if type(value).__name__ == "ndarray":  # as which MLflow hands lists on
         value = value.tolist()  # type: ignore[attr-defined]
     if isinstance(value, (list, tuple)):
-        return _bundle(
-            [read_media(frame, f"{where}, frame {at}", files=files) for at, frame in enumerate(value)], where
-        )
+        if not value:
+            raise MediaError(where, "is a video without frames: give at least one")
+        frames = (read_media(frame, f"{where}, frame {at}", files=files) for at, frame in enumerate(value))
+        return bundle((f"{at:06d}", frame) for at, frame in enumerate(frames))
     if isinstance(value, Image.Image):
         buffer = io.BytesIO()
         value.convert("RGBA" if value.has_transparency_data else "RGB").save(buffer, format="PNG")
@@ -108,17 +107,6 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
         if isinstance(error, PermissionError):
             raise MediaError(where, f"{path} cannot be read: {error.strerror}") from error
     return _unbase64(text, where)
-
-
-def _bundle(frames: list[bytes], where: str) -> bytes:
-    """Frames as an uncompressed zip, in their order; the same frames give the same bytes."""
-    if not frames:
-        raise MediaError(where, "is a video without frames: give at least one")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
-        for number, frame in enumerate(frames):
-            bundle.writestr(zipfile.ZipInfo(f"{number:06d}", FIRST_DATE), frame)
-    return buffer.getvalue()
 
 
 def _unbase64(text: str, where: str) -> bytes:
@@ -187,7 +175,7 @@ def answer_row(judgments: Sequence[Judgment]) -> Row:
     row: Row = {"preferred": given.preferred, "valid": given.valid, "fault": fault, "mode": given.mode}
     row |= {"text": given.text, **_reasoning(given.verdict)}
     if len(judgments) > 1:
-        row["both_orders_agree"] = given.valid and given.preferred == _as_given(judgments[1])
+        row["both_orders_agree"] = agree(given.preferred, judgments[1].preferred)
     return row
 
 
@@ -205,13 +193,6 @@ def _reasoning(verdict: Verdict | Malformed) -> Row:
         "sums_agree": isinstance(verdict, Verdict) and verdict.sums_agree,
         "answer_agrees": isinstance(verdict, Verdict) and verdict.answer_agrees,
     }
-
-
-def _as_given(swapped: Judgment) -> object:
-    """What the judgment in swapped order prefers, in the order as given."""
-    if swapped.preferred is None:
-        return None
-    return swapped.pair.model_copy(update={"preferred": swapped.preferred}).swapped().preferred
 
 
 def _context(value: object, task: Task) -> Iterable[object]:

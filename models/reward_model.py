@@ -17,7 +17,7 @@ from typing import Any
 
 from models.generation.protocol import Generator, Telling
 from models.judge import Judge, Judgment
-from models.preference import PreferencePair, Preferred, Task, turned
+from models.preference import PreferencePair, Preferred, Task, agree, turned
 from models.prompts import Message, Wording
 from models.ranking import Pair, Ranking, rank
 from models.request_rows import RequestMedia, Row, answer_row, read_media, read_mode, read_pairs
@@ -67,8 +67,7 @@ class Outcome:
         """Whether both presentation orders name the same candidate, or a tie; None where one alone was asked."""
         if self.swapped is None:
             return None
-        answer = self.swapped.preferred
-        return self.preferred is not None and answer is not None and self.preferred == turned(answer)
+        return agree(self.preferred, self.swapped.preferred)
 
     @property
     def first_wins(self) -> float | None:
@@ -76,18 +75,14 @@ class Outcome:
 
         The reward of a pair whichever order it is shown in: 0.5 where the answer depends on the order alone.
         """
-        answers = [self.given.preferred, turned_or_none(self.swapped.preferred if self.swapped else None)]
-        said = [answer for answer in answers if answer is not None]
+        said = [] if self.preferred is None else [self.preferred]
+        if self.swapped is not None and self.swapped.preferred is not None:
+            said.append(turned(self.swapped.preferred))
         return sum({1: 1.0, 2: 0.0, "tie": 0.5}[answer] for answer in said) / len(said) if said else None
 
     def row(self) -> Row:
         """The answer as a plain row, as the registry model gives it."""
         return answer_row([self.given, *([self.swapped] if self.swapped else [])])
-
-
-def turned_or_none(answer: Preferred | None) -> Preferred | None:
-    """An answer in swapped order as one in the order given."""
-    return None if answer is None else turned(answer)
 
 
 class RewardModel:

@@ -12,6 +12,7 @@ loads the same model with `mlflow.pyfunc` (models/registry_model.py).
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from configs.load import active_profile, load_settings
 from configs.schema import Settings
@@ -44,10 +45,15 @@ def generator_of(name: str, settings: Settings, *, base_url: str = "") -> LocalG
     if name.startswith(ENDPOINT):
         found = Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE)
         return EndpointGenerator(replace(found, base_url=base_url) if base_url else found)
+    return local_generator(find_model(settings, name), settings, batch=settings.runtime.generation_batch)
+
+
+def local_generator(folder: Path, settings: Settings, *, batch: int) -> LocalGenerator:
+    """The model of a folder, on this machine as the settings say."""
     return LocalGenerator.load(
-        find_model(settings, name),
+        folder,
         device=settings.runtime.device,
         dtype=settings.model.dtype,
         attention=settings.model.attention,
-        batch=settings.runtime.generation_batch,
+        batch=batch,
     )

@@ -90,12 +90,17 @@ def _said(judgment: Judgment) -> str:
     return answer_text(judgment.pair.task, judgment.verdict.preferred)
 
 
-def find_model(settings: Settings, name: str) -> Path:
-    """A model directory by path, `base`, artifact digest or registry alias, in that order."""
+def model_folder(settings: Settings, name: str) -> Path | None:
+    """The folder that a name means outside the store: a directory's path, or `base`."""
     if Path(name).is_dir():
         return Path(name)
-    if name == "base" and (base := find_base(settings)):
-        return base
+    return find_base(settings) if name == "base" else None
+
+
+def find_model(settings: Settings, name: str) -> Path:
+    """A model directory by path, `base`, artifact digest or registry alias, in that order."""
+    if folder := model_folder(settings, name):
+        return folder
     store = open_store(settings)
     try:
         return store.fetch(store.resolve(name))

@@ -31,7 +31,7 @@ import numpy as np
 
 from models.benchmarks.benchmark import Benchmark
 from models.errors import DataError
-from models.preference import PreferencePair, Preferred, turned
+from models.preference import PreferencePair, Preferred, agree, turned
 from models.scores import QUANTILES, Floats, JudgedRow, Scores
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
@@ -160,7 +160,7 @@ def _undecodable(pair: Pair) -> bool:
 def _same(pair: Pair) -> bool:
     """Whether two answers that parse name the same candidate, or say tie both times."""
     first, second = (row.preferred for row in pair)
-    return first is not None and second is not None and first == turned(second)
+    return agree(first, second)
 
 
 def _by_aspect(pairs: Iterable[Pair], aspects: Aspects, name: str) -> list[Pair]:

@@ -3,8 +3,6 @@
 Runs in the processes of models/decoding.py, so it imports little, and nothing of torch.
 """
 
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,13 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from models.errors import MediaError
 from models.hygiene.perceptual import perceptual_hash
-from models.media import decode
+from models.media import bundle, decode
 from models.sources.places import read
 from models.sources.rows import Frames, InFile, Medium
 
 HASHED_FRAMES = 3
 _FRAMES_SUFFIX = ".frames.zip"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip can say, so that the same frames give the same bytes
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,7 @@ def look(seen: Seen) -> Looked:
 def _bundled(seen: Seen) -> bytes:
     """A video's frames as one file: an uncompressed zip, which `models.media.decode` reads."""
     assert isinstance(seen.medium, Frames)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
-        for number, path in enumerate(seen.medium.paths):
-            suffix = PurePosixPath(path).suffix.lower()
-            bundle.writestr(zipfile.ZipInfo(f"{number:06d}{suffix}", _EPOCH), read(seen.root, path, seen.max_bytes))
-    return buffer.getvalue()
+    return bundle(
+        (f"{number:06d}{PurePosixPath(path).suffix.lower()}", read(seen.root, path, seen.max_bytes))
+        for number, path in enumerate(seen.medium.paths)
+    )

@@ -215,7 +215,7 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@open_to_all.get("/ready", responses={503: {"model": ErrorResponse, "description": "ends, or full"}})
+@open_to_all.get("/ready", responses={503: {"model": ErrorResponse, "description": "ends"}})
 async def ready(request: Request) -> dict[str, str]:
     """Requests are taken: 503 while the service ends."""
     service = service_of(request)

@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from models.errors import MediaError, ThinkrewardError
-from models.media import decode, inspect, shrink
+from models.errors import ThinkrewardError
 from models.prompts import Message, Part, image_part
-from models.request_rows import read_media
+from models.request_rows import RequestMedia
 from models.reward_model import RewardModel, streamed
 from tasks.serving.holder import Served
 from tasks.serving.wire import ChatRequest, ImagePart, TextPart, VideoPart
@@ -86,24 +85,22 @@ def longest(body: ChatRequest, model: RewardModel) -> int:
 def conversation(body: ChatRequest, model: RewardModel) -> list[Message]:
     """The messages with their media decoded within the model's caps."""
     found: list[Message] = []
+    media = model.media()
     for number, message in enumerate(body.messages):
         parts: list[Part] = []
         for at, part in enumerate([] if isinstance(message.content, str) else message.content):
-            parts += _filled(part, model, f"messages.{number}.content.{at}")
+            parts += _filled(part, media, f"messages.{number}.content.{at}")
         if isinstance(message.content, str):
             parts = [{"type": "text", "text": message.content}]
         found.append({"role": message.role, "content": parts})
     return found
 
 
-def _filled(part: TextPart | ImagePart | VideoPart, model: RewardModel, where: str) -> list[Part]:
+def _filled(part: TextPart | ImagePart | VideoPart, media: RequestMedia, where: str) -> list[Part]:
     if isinstance(part, TextPart):
         return [{"type": "text", "text": part.text}]
     kind, url = ("image", part.image_url) if isinstance(part, ImagePart) else ("video", part.video_url)
-    data = read_media(url.url, where, files=False)
-    if (found := inspect(data, where).kind) != kind:
-        raise MediaError(where, f"has the kind {found}: {kind}_url takes {kind}s")
-    return [image_part(shrink(frame, model.max_pixels)) for frame in decode(data, where, max_frames=model.max_frames)]
+    return [image_part(frame) for frame in media.frames(media.read(url.url, kind, where, asked_by=part.type))]
 
 
 def _text(messages: list[Message]) -> str:

@@ -18,8 +18,10 @@ from models.generation.protocol import Generated, OnText, Progress
 from models.prompts import Message
 from models.request_rows import RequestMedia
 from models.reward_model import RewardModel
+from tasks.artifacts import ArtifactRef
 from tasks.data_files import fingerprint
-from tasks.graph import find_base
+from tasks.judges import local_generator
+from tasks.judging import model_folder
 from tasks.pinning import find_artifact, registered_model
 from tasks.serving.metrics import Metrics
 from tasks.stages import open_store
@@ -107,7 +109,9 @@ class Holder:
         self._metrics = metrics
         self._lock = threading.Condition()
         self._ended = threading.Event()
-        self._current = self._load(*self._found())
+        self._folder = model_folder(settings, name)
+        folder = self._folder
+        self._current = self._load(fingerprint(folder), folder) if folder else self._fetched(self._artifact())
 
     @property
     def digest(self) -> str:
@@ -133,12 +137,12 @@ class Holder:
                 self._lock.notify_all()
 
     def follow(self) -> None:
-        """Until `close`: load what the name has come to mean, and let the former model go."""
-        while not self._ended.wait(self._settings.serve.follow_s):
+        """Until `close`: load what the name has come to mean, and let the former model go. A folder means itself."""
+        while self._folder is None and not self._ended.wait(self._settings.serve.follow_s):
             try:
-                digest, folder = self._found()
-                if digest != self._current.digest:
-                    self._swap(self._load(digest, folder))
+                ref = self._artifact()
+                if ref.digest != self._current.digest:
+                    self._swap(self._fetched(ref))
             except ThinkrewardError as error:
                 log.warning("%s is not looked up: %s; %s goes on", self.name, error, self._current.digest[:12])
 
@@ -157,28 +161,18 @@ class Holder:
         old.generator.close()
 
     def _load(self, digest: str, folder: Path) -> Served:
-        runtime, model = self._settings.runtime, self._settings.model
-        local = LocalGenerator.load(
-            folder,
-            device=runtime.device,
-            dtype=model.dtype,
-            attention=model.attention,
-            batch=self._settings.serve.batch,
-        )
+        local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
         return Served(digest, local, self._settings, self._metrics)
 
-    def _found(self) -> tuple[str, Path]:
-        """The digest and the folder of the model that the name means now; see `tasks.judging.find_model`."""
-        folder = Path(self.name) if Path(self.name).is_dir() else None
-        if self.name == "base":
-            folder = find_base(self._settings)
-        if folder is not None:
-            return fingerprint(folder), folder
+    def _artifact(self) -> ArtifactRef:
+        """What the name means now in the store."""
         store = open_store(self._settings)
         try:
-            ref = find_artifact(store, self._settings, self.name)
+            return find_artifact(store, self._settings, self.name)
         except ThinkrewardError as error:
             if error.retryable or registered_model(self._settings, self.name):
                 raise
             raise ConfigError(f"there is no model {self.name!r} to serve: {error}") from error
-        return ref.digest, store.fetch(ref)
+
+    def _fetched(self, ref: ArtifactRef) -> Served:
+        return self._load(ref.digest, open_store(self._settings).fetch(ref))
