@@ -1,6 +1,5 @@
 """The flow `benchmark` as Prefect runs it: scores come back, and the run's page has the table."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.benchmark import benchmark
-from models.preference import Task
-from models.shapes.pairs import make_pair
+from tests.tasks.published_shapes import write_vl_reward_bench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PAIRS = 8
@@ -26,18 +24,7 @@ def server() -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """VL-RewardBench's layout, and a store of its own."""
-    (tmp_path / "bench" / "images").mkdir(parents=True)
-    rows = []
-    for number in range(PAIRS):
-        made = make_pair(Task.IMAGE_UNDERSTANDING, number, seed=11, held_out=True)
-        (tmp_path / "bench" / "images" / f"{number}.png").write_bytes(made.blobs[made.pair.context[0].uri])
-        responses = [candidate.text for candidate in made.pair.candidates]
-        ranking = [0, 1] if made.pair.preferred == 1 else [1, 0]
-        rows.append(
-            {"id": f"mathverse_{number}", "query": made.pair.prompt, "response": responses, "human_ranking": ranking,
-             "image": f"images/{number}.png", "query_source": "shapes"}
-        )  # fmt: skip
-    (tmp_path / "bench" / "data.json").write_text(json.dumps(rows))
+    write_vl_reward_bench(tmp_path / "bench", PAIRS)
     monkeypatch.setenv("THINKREWARD__STORAGE__ROOT", str(tmp_path / "store"))
     monkeypatch.setenv("THINKREWARD__STORAGE__CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("THINKREWARD__TRACKING__URI", f"sqlite:///{tmp_path}/mlflow.db")

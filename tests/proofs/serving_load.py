@@ -17,7 +17,6 @@ times the other, an answer is missing or differs, or memory has grown by more th
 import argparse
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,14 +34,9 @@ import psutil
 from configs.load import load_settings
 from configs.schema import Settings
 from models.preference import Task
-from tasks.pinning import MODEL_TAG
-from tasks.registry import DIGEST_TAG, register, set_alias
-from tasks.stages import open_store
 from tests.tasks.seaweed import free_ports
-from tests.tasks.serving.running import asked
-from tests.tasks.small_recipe import REPOSITORY
+from tests.tasks.serving.running import asked, promote
 
-BASE = REPOSITORY / "models" / "shapes" / "base"
 PAIRS = 64  # distinct requests, sent again and again
 STARTING_S = 120.0
 AT_WORK = 64  # serve.requests
@@ -107,18 +101,7 @@ class Registry:
 
     def promote(self, number: int) -> None:
         """Make the base model, with a file more, the champion."""
-        folder = self.folder / f"model-{number}"
-        shutil.copytree(BASE, folder)
-        (folder / "number.txt").write_text(str(number))
-        store, uri, name = (
-            open_store(self.settings),
-            self.settings.tracking.uri,
-            self.settings.tracking.registered_model,
-        )
-        ref = store.publish("model", folder)
-        tags = {DIGEST_TAG: str(number) * 64, MODEL_TAG: ref.digest}
-        made = register(uri, name, source_uri=store.uri(ref), run_id="", tags=tags)
-        set_alias(uri, name, "champion", made.version)
+        promote(self.settings, self.folder, number)
 
 
 class Service:

@@ -4,6 +4,7 @@ import io
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.video.stream import VideoStream
@@ -82,3 +83,27 @@ def write_reasoned(folder: Path, count: int, *, seed: int) -> None:
         turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]
         rows.append({"id": f"cot-{at}", "conversations": turns, "images": names})
     (folder / "data.json").write_text(json.dumps(rows))
+
+
+def write_vl_reward_bench(folder: Path, count: int) -> list[dict[str, Any]]:
+    """VL-RewardBench's layout (`data.json`, `images/`) with pictures of the embedded world, its groups in turn.
+
+    Gives the rows as they stand in the file.
+    """
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        made = make_pair(Task.IMAGE_UNDERSTANDING, number, seed=11, held_out=True)
+        (folder / "images" / f"{number}.png").write_bytes(made.blobs[made.pair.context[0].uri])
+        rows.append(
+            {
+                "id": f"{('wildvision-', 'hallucination_pair-', 'mathverse_')[number % 3]}{number}",
+                "query": made.pair.prompt,
+                "response": [candidate.text for candidate in made.pair.candidates],
+                "image": f"images/{number}.png",
+                "human_ranking": [0, 1] if made.pair.preferred == 1 else [1, 0],
+                "query_source": "shapes",
+            }
+        )
+    (folder / "data.json").write_text(json.dumps(rows))
+    return rows

@@ -12,14 +12,13 @@ from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
 from models.generation.protocol import Generated
 from models.judge import Judge
-from models.preference import Task
 from models.prompts import Message
-from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
 from tasks.benchmarking import NamedJudge, Protocol
 from tasks.importing import Place
 from tasks.leaderboard import run_benchmarks
+from tests.tasks.published_shapes import write_vl_reward_bench
 
 PAIRS = 12
 PROTOCOL = Protocol("think", both_orders=True, max_tokens=300, max_pixels=147_456, max_frames=8, seed=0)
@@ -42,21 +41,7 @@ def settings(tmp_path: Path) -> Settings:
 def place(tmp_path: Path) -> Place:
     """VL-RewardBench's layout with pictures of the embedded world; one row lacks its picture."""
     folder = tmp_path / "bench"
-    (folder / "images").mkdir(parents=True)
-    rows: list[dict[str, Any]] = []
-    for number in range(PAIRS):
-        made = make_pair(Task.IMAGE_UNDERSTANDING, number, seed=11, held_out=True)
-        (folder / "images" / f"{number}.png").write_bytes(made.blobs[made.pair.context[0].uri])
-        rows.append(
-            {
-                "id": f"{('wildvision-', 'hallucination_pair-', 'mathverse_')[number % 3]}{number}",
-                "query": made.pair.prompt,
-                "response": [candidate.text for candidate in made.pair.candidates],
-                "image": f"images/{number}.png",
-                "human_ranking": [0, 1] if made.pair.preferred == 1 else [1, 0],
-                "query_source": "shapes",
-            }
-        )
+    rows = write_vl_reward_bench(folder, PAIRS)
     rows[4]["image"] = "images/none.png"
     (folder / "data.json").write_text(json.dumps(rows))
     return Place("vl_reward_bench", str(folder))

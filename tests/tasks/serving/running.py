@@ -2,10 +2,12 @@
 
 import base64
 import io
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,9 +18,14 @@ from configs.load import load_settings
 from configs.schema import Settings
 from models.preference import Task
 from models.shapes.pairs import make_pair
+from tasks.pinning import MODEL_TAG
+from tasks.registry import DIGEST_TAG, register, set_alias
 from tasks.serving.app import Service, make_app
+from tasks.stages import open_store
 from tests.tasks.seaweed import free_ports
+from tests.tasks.small_recipe import REPOSITORY
 
+BASE = REPOSITORY / "models" / "shapes" / "base"
 STARTING_S = 60.0
 
 
@@ -78,3 +85,16 @@ def png(width: int, height: int, mode: str = "RGB") -> str:
     buffer = io.BytesIO()
     Image.new(mode, (width, height)).save(buffer, format="PNG")
     return encoded(buffer.getvalue())
+
+
+def promote(chosen: Settings, folder: Path, number: int) -> str:
+    """Make the base model, with a file more, the champion; gives its digest."""
+    model = folder / f"model-{number}"
+    shutil.copytree(BASE, model)
+    (model / "number.txt").write_text(str(number))
+    store, tracking = open_store(chosen), chosen.tracking
+    ref = store.publish("model", model)
+    tags = {DIGEST_TAG: str(number) * 64, MODEL_TAG: ref.digest}
+    made = register(tracking.uri, tracking.registered_model, source_uri=store.uri(ref), run_id="", tags=tags)
+    set_alias(tracking.uri, tracking.registered_model, "champion", made.version)
+    return ref.digest

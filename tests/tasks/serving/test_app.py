@@ -19,13 +19,8 @@ import pytest
 from models.generation.local import LocalGenerator
 from models.preference import Task
 from models.reward_model import RewardModel
-from tasks.pinning import MODEL_TAG
-from tasks.registry import DIGEST_TAG, register, set_alias
 from tasks.serving.app import make_app
-from tasks.stages import open_store
-from tests.tasks.serving.running import Running, asked, png, serving, settings
-
-BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
+from tests.tasks.serving.running import BASE, Running, asked, png, promote, serving, settings
 
 
 def picture(url: str) -> dict[str, Any]:
@@ -269,19 +264,7 @@ def test_an_alias_that_moves_is_followed_and_no_request_is_lost(tmp_path: Path) 
         f"storage.root={tmp_path}/store", f"storage.cache_dir={tmp_path}/cache",
         f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "serve.follow_s=0.2",
     )  # fmt: skip
-    store, name = open_store(chosen), chosen.tracking.registered_model
-
-    def promote(number: int) -> str:
-        folder = tmp_path / f"model-{number}"
-        shutil.copytree(BASE, folder)
-        (folder / "number.txt").write_text(str(number))
-        ref = store.publish("model", folder)
-        tags = {DIGEST_TAG: str(number) * 64, MODEL_TAG: ref.digest}
-        made = register(chosen.tracking.uri, name, source_uri=store.uri(ref), run_id="", tags=tags)
-        set_alias(chosen.tracking.uri, name, "champion", made.version)
-        return ref.digest
-
-    first = promote(1)
+    first = promote(chosen, tmp_path, 1)
     with serving(chosen, "champion") as running, ThreadPoolExecutor(4) as pool:
         stop = threading.Event()
 
@@ -292,7 +275,7 @@ def test_an_alias_that_moves_is_followed_and_no_request_is_lost(tmp_path: Path) 
             return answers
 
         asking = [pool.submit(ask_on) for _ in range(4)]
-        second = promote(2)
+        second = promote(chosen, tmp_path, 2)
         deadline = time.monotonic() + 60
         while running.service.holder.digest != second:
             assert time.monotonic() < deadline
