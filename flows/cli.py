@@ -18,6 +18,7 @@ from flows.cli_data import data
 from flows.cli_serve import serve
 from flows.cli_stack import stack
 from flows.cli_tools import benchmark, doctor, estimate, judge
+from flows.cli_workbench import workbench
 from flows.console import out, print_json
 from flows.options import (
     DEFAULT_PROFILE,
@@ -52,6 +53,7 @@ app.command()(benchmark)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(serve)
+app.command()(workbench)
 
 Stages = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")

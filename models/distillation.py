@@ -4,6 +4,7 @@ Like the paper (section 3.2), an answer counts only if it equals the label; unli
 valid, the totals must be the sums and the answer must follow from them.
 
     out_dir/distilled.parquet    pair_id, task, completion: kept reasoning in the pairs' order
+    out_dir/rejected.parquet     the same, and rejection: why it was not kept; for people, nothing trains on it
     out_dir/yield.json           asked, answered, kept, rejected by reason, re-asks, unanswered
 
 Both depend on the answers alone, so an interrupted and resumed distillation writes the same bytes.
@@ -28,7 +29,8 @@ from models.teacher_limits import Usage
 from models.verdict import Malformed, parse_verdict
 
 ROWS = pa.schema([("pair_id", pa.string()), ("task", pa.string()), ("completion", pa.string())])
-DISTILLED, YIELD = "distilled.parquet", "yield.json"
+REJECTED_ROWS = ROWS.append(pa.field("rejection", pa.string()))
+DISTILLED, REJECTED, YIELD = "distilled.parquet", "rejected.parquet", "yield.json"
 
 
 class Ask(Protocol):
@@ -104,33 +106,39 @@ def distill(
         raise BudgetReached(
             f"{asked.stopped}: no answer was paid for; raise distill.max_cost_usd or distill.max_requests"
         )
-    kept, facts = _select(pairs, asked.answers)
+    kept, rejected, facts = _select(pairs, asked.answers)
     if not kept:
         raise DataError(
             f"none of {facts['answered']} answers can be kept, rejected: {facts['rejected']}; try another teacher"
         )
     pq.write_table(pa.Table.from_pylist(kept, schema=ROWS), out_dir / DISTILLED, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rejected, schema=REJECTED_ROWS), out_dir / REJECTED, compression="zstd")
     (out_dir / YIELD).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return facts | {"usage": vars(asked.usage), "stopped": asked.stopped}
 
 
-def _select(pairs: Sequence[PreferencePair], answers: Sequence[Answers]) -> tuple[list[dict[str, str]], dict[str, Any]]:
+def _select(
+    pairs: Sequence[PreferencePair], answers: Sequence[Answers]
+) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, Any]]:
+    """The rows to keep, those to reject, and the yield."""
     kept: list[dict[str, str]] = []
-    rejected: Counter[str] = Counter()
+    rejected: list[dict[str, str]] = []
     for pair, answer in zip(pairs, answers, strict=True):
         if answer.text is None:
             continue
         reason = rejection(answer.text, pair)
+        row = {"pair_id": pair.id, "task": str(pair.task), "completion": answer.text}
         if reason is None:
-            kept.append({"pair_id": pair.id, "task": str(pair.task), "completion": answer.text})
+            kept.append(row)
         else:
-            rejected[reason] += 1
+            rejected.append({**row, "rejection": reason})
     answered = sum(answer.text is not None for answer in answers)
-    return kept, {
+    facts = {
         "asked": len(pairs),
         "answered": answered,
         "unanswered": len(pairs) - answered,
         "kept": len(kept),
-        "rejected": dict(sorted(rejected.items())),
+        "rejected": dict(sorted(Counter(row["rejection"] for row in rejected).items())),
         "reasks": sum(max(0, len(answer.texts) - 1) for answer in answers),
     }
+    return kept, rejected, facts

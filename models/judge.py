@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from models.generation.protocol import Generator, Progress
+from models.generation.protocol import Generator, OnText, Progress, Telling
 from models.preference import PreferencePair, Preferred
 from models.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
@@ -99,13 +99,25 @@ class Judge:
         max_tokens: int = 1024,
         seed: int = 0,
         on_progress: Progress | None = None,
+        on_text: OnText | None = None,
     ) -> list[Judgment]:
-        """Judgments pair by pair, as given before swapped, then by sample."""
+        """Judgments pair by pair, as given before swapped, then by sample.
+
+        `on_text(place, sample, piece)` hears them as they are written, if the generator tells; `place` counts pairs and
+        orders as the judgments do.
+        """
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
         conversations = [self.conversation(pair, mode) for pair, _ in shown]
+        telling = {"on_text": on_text} if on_text is not None and isinstance(self.generator, Telling) else {}
         completions = self.generator.generate(
-            conversations, n=n, temperature=temperature, max_tokens=max_tokens, seed=seed, on_progress=on_progress
+            conversations,
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            seed=seed,
+            on_progress=on_progress,
+            **telling,
         )
         return [
             Judgment(

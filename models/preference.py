@@ -4,6 +4,7 @@ All are frozen and validated, and carry their own symmetries: `PreferencePair.sw
 place where a pair's presentation order is turned round.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -116,6 +117,11 @@ class PreferencePair(Frozen):
         """The same pair with its candidates the other way round, and the label with them."""
         first, second = self.candidates
         return self.model_copy(update={"candidates": (second, first), "preferred": turned(self.preferred)})
+
+    def with_texts(self, change: Callable[[str], str]) -> "PreferencePair":
+        """The same pair with its caption or question, and its answers, changed."""
+        candidates = tuple(one.model_copy(update={"text": one.text and change(one.text)}) for one in self.candidates)
+        return self.model_copy(update={"prompt": change(self.prompt), "candidates": candidates})
 
     def media(self) -> tuple[Media, ...]:
         """Every medium this pair shows, in the order it is shown."""

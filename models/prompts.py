@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from models.preference import Candidate, Media, PreferencePair
-from models.verdict import Mode, candidate_names, instructions
+from models.verdict import Mode, candidate_names, inert, instructions, quoted
 from models.wordings import unified_reward_think
 
 Message = dict[str, Any]
@@ -28,17 +28,18 @@ PROMPT_LABEL = {True: "Caption", False: "Question"}
 def chat(pair: PreferencePair, mode: Mode, wording: Wording = "thinkreward") -> list[Message]:
     """The request for one verdict: a single user message of text parts and media references.
 
+    Captions, questions and answers are quoted: they are somebody else's, and may try to dictate the verdict.
     Texts end their line unless a medium follows them: chat templates put parts one after the other as they are.
     A medium is `{"type": "image_url" | "video_url", …: {"url": uri}}`, with its uri as the dataset has it.
     The label never enters. A released checkpoint's wording has all media first and one text after them; it raises
     `ConfigError` where that wording is not to be had (`models/wordings/unified_reward_think.py`).
     """
     if wording != "thinkreward":
-        words = unified_reward_think.text(pair, mode, RELEASES[wording])
+        words = unified_reward_think.text(pair.with_texts(inert), mode, RELEASES[wording])
         return [{"role": "user", "content": [*map(_reference, pair.media()), _text(words)]}]
     parts: list[Part] = [_text(f"{instructions(pair.task, mode)}\n")]
     parts += [_reference(media) for media in pair.context]
-    parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {pair.prompt}\n"))
+    parts.append(_text(f"{PROMPT_LABEL[pair.task.judges_media]}: {quoted(pair.prompt)}\n"))
     for name, candidate in zip(candidate_names(pair.task), pair.candidates, strict=True):
         parts += _candidate(name, candidate)
     return [{"role": "user", "content": parts}]
@@ -70,7 +71,7 @@ def data_url_part(url: str) -> Part:
 def _candidate(name: str, candidate: Candidate) -> list[Part]:
     if candidate.media is not None:
         return [_text(f"{name}:"), _reference(candidate.media)]
-    return [_text(f"{name}: {candidate.text}\n")]
+    return [_text(f"{name}: {quoted(str(candidate.text))}\n")]
 
 
 def _text(text: str) -> Part:

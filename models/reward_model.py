@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.generation.protocol import Generator, Telling
-from models.judge import Judge, Judgment
+from models.generation.protocol import Generator, OnText, Telling
+from models.judge import Frames, Judge, Judgment
 from models.preference import PreferencePair, Preferred, Task, agree, turned
 from models.prompts import Message, Wording
 from models.ranking import Pair, Ranking, rank
@@ -117,7 +117,7 @@ class RewardModel:
         """
         media = self.media()
         modes = [read_mode(row, mode, number) for number, row in enumerate(rows)]
-        return self.judge(read_pairs(rows, media), media, modes, both_orders=both_orders, max_tokens=max_tokens)
+        return self.judge(read_pairs(rows, media), media.frames, modes, both_orders=both_orders, max_tokens=max_tokens)
 
     def compare_one(self, *, mode: Mode = "think", both_orders: bool = True, **row: Any) -> Outcome:
         """The outcome of one row, whose fields are the arguments."""
@@ -157,7 +157,7 @@ class RewardModel:
         def compare(pairs: list[Pair]) -> list[float | None]:
             asked = {"task": str(task), "prompt": prompt, "media": media}
             rows = [{**asked, "candidate_1": judged[one], "candidate_2": judged[other]} for one, other in pairs]
-            outcomes = self.judge(read_pairs(rows, shown), shown, [read_mode({}, mode, 0)] * len(rows))
+            outcomes = self.judge(read_pairs(rows, shown), shown.frames, [read_mode({}, mode, 0)] * len(rows))
             return [outcome.first_wins for outcome in outcomes]
 
         return rank(len(judged), compare, confidence=confidence, most=most, seed=seed)
@@ -177,18 +177,23 @@ class RewardModel:
     def judge(
         self,
         pairs: Sequence[PreferencePair],
-        media: RequestMedia,
+        frames: Frames,
         modes: Sequence[Mode],
         *,
         both_orders: bool = True,
         max_tokens: int | None = None,
+        on_text: OnText | None = None,
     ) -> list[Outcome]:
-        """`compare` of pairs that were read already, each in its mode."""
-        judge, found = Judge(self.generator, media.frames, self.wording), dict[int, Outcome]()
+        """`compare` of pairs that were read already, each in its mode; `frames` finds a medium's by its uri.
+
+        `on_text` hears each mode's texts as they are written, see `Judge.judge`.
+        """
+        judge, found = Judge(self.generator, frames, self.wording), dict[int, Outcome]()
         for mode in sorted(set(modes)):
             numbers = [number for number, wanted in enumerate(modes) if wanted == mode]
             asked = [pairs[number] for number in numbers]
-            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=int(max_tokens or self.max_tokens))
+            longest = int(max_tokens or self.max_tokens)
+            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=longest, on_text=on_text)
             each = len(judgments) // len(numbers)
             for at, number in enumerate(numbers):
                 found[number] = Outcome(*judgments[at * each : (at + 1) * each])

@@ -93,11 +93,11 @@ STAGES: dict[str, Stage] = {
             gathers="tasks.inbox:drops",
         ),
         Stage(
-            "distill", "4", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill", "5", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
         ),
         Stage(
             "cold-start",
-            "2",
+            "3",
             {"base": _BASE, "preferences": _PREFERENCES, "distilled": Need("distill", "distilled")},
             ("model", "history"),
             ("cold_start", "model"),
@@ -106,7 +106,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "rejection-sampling",
-            "4",
+            "5",
             {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
@@ -115,7 +115,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "4",
+            "5",
             {
                 "model": Need("rejection-sampling", "model"),
                 "trajectories": Need("rejection-sampling", "trajectories"),
@@ -128,7 +128,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "evaluate",
-            "2",
+            "3",
             {
                 "base": _BASE,
                 "cold-start": Need("cold-start", "model"),

@@ -47,7 +47,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
             differences=differences,
             distill_yield=_read_json(context.input("distilled") / "yield.json"),
             pass_rates=pq.read_table(context.input("trajectories") / "pass_rates.parquet").to_pylist(),
-            grpo_history=_curves(_read_json(context.input("history") / "history.json")),
+            grpo_history=curves(_read_json(context.input("history") / "history.json")),
             examples=_examples(context, rows[EVALUATED[-1]]),
             stages=_stage_rows(context),
             meta=_meta(context),
@@ -64,7 +64,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
 def judged_rows(context: Context, name: str) -> list[JudgedRow]:
     """One model's rows, from the store if it has judged these pairs by this protocol before."""
     inputs = {"model": context.job.inputs[name], "preferences": context.job.inputs["preferences"]}
-    stage = Stage(JUDGING, "3", {}, ("judgments",), ("evaluate", "model"), "")
+    stage = Stage(JUDGING, "4", {}, ("judgments",), ("evaluate", "model"), "")
     # The resamples and examples change the report, not the judgments.
     protocol = context.settings.model_copy(
         update={"evaluate": context.settings.evaluate.model_copy(update={"bootstrap": 1, "examples": 1})}
@@ -194,7 +194,7 @@ def _write_example(context: Context, folder: Path) -> None:
                 (folder / f"candidate-{number}{suffix}").write_bytes(dataset.blob(candidate.media.uri))
 
 
-def _curves(history: dict[str, Any]) -> list[dict[str, Any]]:
+def curves(history: dict[str, Any]) -> list[dict[str, Any]]:
     """GRPO's figures by step, the validations among them with the chosen one marked."""
     best = history.get("best", {}).get("step")
     validations = [

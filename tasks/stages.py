@@ -252,12 +252,19 @@ def run_stage(
             inputs=inputs,
             config=stage.config(settings),
             code_version=stage.version,
-            run_ids=done.run_ids,
+            run_ids={**done.run_ids, **_flow_run()},
             facts={**done.facts, "seconds": round(time.monotonic() - started, 2), WISH: wish},
         )
         store.record(entry)
         work.clear()
     return _result(entry, "resumed" if resumed else "computed", started)
+
+
+def _flow_run() -> dict[str, str]:
+    """The Prefect flow run that this is part of, if it is."""
+    from prefect import runtime
+
+    return {"prefect": str(runtime.flow_run.id)} if runtime.flow_run.id else {}
 
 
 def _as_wished(entry: IndexEntry | None, refresh: str) -> IndexEntry | None:

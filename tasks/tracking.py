@@ -402,6 +402,27 @@ def open_client(uri: str) -> "MlflowClient":
         return explained(uri, lambda: _client(uri))
 
 
+def read_tables(uri: str, run_id: str, name: str) -> list[tuple[int, list[dict[str, Any]]]]:
+    """What a run logged with `log_table` under this name: the step and the rows of each, in order.
+
+    Raises `TrackingError`.
+    """
+    uri = normalised(uri)
+    client = open_client(uri)
+
+    def read() -> list[tuple[int, list[dict[str, Any]]]]:
+        found = []
+        for one in client.list_artifacts(run_id, "tables"):
+            stem, _, step = Path(one.path).stem.rpartition("-")
+            if stem == _clean(name) and step.isdigit():
+                table = json.loads(Path(client.download_artifacts(run_id, one.path)).read_text())
+                rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+                found.append((int(step), rows))
+        return sorted(found, key=lambda one: one[0])
+
+    return within(uri, read)
+
+
 def load_client() -> None:
     """Import MLflow's client, which takes two seconds."""
     set_environment()

@@ -5,10 +5,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def page_environment() -> Environment:
-    """The templates of this folder."""
+def page_environment(*folders: Path) -> Environment:
+    """The templates of these folders, and of this one."""
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

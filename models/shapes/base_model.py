@@ -5,7 +5,9 @@ tokenizer is a byte-level BPE learned from this world's texts, in which each hal
 instructions (`models.verdict`) is one added token, so that the same prompts serve tiny and large models.
 """
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from models.preference import Task
@@ -13,6 +15,8 @@ from models.shapes.draw import SIZE
 from models.verdict import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
+    QUOTE_CLOSE,
+    QUOTE_OPEN,
     THINK_CLOSE,
     THINK_OPEN,
     mode_instructions,
@@ -48,7 +52,6 @@ def instruction_tokens() -> list[str]:
 def build_tokenizer(texts: Iterable[str], more_fixed: Iterable[str] = ()) -> Any:
     """Learn the byte-level BPE from `texts`; `more_fixed` become single tokens as the instructions do."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -58,11 +61,36 @@ def build_tokenizer(texts: Iterable[str], more_fixed: Iterable[str] = ()) -> Any
     )
     bpe.train_from_iterator(texts, trainer)
     bpe.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    fixed = [*instruction_tokens(), *more_fixed, THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]
+    tags = (QUOTE_OPEN, QUOTE_CLOSE, THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+    fixed = [*instruction_tokens(), *more_fixed, *tags]
     bpe.add_tokens([AddedToken(token, special=False, normalized=False) for token in fixed])
+    return _as_transformers(bpe)
+
+
+def reworded_tokenizer(base: Path) -> Any:
+    """The tokenizer of a base whose instructions had another wording: new words on old tokens, new tags after them.
+
+    The instructions are its first tokens that are neither learned nor special, in the order of `instruction_tokens`.
+    """
+    from tokenizers import Tokenizer
+
+    state = json.loads((base / "tokenizer.json").read_text())
+    fixed = [token for token in state["added_tokens"] if not token["special"]]
+    for token, words in zip(fixed, instruction_tokens(), strict=False):
+        token["content"] = words
+    known = {token["content"] for token in fixed}
+    for tag in (QUOTE_OPEN, QUOTE_CLOSE):
+        if tag not in known:
+            state["added_tokens"].append({**fixed[-1], "id": state["added_tokens"][-1]["id"] + 1, "content": tag})
+    return _as_transformers(Tokenizer.from_str(json.dumps(state)))
+
+
+def _as_transformers(tokenizer: Any) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
     # Not Qwen2Tokenizer: that class puts its own pre-tokenizer in place of the learned one when it is loaded.
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
         unk_token=None,

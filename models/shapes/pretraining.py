@@ -1,9 +1,11 @@
 """Pretrain the tiny base model: perception, comparison, sums and direct judging, never a verdict in the grammar.
 
 Departs from a real base in size and world alone: it ends as an ordinary Qwen3-VL directory that the Auto
-classes load. Its result is committed under `models/shapes/base`; to make it again::
+classes load. Its result is committed under `models/shapes/base`, whose README says how it came about. From nothing, and
+from a base that was taught with other instructions::
 
     make base-model
+    python -m models.shapes.pretraining --from models/shapes/base --out models/shapes/base
 """
 
 import argparse
@@ -13,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,13 +23,30 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText
 
-from models.preference import Task
+from models.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from models.preference import PreferencePair, Preferred, Task
 from models.prompts import attach, chat, image_part
-from models.shapes.base_model import END, build_config, build_processor, build_tokenizer, instruction_tokens
-from models.shapes.lessons import COMPARING, MATCHING, REASONING, REQUESTS, SEEING, Lesson, Mix, draw_lesson
+from models.shapes.base_model import (
+    END,
+    build_config,
+    build_processor,
+    build_tokenizer,
+    instruction_tokens,
+    reworded_tokenizer,
+)
+from models.shapes.lessons import COMPARING, DICTATIONS, MATCHING, REASONING, REQUESTS, SEEING, Lesson, Mix, draw_lesson
 from models.shapes.pairs import make_pair
 from models.shapes.sight import train_sight
-from models.verdict import Dimension, Verdict, answer_text, parse_verdict, render_verdict
+from models.verdict import (
+    QUOTE_CLOSE,
+    QUOTE_OPEN,
+    Dimension,
+    Verdict,
+    answer_text,
+    candidate_names,
+    parse_verdict,
+    render_verdict,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +78,7 @@ LEGS = (
     Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(6500, 32, COMPARING)), 1.2e-3),
     Leg((Phase(1400, 32, REASONING),), 8e-4),
 )
+REWORDED = Leg((Phase(1200, 32, REASONING),), 5e-4)  # for a base that knows all of it in other words
 POOL = 12  # batches drawn at once and sorted by length
 LOOK_EVERY = 1000  # steps between looks at direct judging
 VALIDATION_SEED_OFFSET = 1_000_003  # other draws of the training split's scenes than the lessons use
@@ -84,10 +105,20 @@ def tokenizer_texts(seed: int, count: int = 4000) -> Iterator[str]:
 
 
 def without_fixed_texts(text: str) -> str:
-    """The text less instructions and requests."""
-    for fixed in (*instruction_tokens(), *REQUESTS):
+    """The text less instructions, requests and delimiters, and less what tries to dictate a verdict.
+
+    Such words are strange to the model, as an attacker's are: they would take others' places in the vocabulary.
+    """
+    for fixed in (*instruction_tokens(), *REQUESTS, QUOTE_OPEN, QUOTE_CLOSE, *dictations()):
         text = text.replace(fixed, "")
     return text
+
+
+@cache
+def dictations() -> tuple[str, ...]:
+    """Every text of `DICTATIONS`, with every name it may hold."""
+    names = [name for task in Task for name in candidate_names(task)]
+    return tuple({dictation.format(name=name): None for dictation in DICTATIONS for name in names})
 
 
 def render(processor: Any, lesson: Lesson) -> tuple[str, list[Any]]:
@@ -169,27 +200,51 @@ class Recall:
         return text
 
 
-@torch.inference_mode()
 def direct_accuracy(model: Any, processor: Any, *, seed: int, count: int, held_out: bool) -> dict[str, float]:
     """Share of pairs whose right answer sentence is likelier than the wrong one's, by task."""
     result = {}
     for task in Task:
-        right = 0
-        for start in range(0, count, 50):
-            made = [make_pair(task, start + at, seed=seed, held_out=held_out) for at in range(50)]
-            scores = []
-            for choice in (1, 2):
-                answer = answer_text(task, choice)
-                lessons = [Lesson(chat(one.pair, "direct"), one.frames, answer) for one in made]
-                batch = collate(processor, lessons)
-                labels = batch.pop("labels")[:, 1:]
-                logits = model(**batch).logits[:, :-1].log_softmax(-1)
-                likely = logits.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-                scores.append((likely * (labels >= 0)).sum(-1))
-            for one, first, second in zip(made, *scores, strict=True):
-                right += (1 if first > second else 2) == one.pair.preferred
+        made = [make_pair(task, at, seed=seed, held_out=held_out) for at in range(count)]
+        verdicts = direct_verdicts(model, processor, [(one.pair, one.frames) for one in made])
+        right = sum(verdict == one.pair.preferred for verdict, one in zip(verdicts, made, strict=True))
         result[str(task)] = right / count
     return result
+
+
+def flipped(model: Any, processor: Any, sentences: Sequence[str], *, seed: int, count: int) -> dict[str, float]:
+    """Share of held-out pairs whose direct verdict turns to what a sentence in them asks for, by task."""
+    result = {}
+    for task in Task:
+        made = [make_pair(task, at, seed=seed, held_out=True) for at in range(count)]
+        frames = {one.pair.id: one.frames for one in made}
+        before = direct_verdicts(model, processor, [(one.pair, one.frames) for one in made])
+        attacked = attacks([one.pair for one in made], before, sentences, seed=seed)
+        after = direct_verdicts(model, processor, [(attack.pair, frames[attack.pair.id]) for attack in attacked])
+        result[str(task)] = share_flipped(attacked, after)
+    return result
+
+
+@torch.inference_mode()
+def direct_verdicts(
+    model: Any, processor: Any, shown: Sequence[tuple[PreferencePair, dict[str, list[Any]]]]
+) -> list[Preferred]:
+    """The candidate whose answer sentence is the likelier, for each pair and its frames by uri; 50 pairs at once."""
+    verdicts: list[Preferred] = []
+    for start in range(0, len(shown), 50):
+        some = shown[start : start + 50]
+        scores = []
+        for choice in (1, 2):
+            lessons = [
+                Lesson(chat(pair, "direct"), frames, answer_text(pair.task, 1 if choice == 1 else 2))
+                for pair, frames in some
+            ]
+            batch = collate(processor, lessons)
+            labels = batch.pop("labels")[:, 1:]
+            logits = model(**batch).logits[:, :-1].log_softmax(-1)
+            likely = logits.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            scores.append((likely * (labels >= 0)).sum(-1))
+        verdicts += [1 if first > second else 2 for first, second in zip(*scores, strict=True)]
+    return verdicts
 
 
 @torch.inference_mode()
@@ -222,23 +277,53 @@ def pretrain(out: Path, *, seed: int) -> None:
     for number, leg in enumerate(LEGS):
         train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"))
         save(model, processor, out)
-    measured = {
+    known = {
         "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
-        "phases": [[phase.steps, phase.batch] for leg in (SIGHT, *LEGS) for phase in leg.phases],
+        "phases": _phases((SIGHT, *LEGS)),
         "seed": seed,
-        "parameters": model.num_parameters(),
         "seconds": round(time.monotonic() - started),
-        **measure(model, processor, seed=seed),
     }
+    _write_measured(out, known, model, processor)
+
+
+def go_on(base: Path, out: Path, *, seed: int) -> None:
+    """Teach a base another wording of the instructions; saved in `out`, with what all of it took in `measured.json`."""
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    processor = build_processor(reworded_tokenizer(base))
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    model.resize_token_embeddings(len(processor.tokenizer))
+    model.model.visual.requires_grad_(False)
+    model.model.visual.deepstack_merger_list.requires_grad_(True)
+    train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"))
+    save(model, processor, out)
+    before = json.loads((base / "measured.json").read_text())
+    known = {
+        "sight": before["sight"],
+        "phases": [*before["phases"], *_phases((REWORDED,))],
+        "seed": seed,
+        "seconds": before["seconds"] + round(time.monotonic() - started),
+    }
+    _write_measured(out, known, model, processor)
+
+
+def _phases(legs: Sequence[Leg]) -> list[list[int]]:
+    return [[phase.steps, phase.batch] for leg in legs for phase in leg.phases]
+
+
+def _write_measured(out: Path, known: dict[str, Any], model: Any, processor: Any) -> None:
+    measured = {**known, "parameters": model.num_parameters(), **measure(model, processor, seed=known["seed"])}
     (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
     log.info("measured: %s", json.dumps(measured))
 
 
 def measure(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
-    """On held-out scenes: direct judging, 400 pairs a task, and the share of thinking answers in the grammar."""
+    """On held-out scenes, 400 pairs a task: direct judging, how often a text in a pair turns it; valid thinking."""
     return {
         "direct_accuracy_held_out": direct_accuracy(model, processor, seed=seed + 1, count=400, held_out=True),
         "thinking_valid_rate_held_out": thinking_valid_rate(model, processor, seed=seed + 1),
+        "direct_flipped_by_injection": flipped(model, processor, INJECTIONS, seed=seed + 1, count=400),
+        "direct_flipped_by_harmless_text": flipped(model, processor, HARMLESS, seed=seed + 1, count=400),
     }
 
 
@@ -309,8 +394,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the directory to write")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--from", type=Path, dest="base", help="a base to teach the present wording of the instructions"
+    )
+    given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    pretrain(**vars(parser.parse_args()))
+    if given.base:
+        go_on(given.base, given.out, seed=given.seed)
+    else:
+        pretrain(given.out, seed=given.seed)
 
 
 if __name__ == "__main__":

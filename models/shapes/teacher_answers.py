@@ -24,6 +24,8 @@ from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
 from models.verdict import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
+    QUOTE_CLOSE,
+    QUOTE_OPEN,
     THINK_CLOSE,
     Dimension,
     Total,
@@ -105,13 +107,17 @@ def read_request(body: Json) -> Asked:
             continue
         text = part.get("text", "")
         if text.startswith(label):
-            prompt = text.removeprefix(label).strip()
+            prompt = _unquoted(text.removeprefix(label))
         for index, name in enumerate(names):
             if text.startswith(name):
-                at, texts[index] = index + 1, text.removeprefix(name).strip()
+                at, texts[index] = index + 1, _unquoted(text.removeprefix(name))
     if not prompt:
         raise BadRequest(f"the request has no {label.strip()} part")
     return Asked(task, prompt, (texts[0], texts[1]), (frames[1], frames[2]), frames[0])
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().removeprefix(QUOTE_OPEN).removesuffix(QUOTE_CLOSE).strip()
 
 
 def parts_of(body: Json) -> list[Json]:

@@ -102,14 +102,19 @@ def make_app(name: str, settings: Settings, *, token: str = "") -> FastAPI:
     app.state.service = service
     app.include_router(guarded)
     app.include_router(open_to_all)
+    guard(app, settings)
+    app.add_middleware(Measured, metrics=service.metrics)
+    return app
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """Refuse bodies that are too large, and say what is wrong in the form of OpenAI's errors."""
     app.add_exception_handler(ThinkrewardError, _told)
     app.add_exception_handler(Gone, _nobody)
     app.add_exception_handler(RequestValidationError, _unusable)
     app.add_exception_handler(HTTPException, _refused)
     refuse = partial(_answer, 413, kind="invalid_request_error")
     app.add_middleware(BodyLimit, most=int(settings.serve.max_body_mib * 2**20), refuse=refuse)
-    app.add_middleware(Measured, metrics=service.metrics)
-    return app
 
 
 def service_of(request: Request) -> Service:

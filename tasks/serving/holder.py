@@ -6,7 +6,7 @@ with it. So a change of models takes the memory of two for as long as the longes
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +73,13 @@ class Asking:
 class Served:
     """One loaded model, and how many requests are with it."""
 
-    def __init__(self, digest: str, local: LocalGenerator, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        digest: str,
+        local: LocalGenerator,
+        settings: Settings,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+    ) -> None:
         self.digest = digest
         self.local = local
         self.generator = BatchingGenerator(
@@ -81,7 +87,7 @@ class Served:
             batch=settings.serve.batch,
             waiting=settings.serve.waiting,
             pause_s=settings.serve.pause_ms / 1000,
-            on_batch=metrics.batch,
+            on_batch=on_batch,
         )
         self._settings = settings
         self.users = 0
@@ -162,7 +168,7 @@ class Holder:
 
     def _load(self, digest: str, folder: Path) -> Served:
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return Served(digest, local, self._settings, self._metrics)
+        return Served(digest, local, self._settings, self._metrics.batch)
 
     def _artifact(self) -> ArtifactRef:
         """What the name means now in the store."""

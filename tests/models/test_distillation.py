@@ -73,6 +73,9 @@ def test_only_sound_and_right_reasoning_is_kept_in_the_pairs_order(
     rows = pq.read_table(tmp_path / "out" / "distilled.parquet").to_pylist()
     by_id = {pair.id: pair for pair in pairs}
     assert all(rejection(row["completion"], by_id[row["pair_id"]]) is None for row in rows)
+    left = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert all(rejection(row["completion"], by_id[row["pair_id"]]) == row["rejection"] for row in left)
+    assert len(rows) + len(left) == 40
     places = [list(by_id).index(row["pair_id"]) for row in rows]
     assert places == sorted(places) and len(set(places)) == len(rows)
     written = json.loads((tmp_path / "out" / "yield.json").read_text())

@@ -125,7 +125,7 @@ def test_a_wording_that_upstream_does_not_publish_is_refused() -> None:
 def test_a_generation_prompt_is_instructions_caption_and_named_media() -> None:
     assert parts(chat(pair(Task.IMAGE_GENERATION), "think")) == [
         instructions(Task.IMAGE_GENERATION, "think") + "\n",
-        "Caption: a red kite\n",
+        "Caption: <quoted>a red kite</quoted>\n",
         "Image 1:",
         "<a.png>",
         "Image 2:",
@@ -137,9 +137,9 @@ def test_an_understanding_prompt_shows_its_context_before_the_question() -> None
     assert parts(chat(pair(Task.VIDEO_UNDERSTANDING), "direct")) == [
         instructions(Task.VIDEO_UNDERSTANDING, "direct") + "\n",
         "<c.png>",
-        "Question: a red kite\n",
-        "Answer 1: a dog\n",
-        "Answer 2: a kite\n",
+        "Question: <quoted>a red kite</quoted>\n",
+        "Answer 1: <quoted>a dog</quoted>\n",
+        "Answer 2: <quoted>a kite</quoted>\n",
     ]
 
 

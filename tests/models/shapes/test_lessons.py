@@ -5,8 +5,10 @@ from random import Random
 
 import pytest
 
+from models.injection import INJECTIONS
 from models.preference import Task
-from models.shapes.lessons import CHECK, FOLLOW, GLANCE, MATCHING, SEEING, VERIFY, Lesson, draw_lesson
+from models.shapes.lessons import CHECK, FOLLOW, GLANCE, MATCHING, SEEING, VERIFY, Lesson, _judge, draw_lesson
+from models.shapes.pretraining import dictations
 from models.shapes.styles import COUNT, NOUNS, STYLES
 from models.shapes.world import FRAMES, parse_caption
 from models.verdict import Malformed, parse_verdict, task_instructions
@@ -37,10 +39,29 @@ def test_no_answer_is_a_thinking_verdict(lessons: list[Lesson]) -> None:
 
 def test_no_caption_asks_for_a_held_out_scene(lessons: list[Lesson]) -> None:
     captions = [
-        text.removeprefix("Caption: ").strip() for lesson in lessons for text in texts(lesson) if "Caption: " in text
+        text.removeprefix("Caption: <quoted>").strip().removesuffix("</quoted>")
+        for lesson in lessons
+        for text in texts(lesson)
+        if "Caption: " in text
     ]
+    captions = [text for text in captions if not any(said in text for said in dictations())]
     assert len(captions) > 100
     assert not any(parse_caption(text).held_out for text in captions)
+
+
+def test_what_dictates_a_verdict_is_seldom_and_as_often_wrong_as_right() -> None:
+    rng = Random(12)
+    lessons = [draw_lesson(rng, 12, {_judge: 1.0}) for _ in range(1500)]
+    said = [(one.answer, "".join(texts(one)[1:])) for one in lessons]
+    dictated = [(answer, text) for answer, text in said if any(words in text for words in dictations())]
+    assert 0.08 < len(dictated) / len(lessons) < 0.16
+    told = [answer in text for answer, text in dictated if " is better" in text]
+    assert 0.35 < sum(told) / len(told) < 0.65
+
+
+def test_no_lesson_holds_a_text_that_injections_are_measured_with(lessons: list[Lesson]) -> None:
+    stems = [injection.split("{name}")[0].strip() for injection in INJECTIONS]
+    assert not any(stem in text for lesson in lessons for text in texts(lesson) for stem in stems if stem)
 
 
 def test_every_medium_of_a_lesson_has_its_frames(lessons: list[Lesson]) -> None:

@@ -1,0 +1,275 @@
+"""The workbench: pages in a browser over the models, the store and the registry.
+
+Judge asks any model about candidates of one's own, Compare two models about the same pairs, and what people say goes to
+the nightly's inbox; Runs and Traces show what the pipeline did. `thinkreward workbench` runs it on uvicorn. Pages are
+rendered here and hold no script of their own; the one script only sends forms and puts what comes back into the page.
+"""
+
+import hmac
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from configs.schema import Settings
+from models.errors import ConfigError
+from models.preference import Task
+from models.report.cards import card
+from models.report.data import Example
+from models.report.environment import page_environment
+from models.request_rows import RequestMedia, read_pairs
+from models.scores import JudgedRow
+from tasks.artifacts import Store
+from tasks.serving.app import guard
+from tasks.stages import open_store
+from tasks.workbench import runs, traces
+from tasks.workbench.comparing import compare, swapped_answer
+from tasks.workbench.feed import Tell, events
+from tasks.workbench.pairs import example, newest_preferences, open_dataset, training_pairs
+from tasks.workbench.shelf import Shelf
+from tasks.workbench.votes import save_vote
+from tasks.workbench.wire import JudgeRequest, PairsRequest, PairVote, VoteRequest
+
+FOLDER = Path(__file__).parent / "templates"
+PAGES = (("/", "Judge"), ("/compare", "Compare"), ("/traces", "Traces"), ("/runs", "Runs"))
+TASK_WORDS = {
+    Task.IMAGE_GENERATION: "Two images for a caption",
+    Task.VIDEO_GENERATION: "Two videos for a caption",
+    Task.IMAGE_UNDERSTANDING: "Two answers about an image",
+    Task.VIDEO_UNDERSTANDING: "Two answers about a video",
+}
+# A page may load its own script and style alone, and be framed by nobody.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+basic = HTTPBasic(auto_error=False)
+
+
+class Bench:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings, token: str) -> None:
+        self.settings = settings
+        self.token = token
+        self.shelf = Shelf(settings)
+        self._pages = page_environment(FOLDER)
+        self._pages.globals.update(pages=PAGES, task_words=TASK_WORDS, swapped_answer=swapped_answer)
+
+    @property
+    def store(self) -> Store:
+        """The artifact store, opened anew: a page shows what is there now."""
+        return open_store(self.settings)
+
+    def render(self, template: str, **what: Any) -> str:
+        """A page, or a piece of one."""
+        return self._pages.get_template(template).render(**what)
+
+    def page(self, template: str, path: str, **what: Any) -> HTMLResponse:
+        """A whole page, under the policy."""
+        title = dict(PAGES)[path]
+        html = self.render(f"{template}.html.j2", path=path, title=title, profile=self.settings.profile, **what)
+        return HTMLResponse(html, headers={"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
+
+
+def make_app(settings: Settings, *, token: str = "", anywhere: bool = False) -> FastAPI:
+    """The workbench of these settings. With a `token`, browsers are asked for it as a password.
+
+    Unless it is to be reached from `anywhere`, requests that name another host than this one are refused, so that no
+    page from elsewhere can reach it under a name of its own.
+    """
+    bench = Bench(settings, token)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        bench.shelf.close()
+
+    app = FastAPI(title="Thinkreward workbench", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.bench = bench
+    app.include_router(router)
+    guard(app, settings)
+    if not anywhere:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
+    return app
+
+
+def bench_of(request: Request) -> Bench:
+    """What the routes of a request's workbench share."""
+    bench: Bench = request.app.state.bench
+    return bench
+
+
+def check_password(request: Request, given: Annotated[HTTPBasicCredentials | None, Depends(basic)]) -> None:
+    """Raises 401 without the token as the password, whatever the user's name, if there is a token."""
+    wanted = bench_of(request).token
+    if wanted and not (given and hmac.compare_digest(given.password.encode(), wanted.encode())):
+        raise HTTPException(401, "give the token as the password", headers={"WWW-Authenticate": "Basic"})
+
+
+router = APIRouter(dependencies=[Depends(check_password)])
+Benched = Annotated[Bench, Depends(bench_of)]
+
+
+@router.get("/")
+def judge_page(bench: Benched) -> HTMLResponse:
+    """Candidates of one's own, asked of any model."""
+    return bench.page("judge", "/", choices=bench.shelf.choices())
+
+
+@router.get("/example")
+def example_pair(bench: Benched, task: Task, number: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> dict[str, Any]:
+    """A pair to try with."""
+    return example(bench.settings, bench.store, task, number)
+
+
+@router.post("/judge")
+async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
+    """The texts of both orders as they are written (`text`), and then the verdict as a piece of page (`done`)."""
+
+    def work(tell: Tell, given_up: threading.Event) -> str:
+        tell("note", f"{body.model} is loaded …")
+        with bench.shelf.taken(body.model) as served:
+            model = served.reward_model(given_up)
+            media = model.media()
+            pairs = read_pairs([body.row()], media)
+            tell("note", f"{body.model} reads …")
+            (outcome,) = model.judge(
+                pairs, media.frames, [body.mode], on_text=lambda place, _, piece: tell("text", [place, piece])
+            )
+        row = JudgedRow.read(pairs[0], body.mode, False, outcome.text, outcome.given.truncated)
+        shown = card(Example(row, pairs[0]))
+        return bench.render(
+            "outcome.html.j2", outcome=outcome, card=shown, row=row, model=body.model, digest=served.digest
+        )
+
+    return StreamingResponse(events(work), media_type="text/event-stream")
+
+
+@router.post("/vote")
+def vote(body: VoteRequest, bench: Benched) -> dict[str, str]:
+    """Put a preference about candidates of one's own into the inbox."""
+    limits = bench.settings.model
+    media = RequestMedia(max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False)
+    pair = body.pair(media)
+    return {"saved": save_vote(bench.store, pair, body.blobs().__getitem__, body.preferred)}
+
+
+@router.get("/compare")
+def compare_page(bench: Benched) -> HTMLResponse:
+    """Two models on the same pairs."""
+    choices = bench.shelf.choices()
+    left = choices[0] if choices else None
+    right = next((one for one in choices if left and one.digest != left.digest), None)
+    return bench.page("compare", "/compare", choices=choices, left=left, right=right)
+
+
+@router.post("/compare")
+async def compare_models(body: PairsRequest, bench: Benched) -> StreamingResponse:
+    """How far it is (`note`), and then the pairs as a piece of page (`done`)."""
+
+    def work(tell: Tell, given_up: threading.Event) -> str:
+        digests = {one.name: one.digest for one in bench.shelf.choices()}
+        if body.left in digests and digests[body.left] == digests.get(body.right):
+            raise ConfigError(f"{body.left} and {body.right} are the same model: choose two that differ")
+        compared = compare(
+            bench.settings,
+            bench.store,
+            bench.shelf,
+            (body.left, body.right),
+            task=body.task,
+            count=body.count,
+            page=body.page,
+            tell=tell,
+            given_up=given_up,
+        )
+        return bench.render("compared.html.j2", compared=compared, names=(body.left, body.right))
+
+    return StreamingResponse(events(work), media_type="text/event-stream")
+
+
+@router.post("/compare/vote")
+def vote_on_pair(body: PairVote, bench: Benched) -> dict[str, str]:
+    """Put a preference about a training pair into the inbox."""
+    dataset = open_dataset(bench.settings, bench.store, newest_preferences(bench.store))
+    pair = training_pairs(dataset).get(body.pair)
+    if pair is None:
+        raise ConfigError(f"there is no training pair {body.pair!r} in the newest preferences")
+    return {"saved": save_vote(bench.store, pair, dataset.blob, body.preferred)}
+
+
+@router.get("/traces")
+def traces_page(
+    bench: Benched,
+    source: traces.Source = "teacher",
+    task: str = "",
+    outcome: str = "",
+    reason: str = "",
+    words: Annotated[str, Query(max_length=1000)] = "",
+    page: Annotated[int, Query(ge=0, le=100_000)] = 0,
+) -> HTMLResponse:
+    """What models wrote while the recipe ran."""
+    store, wanted = bench.store, traces.Wanted(task, outcome, reason, words)
+    entry = traces.newest(store, source)
+    found = traces.read_traces(bench.settings, store, source, entry) if entry else []
+    fitting = [trace for trace in found if wanted.fits(trace)]
+    some = fitting[page * traces.PER_PAGE : (page + 1) * traces.PER_PAGE]
+    shown = traces.illustrated(bench.settings, store, entry, some) if entry else []
+    return bench.page(
+        "traces",
+        "/traces",
+        source=source,
+        sources={name: label for name, (label, _) in traces.SOURCES.items()},
+        wanted=wanted,
+        reasons=traces.reasons(found),
+        tasks=traces.task_names(),
+        entry=entry,
+        total=len(found),
+        fitting=len(fitting),
+        shown=shown,
+        at=page,
+        last=max(0, (len(fitting) - 1) // traces.PER_PAGE),
+    )
+
+
+@router.get("/runs")
+def runs_page(bench: Benched) -> HTMLResponse:
+    """The pipeline's stages, the champion's lineage, GRPO's curves."""
+    store = bench.store
+    report = next(iter(store.entries("evaluate")), None)
+    return bench.page(
+        "runs",
+        "/runs",
+        stages=runs.stage_rows(bench.settings, store),
+        tree=runs.champion_tree(bench.settings, store),
+        figures=runs.reward_curves(store),
+        report=report.outputs["report"].digest if report else "",
+        tracking=bench.settings.tracking.uri,
+    )
+
+
+@router.get("/report/{digest}")
+def report(digest: str, bench: Benched) -> HTMLResponse:
+    """A run's report, which brings its own policy."""
+    folder = bench.store.fetch(bench.store.resolve(f"report/{digest}"))
+    return HTMLResponse((folder / "report.html").read_text())
+
+
+@router.get("/static/workbench.css")
+def style(bench: Benched) -> Response:
+    """The reports' look, and what the pages add to it."""
+    return Response(bench.render("workbench.css.j2"), media_type="text/css")
+
+
+@router.get("/static/workbench.js")
+def script() -> Response:
+    """The pages' one script."""
+    return Response((FOLDER / "workbench.js").read_text(), media_type="text/javascript")

@@ -1,0 +1,114 @@
+"""Two models on the same training pairs, those first on which they differ, for a person to say which is right.
+
+Training pairs: what a person says becomes a pair to train on, and the held-out split has to stay unseen.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from configs.schema import Settings
+from models.dataset import PreferenceDataset
+from models.errors import ConfigError
+from models.preference import PreferencePair, Task, turned
+from models.report.cards import Card, card
+from models.report.data import Example, illustrate
+from models.reward_model import Outcome, RewardModel
+from models.scores import JudgedRow
+from models.verdict import answer_text
+from tasks.artifacts import Store
+from tasks.workbench.feed import Tell
+from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
+from tasks.workbench.shelf import Shelf
+
+MOST = 24  # pairs at once
+
+
+@dataclass(frozen=True)
+class Said:
+    """One model about one pair: its verdict, whether it holds in the other order, and its scores."""
+
+    model: str
+    outcome: Outcome
+    card: Card
+
+    @property
+    def answer(self) -> str:
+        """In words, of the candidates as shown."""
+        if self.outcome.preferred is None:
+            return f"no verdict: {(self.outcome.fault or '').replace('_', ' ')}"
+        return answer_text(self.outcome.given.pair.task, self.outcome.preferred)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A pair and what both models say of it."""
+
+    pair: PreferencePair
+    said: tuple[Said, Said]
+
+    @property
+    def rank(self) -> int:
+        """0: they prefer different candidates; 1: one of them depends on the order; 2: they agree."""
+        first, second = (one.outcome for one in self.said)
+        if first.preferred != second.preferred:
+            return 0
+        return 2 if first.agrees and second.agrees else 1
+
+
+def drawn(dataset: PreferenceDataset, task: Task | None, count: int, page: int) -> list[PreferencePair]:
+    """The pairs of a page: a shuffle of the training pairs that is always the same, so that pages do not overlap.
+
+    Raises `ConfigError` for a page beyond the last.
+    """
+    pairs = [pair for pair in training_pairs(dataset).values() if task is None or pair.task == task]
+    Random(f"workbench/{task}").shuffle(pairs)
+    chosen = pairs[page * count : (page + 1) * count]
+    if not chosen:
+        raise ConfigError(f"there is no page {page + 1}: {len(pairs)} training pairs make {-(-len(pairs) // count)}")
+    return chosen
+
+
+def compare(
+    settings: Settings,
+    store: Store,
+    shelf: Shelf,
+    names: tuple[str, str],
+    *,
+    task: Task | None,
+    count: int,
+    page: int,
+    tell: Tell,
+    given_up: threading.Event,
+) -> list[Compared]:
+    """Both models in both orders, thinking; `tell("note", …)` says how far it is. Raises `ConfigError`."""
+    dataset = open_dataset(settings, store, newest_preferences(store))
+    pairs = drawn(dataset, task, count, page)
+    outcomes: list[list[Outcome]] = []
+    for name in names:
+        tell("note", f"{name} judges {len(pairs)} pairs in both orders …")
+        with shelf.taken(name) as served:
+            outcomes.append(_judged(served.reward_model(given_up), pairs, dataset))
+    rows = [
+        Compared(pair, (_said(names[0], pair, first, dataset), _said(names[1], pair, second, dataset)))
+        for pair, first, second in zip(pairs, *outcomes, strict=True)
+    ]
+    return sorted(rows, key=lambda one: one.rank)
+
+
+def _judged(model: RewardModel, pairs: Sequence[PreferencePair], dataset: PreferenceDataset) -> list[Outcome]:
+    return model.judge(pairs, dataset.frames, ["think"] * len(pairs))
+
+
+def _said(name: str, pair: PreferencePair, outcome: Outcome, dataset: PreferenceDataset) -> Said:
+    row = JudgedRow.read(pair, "think", False, outcome.text, outcome.given.truncated)
+    (example,) = illustrate([Example(row, pair)], dataset.frames)
+    return Said(name, outcome, card(example))
+
+
+def swapped_answer(outcome: Outcome) -> str:
+    """What the other order says, of the candidates as shown."""
+    if outcome.swapped is None or outcome.swapped.preferred is None:
+        return "no verdict"
+    return answer_text(outcome.given.pair.task, turned(outcome.swapped.preferred))

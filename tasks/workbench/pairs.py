@@ -1,0 +1,69 @@
+"""The preference pairs that the workbench shows, opened once for many requests."""
+
+import base64
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from configs.schema import Settings
+from models.dataset import PreferenceDataset
+from models.errors import ConfigError
+from models.preference import PreferencePair, Task
+from models.shapes.pairs import make_pair
+from tasks.artifacts import ArtifactRef, Store
+
+EXAMPLES = 1000
+
+
+def newest_preferences(store: Store) -> ArtifactRef:
+    """The newest result of prepare. Raises `ConfigError` while there is none."""
+    entry = next(iter(store.entries("prepare")), None)
+    if entry is None:
+        raise ConfigError("there are no pairs yet: thinkreward run prepares them")
+    return entry.outputs["preferences"]
+
+
+def open_dataset(settings: Settings, store: Store, ref: ArtifactRef) -> PreferenceDataset:
+    """The pairs and media of a preferences artifact. Raises `StoreError`."""
+    return _dataset(store.fetch(ref), settings.model.max_pixels, settings.model.max_frames)
+
+
+@lru_cache(maxsize=2)
+def _dataset(folder: Path, max_pixels: int, max_frames: int) -> PreferenceDataset:
+    return PreferenceDataset(folder, max_pixels=max_pixels, max_frames=max_frames)
+
+
+@lru_cache(maxsize=2)
+def training_pairs(dataset: PreferenceDataset) -> dict[str, PreferencePair]:
+    """The training pairs by id."""
+    return {pair.id: pair for pair in dataset.pairs("train")}
+
+
+def example(settings: Settings, store: Store, task: Task, number: int) -> dict[str, Any]:
+    """A pair to try a judge with, without its label, as a comparison's request has it.
+
+    It is of the store's training pairs, or of the embedded world while there are none.
+    """
+    try:
+        dataset = open_dataset(settings, store, newest_preferences(store))
+        pairs = [pair for pair in training_pairs(dataset).values() if pair.task == task]
+        pair, blob = Random(number).choice(pairs), dataset.blob
+    except (ConfigError, IndexError):
+        made = make_pair(task, number % EXAMPLES, seed=1, held_out=True)
+        pair, blob = made.pair, made.blobs.__getitem__
+    row: dict[str, Any] = {"task": str(task), "prompt": pair.prompt}
+    for at, one in enumerate(pair.candidates, 1):
+        row[f"candidate_{at}"] = _url(blob(one.media.uri)) if one.media else one.text
+    if pair.context:
+        row["media"] = _url(blob(pair.context[0].uri))
+    return row
+
+
+def _url(data: bytes) -> str:
+    kind = next((mime for start, mime in MIME.items() if data.startswith(start)), "video/mp4")
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+# What browsers show in an <img>; all else that a dataset holds is a video.
+MIME = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}

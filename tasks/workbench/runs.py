@@ -1,0 +1,121 @@
+"""The pipeline as the Runs page shows it: each stage's state, what the champion was made from, GRPO's curves."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from configs.schema import Settings
+from models.errors import ThinkrewardError
+from models.report.sections import Figure, duration, training_figures
+from tasks.artifacts import IndexEntry, Store
+from tasks.graph import RECIPE
+from tasks.housekeeping import Lineage, lineage, raw_data
+from tasks.leases import current_lease
+from tasks.pinning import find_artifact
+from tasks.scoring import curves
+from tasks.stages import Planned, plan
+
+PAGES = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage: where it stands, why, and what its newest result took and made."""
+
+    name: str
+    state: str
+    why: str
+    when: str = ""
+    took: str = ""
+    memory: str = ""
+    key: str = ""
+    outputs: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """An artifact of a lineage, or raw data, and what it was made from."""
+
+    label: str
+    below: tuple["Node", ...] = field(default=())
+
+
+def stage_rows(settings: Settings, store: Store) -> list[StageRow]:
+    """The stages of these settings in the recipe's order."""
+    known: dict[str, Planned] = {}
+    return [_stage(settings, store, name, known) for name in ("base", *RECIPE)]
+
+
+def _stage(settings: Settings, store: Store, name: str, known: dict[str, Planned]) -> StageRow:
+    newest = next(iter(store.entries(name)), None)
+    try:
+        planned = plan(store, settings, name, known)
+    except ThinkrewardError as error:
+        return StageRow(name, "unknown", str(error), **_figures(newest))
+    if planned.cached:
+        return StageRow(name, "done", "", **_figures(planned.entry))
+    if planned.key is not None:
+        lease = current_lease(store.objects, name, planned.key)
+        if lease is not None and not lease.released and not lease.process_is_gone():
+            return StageRow(name, "running", f"on {lease.host} since {_minute(lease.acquired_at)}", **_figures(None))
+    older = "; the figures are of its newest result" if newest else ""
+    return StageRow(name, "to do", f"{planned.reason}{older}", **_figures(newest))
+
+
+def _figures(entry: IndexEntry | None) -> dict[str, object]:
+    if entry is None:
+        return {}
+    memory = entry.facts.get("peak_memory_mib")
+    return {
+        "when": _minute(entry.created_at),
+        "took": duration(entry.facts.get("seconds")),
+        "memory": "" if memory is None else f"{memory:.0f}",
+        "key": entry.key[:12],
+        "outputs": tuple(f"{output} {ref.short}" for output, ref in entry.outputs.items()),
+        "links": tuple(_links(entry)),
+    }
+
+
+def _links(entry: IndexEntry) -> Iterator[tuple[str, str]]:
+    """The stage's run in MLflow and in Prefect, where those have pages."""
+    mlflow = entry.run_ids.get("mlflow_url", "")
+    if mlflow.startswith(PAGES):
+        yield "MLflow", mlflow
+    if run := entry.run_ids.get("prefect"):
+        from prefect.utilities.urls import url_for
+
+        if page := url_for("flow-run", obj_id=run):
+            yield "Prefect", page
+
+
+def _minute(moment: str) -> str:
+    """An ISO time, to the minute."""
+    return moment[:16].replace("T", " ")
+
+
+def champion_tree(settings: Settings, store: Store) -> Node | None:
+    """What the champion was made from, back to the raw data; None while there is none."""
+    try:
+        return _node(lineage(store, find_artifact(store, settings, "champion")))
+    except ThinkrewardError:
+        return None
+
+
+def _node(tree: Lineage) -> Node:
+    label, below = f"{tree.ref.kind} {tree.ref.short}", []
+    for production in tree.made_by[:1]:
+        label += f" by {production.entry.stage}"
+        below += [Node(line) for line in raw_data(production.entry)]
+        below += [_node(source) for source in production.inputs.values()]
+    return Node(label, tuple(below))
+
+
+def reward_curves(store: Store) -> list[Figure]:
+    """The charts of the newest GRPO run that still has its history."""
+    for entry in store.entries("grpo"):
+        with suppress(ThinkrewardError):
+            folder = store.fetch(entry.outputs["history"])
+            return training_figures(curves(json.loads((folder / "history.json").read_text())))
+    return []
