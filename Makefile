@@ -5,6 +5,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
+# Tests run beside each other, each with one thread: threads that wait for a core spin, and take it from the others.
+WORKERS ?= 2
+BESIDE := OMP_NUM_THREADS=1 THINKREWARD__RUNTIME__THREADS=1
+
 # Nothing here reports home, and nothing is fetched but packages.
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -37,11 +41,11 @@ stack-down: ## end them, flow runs included; the data stays
 	$(BIN)/thinkreward stack down
 
 test: lint types imports ## lint, types, import direction, and all tests but those that kill stages or need a whole stack
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m "slow and not crash and not stack and not long"
+	$(BESIDE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BESIDE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not crash and not stack and not long"
 
 test-fast: $(STAMP) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BESIDE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-all: test ## and those too: each stage killed twice and resumed, flows on real servers (half an hour more)
 	$(BIN)/python -m pytest -m "crash or stack or long"

@@ -25,7 +25,7 @@ from models.verdict import (
 
 END, PAD = "<|im_end|>", "<|endoftext|>"
 SPECIAL = (PAD, "<|im_start|>", END, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-VOCABULARY = 900
+VOCABULARY = 1000
 CONTEXT = 1024  # tokens
 HIDDEN, TEXT_LAYERS, VISION_LAYERS, HEADS = 128, 4, 3, 4
 PATCH, MERGE = 16, 2  # Qwen3-VL's own values: one token sees 32x32 pixels

@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,7 +33,7 @@ from models.shapes.base_model import (
     instruction_tokens,
     reworded_tokenizer,
 )
-from models.shapes.lessons import COMPARING, DICTATIONS, MATCHING, REASONING, REQUESTS, SEEING, Lesson, Mix, draw_lesson
+from models.shapes.lessons import COMPARING, MATCHING, REASONING, REQUESTS, REREADING, SEEING, Lesson, Mix, draw_lesson
 from models.shapes.pairs import make_pair
 from models.shapes.sight import train_sight
 from models.verdict import (
@@ -43,7 +42,6 @@ from models.verdict import (
     Dimension,
     Verdict,
     answer_text,
-    candidate_names,
     parse_verdict,
     render_verdict,
 )
@@ -78,7 +76,7 @@ LEGS = (
     Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(6500, 32, COMPARING)), 1.2e-3),
     Leg((Phase(1400, 32, REASONING),), 8e-4),
 )
-REWORDED = Leg((Phase(1200, 32, REASONING),), 5e-4)  # for a base that knows all of it in other words
+REWORDED = Leg((Phase(1300, 32, REREADING),), 5e-4)  # for a base that knows all of it in other words
 POOL = 12  # batches drawn at once and sorted by length
 LOOK_EVERY = 1000  # steps between looks at direct judging
 VALIDATION_SEED_OFFSET = 1_000_003  # other draws of the training split's scenes than the lessons use
@@ -105,20 +103,10 @@ def tokenizer_texts(seed: int, count: int = 4000) -> Iterator[str]:
 
 
 def without_fixed_texts(text: str) -> str:
-    """The text less instructions, requests and delimiters, and less what tries to dictate a verdict.
-
-    Such words are strange to the model, as an attacker's are: they would take others' places in the vocabulary.
-    """
-    for fixed in (*instruction_tokens(), *REQUESTS, QUOTE_OPEN, QUOTE_CLOSE, *dictations()):
+    """The text less instructions, requests and delimiters."""
+    for fixed in (*instruction_tokens(), *REQUESTS, QUOTE_OPEN, QUOTE_CLOSE):
         text = text.replace(fixed, "")
     return text
-
-
-@cache
-def dictations() -> tuple[str, ...]:
-    """Every text of `DICTATIONS`, with every name it may hold."""
-    names = [name for task in Task for name in candidate_names(task)]
-    return tuple({dictation.format(name=name): None for dictation in DICTATIONS for name in names})
 
 
 def render(processor: Any, lesson: Lesson) -> tuple[str, list[Any]]:

@@ -186,12 +186,13 @@ async def compare_models(body: PairsRequest, bench: Benched) -> StreamingRespons
             bench.shelf,
             (body.left, body.right),
             task=body.task,
+            mode=body.mode,
             count=body.count,
             page=body.page,
             tell=tell,
             given_up=given_up,
         )
-        return bench.render("compared.html.j2", compared=compared, names=(body.left, body.right))
+        return bench.render("compared.html.j2", compared=compared, names=(body.left, body.right), mode=body.mode)
 
     return StreamingResponse(events(work), media_type="text/event-stream")
 
@@ -202,7 +203,7 @@ def vote_on_pair(body: PairVote, bench: Benched) -> dict[str, str]:
     dataset = open_dataset(bench.settings, bench.store, newest_preferences(bench.store))
     pair = training_pairs(dataset).get(body.pair)
     if pair is None:
-        raise ConfigError(f"there is no training pair {body.pair!r} in the newest preferences")
+        raise HTTPException(404, f"there is no training pair {body.pair!r} in the newest preferences")
     return {"saved": save_vote(bench.store, pair, dataset.blob, body.preferred)}
 
 

@@ -4,7 +4,6 @@ Training pairs: what a person says becomes a pair to train on, and the held-out 
 """
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -14,9 +13,9 @@ from models.errors import ConfigError
 from models.preference import PreferencePair, Task, turned
 from models.report.cards import Card, card
 from models.report.data import Example, illustrate
-from models.reward_model import Outcome, RewardModel
+from models.reward_model import Outcome
 from models.scores import JudgedRow
-from models.verdict import answer_text
+from models.verdict import Mode, answer_text
 from tasks.artifacts import Store
 from tasks.workbench.feed import Tell
 from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
@@ -77,19 +76,21 @@ def compare(
     names: tuple[str, str],
     *,
     task: Task | None,
+    mode: Mode,
     count: int,
     page: int,
     tell: Tell,
     given_up: threading.Event,
 ) -> list[Compared]:
-    """Both models in both orders, thinking; `tell("note", …)` says how far it is. Raises `ConfigError`."""
+    """Both models in both orders; `tell("note", …)` says how far it is. Raises `ConfigError`."""
     dataset = open_dataset(settings, store, newest_preferences(store))
     pairs = drawn(dataset, task, count, page)
     outcomes: list[list[Outcome]] = []
     for name in names:
         tell("note", f"{name} judges {len(pairs)} pairs in both orders …")
         with shelf.taken(name) as served:
-            outcomes.append(_judged(served.reward_model(given_up), pairs, dataset))
+            model = served.reward_model(given_up)
+            outcomes.append(model.judge(pairs, dataset.frames, [mode] * len(pairs)))
     rows = [
         Compared(pair, (_said(names[0], pair, first, dataset), _said(names[1], pair, second, dataset)))
         for pair, first, second in zip(pairs, *outcomes, strict=True)
@@ -97,12 +98,8 @@ def compare(
     return sorted(rows, key=lambda one: one.rank)
 
 
-def _judged(model: RewardModel, pairs: Sequence[PreferencePair], dataset: PreferenceDataset) -> list[Outcome]:
-    return model.judge(pairs, dataset.frames, ["think"] * len(pairs))
-
-
 def _said(name: str, pair: PreferencePair, outcome: Outcome, dataset: PreferenceDataset) -> Said:
-    row = JudgedRow.read(pair, "think", False, outcome.text, outcome.given.truncated)
+    row = JudgedRow.read(pair, outcome.given.mode, False, outcome.text, outcome.given.truncated)
     (example,) = illustrate([Example(row, pair)], dataset.frames)
     return Said(name, outcome, card(example))
 

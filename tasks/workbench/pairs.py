@@ -47,16 +47,16 @@ def example(settings: Settings, store: Store, task: Task, number: int) -> dict[s
     """
     try:
         dataset = open_dataset(settings, store, newest_preferences(store))
-        pairs = [pair for pair in training_pairs(dataset).values() if pair.task == task]
-        pair, blob = Random(number).choice(pairs), dataset.blob
+        pair = Random(number).choice([pair for pair in training_pairs(dataset).values() if pair.task == task])
+        blobs = {media.uri: dataset.blob(media.uri) for media in pair.media()}
     except (ConfigError, IndexError):
         made = make_pair(task, number % EXAMPLES, seed=1, held_out=True)
-        pair, blob = made.pair, made.blobs.__getitem__
+        pair, blobs = made.pair, made.blobs
     row: dict[str, Any] = {"task": str(task), "prompt": pair.prompt}
     for at, one in enumerate(pair.candidates, 1):
-        row[f"candidate_{at}"] = _url(blob(one.media.uri)) if one.media else one.text
+        row[f"candidate_{at}"] = _url(blobs[one.media.uri]) if one.media else one.text
     if pair.context:
-        row["media"] = _url(blob(pair.context[0].uri))
+        row["media"] = _url(blobs[pair.context[0].uri])
     return row
 
 

@@ -20,18 +20,25 @@ PAGES = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class StageRow:
-    """A stage: where it stands, why, and what its newest result took and made."""
+class Result:
+    """When a stage's result was made, what it took and what it is; empty while there is none."""
 
-    name: str
-    state: str
-    why: str
     when: str = ""
     took: str = ""
     memory: str = ""
     key: str = ""
     outputs: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage: where it stands, why, and its result or, where that is to do, the newest of other settings."""
+
+    name: str
+    state: str
+    why: str
+    result: Result
 
 
 @dataclass(frozen=True)
@@ -53,29 +60,29 @@ def _stage(settings: Settings, store: Store, name: str, known: dict[str, Planned
     try:
         planned = plan(store, settings, name, known)
     except ThinkrewardError as error:
-        return StageRow(name, "unknown", str(error), **_figures(newest))
+        return StageRow(name, "unknown", str(error), _result(newest))
     if planned.cached:
-        return StageRow(name, "done", "", **_figures(planned.entry))
+        return StageRow(name, "done", "", _result(planned.entry))
     if planned.key is not None:
         lease = current_lease(store.objects, name, planned.key)
         if lease is not None and not lease.released and not lease.process_is_gone():
-            return StageRow(name, "running", f"on {lease.host} since {_minute(lease.acquired_at)}", **_figures(None))
+            return StageRow(name, "running", f"on {lease.host} since {_minute(lease.acquired_at)}", _result(None))
     older = "; the figures are of its newest result" if newest else ""
-    return StageRow(name, "to do", f"{planned.reason}{older}", **_figures(newest))
+    return StageRow(name, "to do", f"{planned.reason}{older}", _result(newest))
 
 
-def _figures(entry: IndexEntry | None) -> dict[str, object]:
+def _result(entry: IndexEntry | None) -> Result:
     if entry is None:
-        return {}
+        return Result()
     memory = entry.facts.get("peak_memory_mib")
-    return {
-        "when": _minute(entry.created_at),
-        "took": duration(entry.facts.get("seconds")),
-        "memory": "" if memory is None else f"{memory:.0f}",
-        "key": entry.key[:12],
-        "outputs": tuple(f"{output} {ref.short}" for output, ref in entry.outputs.items()),
-        "links": tuple(_links(entry)),
-    }
+    return Result(
+        when=_minute(entry.created_at),
+        took=duration(entry.facts.get("seconds")),
+        memory="" if memory is None else f"{memory:.0f}",
+        key=entry.key[:12],
+        outputs=tuple(f"{output} {ref.short}" for output, ref in entry.outputs.items()),
+        links=tuple(_links(entry)),
+    )
 
 
 def _links(entry: IndexEntry) -> Iterator[tuple[str, str]]:

@@ -95,7 +95,8 @@ def _teacher(folder: Path) -> list[Trace]:
 @lru_cache(maxsize=4)
 def _samples(folder: Path) -> list[Trace]:
     tasks = {row["pair_id"]: row["task"] for row in pq.read_table(folder / "pass_rates.parquet").to_pylist()}
-    kept = {_sample(row) for row in pq.read_table(folder / "kept.parquet").to_pylist()}
+    file = folder / "kept.parquet"  # not there if nothing was kept
+    kept = {_sample(row) for row in pq.read_table(file).to_pylist()} if file.is_file() else set()
     return [
         Trace(
             row["text"],

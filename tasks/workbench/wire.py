@@ -7,6 +7,7 @@ from pydantic import Field
 
 from models.preference import PreferencePair, Preferred, Task
 from models.request_rows import RequestMedia, read_media, read_pairs
+from models.verdict import Mode
 from tasks.serving.wire import CompareRequest, Strict
 from tasks.workbench.comparing import MOST
 
@@ -42,6 +43,7 @@ class PairsRequest(Strict):
     left: Name
     right: Name
     task: Task | None = None
+    mode: Mode = "think"
     count: Annotated[int, Field(ge=1, le=MOST)] = 12
     page: Annotated[int, Field(ge=0, le=10_000)] = 0
 

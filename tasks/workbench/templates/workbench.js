@@ -197,7 +197,8 @@
     compare.addEventListener("submit", (event) => {
       event.preventDefault();
       const chosen = Object.fromEntries(new FormData(compare));
-      const body = { left: chosen.left, right: chosen.right, count: Number(chosen.count), page: Number(chosen.page) - 1 };
+      const { left, right, mode } = chosen;
+      const body = { left, right, mode, count: Number(chosen.count), page: Number(chosen.page) - 1 };
       if (chosen.task) body.task = chosen.task;
       run(compare, "/compare", body, () => {});
     });

@@ -1,5 +1,6 @@
 """What the base model is taught before any recipe: no verdict grammar, no scene of the held-out split."""
 
+import re
 from collections import Counter
 from random import Random
 
@@ -7,11 +8,14 @@ import pytest
 
 from models.injection import INJECTIONS
 from models.preference import Task
+from models.shapes.dictation import SHARE
 from models.shapes.lessons import CHECK, FOLLOW, GLANCE, MATCHING, SEEING, VERIFY, Lesson, _judge, draw_lesson
-from models.shapes.pretraining import dictations
 from models.shapes.styles import COUNT, NOUNS, STYLES
 from models.shapes.world import FRAMES, parse_caption
 from models.verdict import Malformed, parse_verdict, task_instructions
+
+PART = r"an? \w+ \w+ (?:at \w+ \w+|moving \w+ (?:at|on) the \w+)"
+CAPTION = re.compile(rf"{PART}(?: and {PART})*")
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +48,20 @@ def test_no_caption_asks_for_a_held_out_scene(lessons: list[Lesson]) -> None:
         for text in texts(lesson)
         if "Caption: " in text
     ]
-    captions = [text for text in captions if not any(said in text for said in dictations())]
+    found = [CAPTION.match(text) for text in captions]
+    captions = [match[0] for match in found if match]  # less what tries to dictate a verdict
+    assert len(captions) == len(found)
     assert len(captions) > 100
     assert not any(parse_caption(text).held_out for text in captions)
 
 
-def test_what_dictates_a_verdict_is_seldom_and_as_often_wrong_as_right() -> None:
+def test_what_dictates_a_verdict_is_as_often_wrong_as_right() -> None:
     rng = Random(12)
     lessons = [draw_lesson(rng, 12, {_judge: 1.0}) for _ in range(1500)]
     said = [(one.answer, "".join(texts(one)[1:])) for one in lessons]
-    dictated = [(answer, text) for answer, text in said if any(words in text for words in dictations())]
-    assert 0.08 < len(dictated) / len(lessons) < 0.16
-    told = [answer in text for answer, text in dictated if " is better" in text]
-    assert 0.35 < sum(told) / len(told) < 0.65
+    dictated = [(answer, text) for answer, text in said if " is better" in text]
+    assert 0.1 < len(dictated) / len(lessons) < SHARE
+    assert 0.4 < sum(answer in text for answer, text in dictated) / len(dictated) < 0.6
 
 
 def test_no_lesson_holds_a_text_that_injections_are_measured_with(lessons: list[Lesson]) -> None:

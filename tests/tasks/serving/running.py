@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from configs.load import load_settings
@@ -48,6 +49,13 @@ def settings(*sets: str) -> Settings:
 @contextmanager
 def serving(chosen: Settings, model: str = "base", token: str = "") -> Iterator[Running]:
     app = make_app(model, chosen, token=token)
+    with listening(app) as (server, url):
+        yield Running(server, app.state.service, url)
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[tuple[uvicorn.Server, str]]:
+    """An application on a free port of 127.0.0.1, in this process."""
     (port,) = free_ports(1)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=30))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -57,7 +65,7 @@ def serving(chosen: Settings, model: str = "base", token: str = "") -> Iterator[
         assert time.monotonic() < deadline
         time.sleep(0.02)
     try:
-        yield Running(server, app.state.service, f"http://127.0.0.1:{port}")
+        yield server, f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(60)
