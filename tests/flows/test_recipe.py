@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from configs.load import load_settings
 from tests.tasks import small_recipe as small
+from tests.tasks.workbench.bench import workbench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MODELS = ("base", "cold-start", "rejection-sampling", "grpo")
@@ -81,6 +84,29 @@ def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["text"]
+
+
+def test_the_workbench_shows_scores_sums_and_both_orders(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = recipe
+    with workbench(load_settings("shapes", small.sets(folder))) as url:
+        runs = httpx.get(f"{url}/runs", timeout=60).text
+        assert runs.count("✓ done") == 8
+        assert httpx.get(f"{url}/report/{report_of(runs)}", timeout=60).status_code == 200
+        for number in range(30):  # until a text is valid, which not all of so small a recipe are
+            asked = httpx.get(f"{url}/example", params={"task": "image_generation", "number": number}, timeout=60)
+            row = {**asked.json(), "model": "grpo"}
+            page = json.loads(httpx.post(f"{url}/judge", json=row, timeout=120).text.rsplit("data: ", 1)[1])
+            if "No verdict" not in page:
+                break
+        assert page.count('class="dimension"') >= 3
+        assert page.count("<svg") == 2 * page.count('class="dimension"')
+        assert "Image 2 total: <b>" in page
+        for words in ("order", "sums", "follow"):
+            assert words in page.split('aria-label="Checks"')[1].split("</ul>")[0]
+
+
+def report_of(runs: str) -> str:
+    return runs.split('href="/report/')[1].split('"')[0]
 
 
 def test_a_corrupted_byte_is_found_never_used_and_rebuilt(recipe: tuple[Path, dict[str, Any]]) -> None:

@@ -48,14 +48,19 @@ SMALL = {
 
 def command(*arguments: str, folder: Path, **changes: object) -> list[str]:
     """The command line of `thinkreward` with the small recipe and everything it keeps below `folder`."""
+    options = [part for one in sets(folder, **changes) for part in ("--set", one)]
+    return [sys.executable, "-m", "flows.cli", *arguments, *options]
+
+
+def sets(folder: Path, **changes: object) -> list[str]:
+    """The settings of the small recipe, as `--set` takes them."""
     places = {
         "storage.root": str(folder / "store"),
         "storage.cache_dir": str(folder / "cache"),
         "tracking.uri": f"sqlite:///{folder}/mlflow.db",
     }
     settings = {**SMALL, **places, **{name.replace("__", "."): value for name, value in changes.items()}}
-    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    return [sys.executable, "-m", "flows.cli", *arguments, *sets]
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -36,7 +36,9 @@ def url(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(url: str) -> Iterator[Browser]:
+    """Started after the workbench: Playwright keeps an event loop in this thread, and nothing else can start one in it."""
+    del url
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET])
         yield started
@@ -74,7 +76,7 @@ def test_uploaded_candidates_are_judged_and_a_preference_is_saved(
     tab.goto("/")
     tab.get_by_label(f"Two {noun.lower()}s for a caption").check()
     tab.get_by_label("Direct").check()
-    tab.get_by_label("Caption").fill(made.pair.prompt)
+    tab.get_by_role("textbox", name="Caption").fill(made.pair.prompt)
     for at, data in enumerate(made.blobs.values(), 1):
         (tmp_path / f"{at}.png").write_bytes(data)
         tab.get_by_label(f"{noun} {at}", exact=True).set_input_files(tmp_path / f"{at}.png")
@@ -108,7 +110,7 @@ def test_answers_are_judged_from_an_example(tab: Page, task: Task) -> None:
 def test_what_is_missing_or_broken_is_said_on_the_page(tab: Page, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     tab.goto("/")
-    tab.get_by_label("Caption").fill("a red square")
+    tab.get_by_role("textbox", name="Caption").fill("a red square")
     tab.get_by_role("button", name="Judge", exact=True).click()
     expect(tab.get_by_role("alert")).to_have_text("choose image 1")
     tab.get_by_role("button", name="Fill in an example").click()
@@ -161,8 +163,8 @@ def test_by_keyboard_alone(tab: Page) -> None:
 
 def test_two_models_are_compared_and_a_vote_is_saved(tab: Page, settings: Settings) -> None:
     tab.goto("/compare")
-    tab.get_by_label("Mode").select_option("direct")
-    tab.get_by_label("Pairs").select_option("6")
+    tab.locator("select[name=mode]").select_option("direct")
+    tab.locator("select[name=count]").select_option("6")
     tab.get_by_role("button", name="Compare").click()
     expect(tab.locator("#result article")).to_have_count(6, timeout=ANSWER_MS)
     expect(tab.locator("#result > h2")).to_contain_text("champion and challenger differ on")
