@@ -87,7 +87,7 @@ def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any
 
 
 def test_the_workbench_shows_scores_sums_and_both_orders(recipe: tuple[Path, dict[str, Any]]) -> None:
-    folder, said = recipe
+    folder, _ = recipe
     with workbench(load_settings("shapes", small.sets(folder))) as url:
         runs = httpx.get(f"{url}/runs", timeout=60).text
         assert runs.count("✓ done") == 8

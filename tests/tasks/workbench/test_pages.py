@@ -37,7 +37,7 @@ def url(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(url: str) -> Iterator[Browser]:
-    """Started after the workbench: Playwright keeps an event loop in this thread, and nothing else can start one in it."""
+    """Started after the workbench: Playwright keeps an event loop in this thread, and nothing else can start one."""
     del url
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET])
