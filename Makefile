@@ -64,7 +64,7 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-base-model: $(STAMP) ## pretrain the tiny base model again (about an hour; its result is committed)
+base-model: $(STAMP) ## pretrain the tiny base model from nothing (about an hour)
 	MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=8589934592 $(BIN)/python -m models.shapes.pretraining --out models/shapes/base
 
 clean: ## remove caches; the environment and .thinkreward (your results) stay
