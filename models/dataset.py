@@ -56,14 +56,14 @@ def pairs_file(split: Split) -> str:
 
 
 class PreferenceDataset:
-    """Read access to a dataset directory. Frames are reduced to the caps given here."""
+    """Read access to a dataset directory. Frames are reduced to the caps given here; `kept` media stay decoded."""
 
-    def __init__(self, directory: Path, *, max_pixels: int, max_frames: int) -> None:
+    def __init__(self, directory: Path, *, max_pixels: int, max_frames: int, kept: int = DECODED_KEPT) -> None:
         self.directory = directory
         self.max_pixels = max_pixels
         self.max_frames = max_frames
         self._media = MediaFiles(directory)
-        self._decoded = lru_cache(maxsize=DECODED_KEPT)(self._decode)
+        self._decoded = lru_cache(maxsize=kept)(self._decode)
 
     def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
         """The pairs of a split in their stored order, of one task or of all four."""

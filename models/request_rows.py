@@ -44,6 +44,7 @@ class RequestMedia:
         self.files = files
         self._frames: dict[str, list[Image.Image]] = {}
         self._kinds: dict[str, str] = {}
+        self._encoded: dict[str, bytes] = {}
 
     def add(self, value: object, task: Task, where: str) -> Media:
         """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it stood."""
@@ -56,6 +57,7 @@ class RequestMedia:
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
             self._kinds[digest] = inspect(data, where).kind
+            self._encoded[digest] = data
             frames = decode(data, where, max_frames=self.max_frames)
             self._frames[digest] = [shrink(frame, self.max_pixels) for frame in frames]
         if self._kinds[digest] != kind:
@@ -65,6 +67,10 @@ class RequestMedia:
     def frames(self, uri: str) -> list[Image.Image]:
         """The frames that a judge asks for."""
         return self._frames[uri]
+
+    def blob(self, uri: str) -> bytes:
+        """A medium as it was given, encoded."""
+        return self._encoded[uri]
 
 
 def read_media(value: object, where: str, *, files: bool = True) -> bytes:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from models.errors import ThinkrewardError
@@ -128,12 +129,17 @@ class BatchingGenerator:
         self._thread.join()
 
     def _work(self) -> None:
+        def tell(items: list[_Item], at: int, sample: int, text: str) -> None:
+            if all(item.given_up.is_set() for item in items):
+                raise GivenUp("given up while it was written")
+            items[at].tell(sample, text)
+
         while items := self._next():
             began = time.monotonic()
             try:
                 said = self._inner.generate(
                     [item.conversation for item in items],
-                    on_text=lambda at, sample, text, items=items: items[at].tell(sample, text),  # type: ignore[misc]
+                    on_text=partial(tell, items),
                     **dict(items[0].options),
                 )
                 for item, texts in zip(items, said, strict=True):

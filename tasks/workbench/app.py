@@ -5,10 +5,13 @@ the nightly's inbox; Runs and Traces show what the pipeline did. `thinkreward wo
 rendered here and hold no script of their own; the one script only sends forms and puts what comes back into the page.
 """
 
+import asyncio
 import hmac
+import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +22,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from configs.schema import Settings
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError, StoreError, StoreUnreachable
 from models.preference import Task
 from models.report.cards import card
 from models.report.data import Example
 from models.report.environment import page_environment
 from models.request_rows import RequestMedia, read_pairs
 from models.scores import JudgedRow
-from tasks.artifacts import Store
+from models.sources.shapes import foreign
 from tasks.serving.app import guard
 from tasks.stages import open_store
+from tasks.tracking_address import normalised, shown
 from tasks.workbench import runs, traces
-from tasks.workbench.comparing import compare, swapped_answer
-from tasks.workbench.feed import Tell, events
+from tasks.workbench.comparing import RANKS, compare, swapped_answer
+from tasks.workbench.feed import HEADERS, Tell, events
 from tasks.workbench.pairs import example, newest_preferences, open_dataset, training_pairs
 from tasks.workbench.shelf import Shelf
 from tasks.workbench.votes import save_vote
@@ -60,24 +64,20 @@ class Bench:
     def __init__(self, settings: Settings, token: str) -> None:
         self.settings = settings
         self.token = token
-        self.shelf = Shelf(settings)
+        self.store = open_store(settings)
+        self.shelf = Shelf(settings, self.store)
         self._pages = page_environment(FOLDER)
-        self._pages.globals.update(pages=PAGES, task_words=TASK_WORDS, swapped_answer=swapped_answer)
-
-    @property
-    def store(self) -> Store:
-        """The artifact store, opened anew: a page shows what is there now."""
-        return open_store(self.settings)
+        self._pages.globals.update(pages=PAGES, task_words=TASK_WORDS, ranks=RANKS, swapped_answer=swapped_answer)
 
     def render(self, template: str, **what: Any) -> str:
         """A page, or a piece of one."""
         return self._pages.get_template(template).render(**what)
 
-    def page(self, template: str, path: str, **what: Any) -> HTMLResponse:
+    def page(self, template: str, path: str, status: int = 200, **what: Any) -> HTMLResponse:
         """A whole page, under the policy."""
-        title = dict(PAGES)[path]
+        title = dict(PAGES).get(path, "Sorry")
         html = self.render(f"{template}.html.j2", path=path, title=title, profile=self.settings.profile, **what)
-        return HTMLResponse(html, headers={"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
+        return HTMLResponse(html, status, {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})
 
 
 def make_app(settings: Settings, *, token: str = "", anywhere: bool = False) -> FastAPI:
@@ -91,15 +91,28 @@ def make_app(settings: Settings, *, token: str = "", anywhere: bool = False) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        bench.shelf.close()
+        await asyncio.to_thread(bench.shelf.close)
 
     app = FastAPI(title="Thinkreward workbench", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.bench = bench
     app.include_router(router)
     guard(app, settings)
+    for kind, told in list(app.exception_handlers.items()):
+        app.add_exception_handler(kind, partial(_as_page, bench, told))
     if not anywhere:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
     return app
+
+
+async def _as_page(bench: Bench, told: Any, request: Request, error: Exception) -> Response:
+    """What is wrong: to a browser that asked for a page as a page, to a script as it is."""
+    answer: Response = await told(request, error)
+    if "text/html" not in request.headers.get("accept", ""):
+        return answer
+    words = json.loads(bytes(answer.body))["error"]["message"]
+    page = bench.page("problem", request.url.path, answer.status_code, words=words)
+    page.headers.update({name: text for name, text in answer.headers.items() if name == "www-authenticate"})
+    return page
 
 
 def bench_of(request: Request) -> Bench:
@@ -136,12 +149,13 @@ async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
     """The texts of both orders as they are written (`text`), and then the verdict as a piece of page (`done`)."""
 
     def work(tell: Tell, given_up: threading.Event) -> str:
-        tell("note", f"{body.model} is loaded …")
-        with bench.shelf.taken(body.model) as served:
+        choice = bench.shelf.choice(body.model)
+        tell("note", f"{choice.name} is loaded …")
+        with bench.shelf.taken(choice) as served:
             model = served.reward_model(given_up)
             media = model.media()
             pairs = read_pairs([body.row()], media)
-            tell("note", f"{body.model} reads …")
+            tell("note", f"{choice.name} reads …")
             (outcome,) = model.judge(
                 pairs, media.frames, [body.mode], on_text=lambda place, _, piece: tell("text", [place, piece])
             )
@@ -151,7 +165,7 @@ async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
             "outcome.html.j2", outcome=outcome, card=shown, row=row, model=body.model, digest=served.digest
         )
 
-    return StreamingResponse(events(work), media_type="text/event-stream")
+    return StreamingResponse(events(work), media_type="text/event-stream", headers=HEADERS)
 
 
 @router.post("/vote")
@@ -159,8 +173,10 @@ def vote(body: VoteRequest, bench: Benched) -> dict[str, str]:
     """Put a preference about candidates of one's own into the inbox."""
     limits = bench.settings.model
     media = RequestMedia(max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False)
-    pair = body.pair(media)
-    return {"saved": save_vote(bench.store, pair, body.blobs().__getitem__, body.preferred)}
+    (pair,) = read_pairs([body.row()], media)
+    if bench.settings.prepare.source == "shapes" and (why := foreign(pair)):
+        raise DataError(f"this is not saved, since the nightly would leave it out; {why}")
+    return {"saved": save_vote(bench.store, pair, media.blob, body.preferred)}
 
 
 @router.get("/compare")
@@ -177,14 +193,14 @@ async def compare_models(body: PairsRequest, bench: Benched) -> StreamingRespons
     """How far it is (`note`), and then the pairs as a piece of page (`done`)."""
 
     def work(tell: Tell, given_up: threading.Event) -> str:
-        digests = {one.name: one.digest for one in bench.shelf.choices()}
-        if body.left in digests and digests[body.left] == digests.get(body.right):
+        choices = bench.shelf.choice(body.left), bench.shelf.choice(body.right)
+        if choices[0].digest == choices[1].digest:
             raise ConfigError(f"{body.left} and {body.right} are the same model: choose two that differ")
         compared = compare(
             bench.settings,
             bench.store,
             bench.shelf,
-            (body.left, body.right),
+            choices,
             task=body.task,
             mode=body.mode,
             count=body.count,
@@ -194,7 +210,7 @@ async def compare_models(body: PairsRequest, bench: Benched) -> StreamingRespons
         )
         return bench.render("compared.html.j2", compared=compared, names=(body.left, body.right), mode=body.mode)
 
-    return StreamingResponse(events(work), media_type="text/event-stream")
+    return StreamingResponse(events(work), media_type="text/event-stream", headers=HEADERS)
 
 
 @router.post("/compare/vote")
@@ -253,14 +269,19 @@ def runs_page(bench: Benched) -> HTMLResponse:
         tree=runs.champion_tree(bench.settings, store),
         figures=runs.reward_curves(store),
         report=report.outputs["report"].digest if report else "",
-        tracking=bench.settings.tracking.uri,
+        tracking=shown(normalised(bench.settings.tracking.uri)),
     )
 
 
 @router.get("/report/{digest}")
 def report(digest: str, bench: Benched) -> HTMLResponse:
     """A run's report, which brings its own policy."""
-    folder = bench.store.fetch(bench.store.resolve(f"report/{digest}"))
+    try:
+        folder = bench.store.fetch(bench.store.resolve(f"report/{digest}"))
+    except StoreUnreachable:
+        raise
+    except StoreError as error:
+        raise HTTPException(404, str(error)) from error
     return HTMLResponse((folder / "report.html").read_text())
 
 

@@ -10,6 +10,7 @@ from random import Random
 from configs.schema import Settings
 from models.dataset import PreferenceDataset
 from models.errors import ConfigError
+from models.generation.batching import GivenUp
 from models.preference import PreferencePair, Task, turned
 from models.report.cards import Card, card
 from models.report.data import Example, illustrate
@@ -19,9 +20,11 @@ from models.verdict import Mode, answer_text
 from tasks.artifacts import Store
 from tasks.workbench.feed import Tell
 from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
-from tasks.workbench.shelf import Shelf
+from tasks.workbench.shelf import Choice, Shelf
 
 MOST = 24  # pairs at once
+PIECE = 6  # pairs between two words of how far it is
+RANKS = ("✗ they differ", "✗ no verdict from one or both", "~ they agree, in this order alone", "✓ they agree")
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Compared:
 
     @property
     def rank(self) -> int:
-        """0: they prefer different candidates; 1: one of them depends on the order; 2: they agree."""
+        """The place in `RANKS` of what there is to see."""
         first, second = (one.outcome for one in self.said)
+        if first.preferred is None or second.preferred is None:
+            return 1
         if first.preferred != second.preferred:
             return 0
-        return 2 if first.agrees and second.agrees else 1
+        return 3 if first.agrees and second.agrees else 2
 
 
 def drawn(dataset: PreferenceDataset, task: Task | None, count: int, page: int) -> list[PreferencePair]:
@@ -73,7 +78,7 @@ def compare(
     settings: Settings,
     store: Store,
     shelf: Shelf,
-    names: tuple[str, str],
+    choices: tuple[Choice, Choice],
     *,
     task: Task | None,
     mode: Mode,
@@ -86,16 +91,23 @@ def compare(
     dataset = open_dataset(settings, store, newest_preferences(store))
     pairs = drawn(dataset, task, count, page)
     outcomes: list[list[Outcome]] = []
-    for name in names:
-        tell("note", f"{name} judges {len(pairs)} pairs in both orders …")
-        with shelf.taken(name) as served:
-            model = served.reward_model(given_up)
-            outcomes.append(model.judge(pairs, dataset.frames, [mode] * len(pairs)))
+    for choice in choices:
+        if given_up.is_set():
+            raise GivenUp("nobody waits for it any more")
+        tell("note", f"{choice.name} is loaded …")
+        with shelf.taken(choice) as served:
+            model, found = served.reward_model(given_up), list[Outcome]()
+            for start in range(0, len(pairs), PIECE):
+                tell("note", f"{choice.name} judges in both orders: {start} of {len(pairs)} pairs …")
+                some = pairs[start : start + PIECE]
+                found += model.judge(some, dataset.frames, [mode] * len(some))
+        outcomes.append(found)
+    one, other = (choice.name for choice in choices)
     rows = [
-        Compared(pair, (_said(names[0], pair, first, dataset), _said(names[1], pair, second, dataset)))
+        Compared(pair, (_said(one, pair, first, dataset), _said(other, pair, second, dataset)))
         for pair, first, second in zip(pairs, *outcomes, strict=True)
     ]
-    return sorted(rows, key=lambda one: one.rank)
+    return sorted(rows, key=lambda row: row.rank)
 
 
 def _said(name: str, pair: PreferencePair, outcome: Outcome, dataset: PreferenceDataset) -> Said:

@@ -12,6 +12,11 @@ from models.errors import ThinkrewardError
 log = logging.getLogger(__name__)
 Tell = Callable[[str, Any], None]
 DONE, PROBLEM = "done", "problem"
+AT_ONCE = 8  # requests at work, those that nobody waits for any more included
+SIGN_OF_LIFE_S = 15.0  # of silence: proxies cut connections that say nothing for a minute
+# Neither a proxy nor a browser is to keep the events back.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+places = threading.BoundedSemaphore(AT_ONCE)
 
 
 async def events(work: Callable[[Tell, threading.Event], Any]) -> AsyncIterator[str]:
@@ -27,6 +32,9 @@ async def events(work: Callable[[Tell, threading.Event], Any]) -> AsyncIterator[
             loop.call_soon_threadsafe(said.put_nowait, (name, data))
 
     def run() -> None:
+        if not places.acquire(blocking=False):
+            tell(PROBLEM, f"{AT_ONCE} requests are at work, which is the limit: try again later")
+            return
         try:
             tell(DONE, work(tell, given_up))
         except ThinkrewardError as error:
@@ -34,12 +42,18 @@ async def events(work: Callable[[Tell, threading.Event], Any]) -> AsyncIterator[
         except Exception:
             log.exception("the workbench could not finish a request")
             tell(PROBLEM, "this went wrong here; the workbench's log says how")
+        finally:
+            places.release()
 
     threading.Thread(target=run, daemon=True, name="workbench").start()
     try:
         name = ""
         while name not in (DONE, PROBLEM):
-            name, data = await said.get()
+            try:
+                name, data = await asyncio.wait_for(said.get(), SIGN_OF_LIFE_S)
+            except TimeoutError:
+                yield ": still at it\n\n"
+                continue
             yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
     finally:
         given_up.set()

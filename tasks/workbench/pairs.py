@@ -2,7 +2,6 @@
 
 import base64
 from functools import lru_cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,6 +13,7 @@ from models.shapes.pairs import make_pair
 from tasks.artifacts import ArtifactRef, Store
 
 EXAMPLES = 1000
+DECODED_KEPT = 64  # media: a page or two
 
 
 def newest_preferences(store: Store) -> ArtifactRef:
@@ -25,13 +25,16 @@ def newest_preferences(store: Store) -> ArtifactRef:
 
 
 def open_dataset(settings: Settings, store: Store, ref: ArtifactRef) -> PreferenceDataset:
-    """The pairs and media of a preferences artifact. Raises `StoreError`."""
-    return _dataset(store.fetch(ref), settings.model.max_pixels, settings.model.max_frames)
+    """The pairs and media of a preferences artifact, whose bytes are verified when it is first opened.
+
+    Raises `StoreError`.
+    """
+    return _dataset(store, ref, settings.model.max_pixels, settings.model.max_frames)
 
 
 @lru_cache(maxsize=2)
-def _dataset(folder: Path, max_pixels: int, max_frames: int) -> PreferenceDataset:
-    return PreferenceDataset(folder, max_pixels=max_pixels, max_frames=max_frames)
+def _dataset(store: Store, ref: ArtifactRef, max_pixels: int, max_frames: int) -> PreferenceDataset:
+    return PreferenceDataset(store.fetch(ref), max_pixels=max_pixels, max_frames=max_frames, kept=DECODED_KEPT)
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 from models.report.sections import Figure, duration, training_figures
+from models.sources.drops import PREFIX
 from tasks.artifacts import IndexEntry, Store
 from tasks.graph import RECIPE
 from tasks.housekeeping import Lineage, lineage, raw_data
@@ -105,17 +106,23 @@ def _minute(moment: str) -> str:
 def champion_tree(settings: Settings, store: Store) -> Node | None:
     """What the champion was made from, back to the raw data; None while there is none."""
     try:
-        return _node(lineage(store, find_artifact(store, settings, "champion")))
+        return _node(lineage(store, find_artifact(store, settings, "champion")), set())
     except ThinkrewardError:
         return None
 
 
-def _node(tree: Lineage) -> Node:
+def _node(tree: Lineage, seen: set[str]) -> Node:
+    """What each was made from is told once; drops are counted."""
     label, below = f"{tree.ref.kind} {tree.ref.short}", []
     for production in tree.made_by[:1]:
         label += f" by {production.entry.stage}"
+        if tree.ref.path in seen:
+            return Node(f"{label}, see above")
+        seen.add(tree.ref.path)
         below += [Node(line) for line in raw_data(production.entry)]
-        below += [_node(source) for source in production.inputs.values()]
+        drops = [name for name in production.inputs if name.startswith(PREFIX)]
+        below += [Node(f"{len(drops)} drops of the inbox")] if drops else []
+        below += [_node(source, seen) for name, source in production.inputs.items() if name not in drops]
     return Node(label, tuple(below))
 
 

@@ -5,19 +5,19 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
-from tasks.artifacts import ArtifactRef
+from tasks.artifacts import Store
 from tasks.data_files import fingerprint
 from tasks.graph import EVALUATED, find_base
 from tasks.judges import local_generator
-from tasks.pinning import find_artifact, registered_model
+from tasks.pinning import registered_model
 from tasks.serving.holder import Served
-from tasks.stages import open_store
 
 ALIASES = ("champion", "challenger")
-KEPT = 2  # models in memory besides those at work: two to compare
+KEPT = 2  # models in memory, as far as they are idle: two to compare
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class Choice:
 
 
 class Shelf:
-    """Loads models by name and keeps the last few. For many threads."""
+    """Loads models by name and keeps the last few. For many threads; one model is loaded at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
+        self._store = store
+        self._loading = threading.Lock()  # taken before the other one
         self._lock = threading.Lock()
         self._served: OrderedDict[str, Served] = OrderedDict()
 
@@ -47,51 +49,75 @@ class Shelf:
         A registry that does not answer has no aliases; the stages' models are in the store.
         """
         found = []
-        for alias in ALIASES:
-            with suppress(ThinkrewardError):
-                if digest := registered_model(self._settings, alias):
-                    found.append(Choice(alias, digest))
-        store = open_store(self._settings)
+        with suppress(ThinkrewardError):
+            named = ((alias, registered_model(self._settings, alias)) for alias in ALIASES)
+            found += [Choice(alias, digest) for alias, digest in named if digest]
         for stage in EVALUATED:
-            entry = next(iter(store.entries(stage)), None)
+            entry = next(iter(self._store.entries(stage)), None)
             if entry is not None:
                 found.append(Choice(stage, entry.outputs["model"].digest))
-            elif stage == "base" and (folder := find_base(self._settings)):
-                found.append(Choice(stage, fingerprint(folder)))
+            elif stage == "base" and self._base is not None:
+                found.append(Choice(stage, self._base))
+        return found
+
+    def choice(self, name: str) -> Choice:
+        """The choice of this name. Raises `ConfigError` for another name."""
+        choices = self.choices()
+        found = next((one for one in choices if one.name == name), None)
+        if found is None:
+            raise ConfigError(f"there is no model {name!r} here: choose of {', '.join(one.name for one in choices)}")
         return found
 
     @contextmanager
-    def taken(self, name: str) -> Iterator[Served]:
-        """The model of a choice's name, for as long as the block takes. Raises `ConfigError` for another name."""
-        choice = next((one for one in self.choices() if one.name == name), None)
-        if choice is None:
-            raise ConfigError(f"there is no model {name!r} here: choose of {', '.join(c.name for c in self.choices())}")
-        with self._lock:
-            served = self._served.get(choice.digest) or self._load(choice)
-            self._served[choice.digest] = served
-            self._served.move_to_end(choice.digest)
-            served.users += 1
+    def taken(self, choice: Choice) -> Iterator[Served]:
+        """Its model, for as long as the block takes. Raises `StoreError` or `ModelError`."""
+        with self._loading:
+            served = self._use(choice.digest)
+            if served is None:
+                self._let_go(KEPT - 1)
+                served = self._load(choice)
+                with self._lock:
+                    self._served[choice.digest] = served
+                    served.users += 1
         try:
             yield served
         finally:
             with self._lock:
                 served.users -= 1
-                idle = [digest for digest, one in self._served.items() if not one.users]
-                for digest in idle[: max(0, len(idle) - KEPT)]:
-                    self._served.pop(digest).generator.close()
 
     def close(self) -> None:
         """Let every model end what it has."""
         with self._lock:
-            for served in self._served.values():
-                served.generator.close()
+            held = list(self._served.values())
             self._served.clear()
+        for served in held:
+            served.generator.close()
+
+    def _use(self, digest: str) -> Served | None:
+        with self._lock:
+            served = self._served.get(digest)
+            if served is not None:
+                self._served.move_to_end(digest)
+                served.users += 1
+            return served
+
+    def _let_go(self, keep: int) -> None:
+        """End the models that were used longest ago and are idle, until so many idle ones are left."""
+        with self._lock:
+            idle = [digest for digest, one in self._served.items() if not one.users]
+            ended = [self._served.pop(digest) for digest in idle[: max(0, len(idle) - keep)]]
+        for served in ended:
+            served.generator.close()
 
     def _load(self, choice: Choice) -> Served:
-        store = open_store(self._settings)
-        folder = find_base(self._settings) if choice.name == "base" and not store.entries("base") else None
+        folder = find_base(self._settings) if choice.digest == self._base else None
         if folder is None:
-            ref: ArtifactRef = find_artifact(store, self._settings, f"model/{choice.digest}")
-            folder = store.fetch(ref)
+            folder = self._store.fetch(self._store.reference("model", choice.digest))
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
         return Served(choice.digest, local, self._settings)
+
+    @cached_property
+    def _base(self) -> str | None:
+        """The digest of the base's folder, which counts while no run has stored it; None for a hub's."""
+        folder = find_base(self._settings)
+        return None if folder is None else fingerprint(folder)

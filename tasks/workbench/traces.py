@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from models.preference import Task
 from models.report.cards import Card, card
 from models.report.data import Example, illustrate
 from models.scores import JudgedRow
-from tasks.artifacts import IndexEntry, Store
+from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.tracking import read_tables
 from tasks.workbench.pairs import open_dataset, training_pairs
 
@@ -78,14 +77,14 @@ def read_traces(settings: Settings, store: Store, source: Source, entry: IndexEn
     if source == "grpo":
         run = entry.run_ids.get("mlflow")
         return _completions(settings.tracking.uri, run) if run else []
-    output = "distilled" if source == "teacher" else "trajectories"
-    read = _teacher if source == "teacher" else _samples
-    return read(store.fetch(entry.outputs[output]))
+    if source == "teacher":
+        return _teacher(store, entry.outputs["distilled"])
+    return _samples(store, entry.outputs["trajectories"])
 
 
 @lru_cache(maxsize=4)
-def _teacher(folder: Path) -> list[Trace]:
-    traces = []
+def _teacher(store: Store, distilled: ArtifactRef) -> list[Trace]:
+    folder, traces = store.fetch(distilled), []
     for name in ("rejected.parquet", "distilled.parquet"):
         rows = pq.read_table(folder / name).to_pylist() if (folder / name).is_file() else []
         traces += [Trace(row["completion"], row.get("rejection") or "", row["task"], row["pair_id"]) for row in rows]
@@ -93,7 +92,8 @@ def _teacher(folder: Path) -> list[Trace]:
 
 
 @lru_cache(maxsize=4)
-def _samples(folder: Path) -> list[Trace]:
+def _samples(store: Store, trajectories: ArtifactRef) -> list[Trace]:
+    folder = store.fetch(trajectories)
     tasks = {row["pair_id"]: row["task"] for row in pq.read_table(folder / "pass_rates.parquet").to_pylist()}
     file = folder / "kept.parquet"  # not there if nothing was kept
     kept = {_sample(row) for row in pq.read_table(file).to_pylist()} if file.is_file() else set()

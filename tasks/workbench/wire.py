@@ -1,12 +1,10 @@
 """What the workbench's pages send."""
 
-import hashlib
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.preference import PreferencePair, Preferred, Task
-from models.request_rows import RequestMedia, read_media, read_pairs
+from models.preference import Preferred, Task
 from models.verdict import Mode
 from tasks.serving.wire import CompareRequest, Strict
 from tasks.workbench.comparing import MOST
@@ -24,17 +22,6 @@ class VoteRequest(CompareRequest):
     """What a person says of candidates of their own."""
 
     preferred: Preferred
-
-    def blobs(self) -> dict[str, bytes]:
-        """The encoded bytes of every medium by their sha256."""
-        media = [self.candidate_1, self.candidate_2] if self.task.judges_media else [self.media]
-        read = [read_media(one, "media", files=False) for one in media if one is not None]
-        return {hashlib.sha256(data).hexdigest(): data for data in read}
-
-    def pair(self, media: RequestMedia) -> PreferencePair:
-        """The pair, decoded into `media` to be sure that it can be. Raises `DataError` or `MediaError`."""
-        (pair,) = read_pairs([self.row()], media)
-        return pair
 
 
 class PairsRequest(Strict):

@@ -31,7 +31,7 @@
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
-      for (const block of blocks) {
+      for (const block of blocks.filter((one) => !one.startsWith(":"))) {
         const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(block);
         heard(name, JSON.parse(data));
       }
@@ -43,8 +43,9 @@
     const submit = form.querySelector("[type=submit]");
     problem.hidden = true;
     result.replaceChildren();
-    submit.disabled = true;
     stop.disabled = false;
+    stop.focus();
+    submit.disabled = true;
     status.classList.add("busy");
     status.textContent = "sent …";
     let ended = false;
@@ -67,6 +68,8 @@
       else fail(error.message);
     } finally {
       submit.disabled = false;
+      const left = document.activeElement === stop || document.activeElement === document.body;
+      if (left && !result.firstChild) submit.focus();
       stop.disabled = true;
       status.classList.remove("busy");
     }
@@ -150,8 +153,14 @@
         forget();
         arrange();
       } else if (field.type === "file") {
+        const file = field.files[0];
+        delete media[field.name]; // what was there is not to be judged while the new one is read
+        preview(field.name, "");
+        if (!file) return;
         try {
-          media[field.name] = field.files.length ? await readFile(field.files[0]) : undefined;
+          const read = await readFile(file);
+          if (field.files[0] !== file) return; // another one was chosen meanwhile
+          media[field.name] = read;
           preview(field.name, title(field.name));
         } catch (error) {
           fail(error.message);
@@ -175,9 +184,17 @@
       });
     });
     byId("example").addEventListener("click", async () => {
-      const answer = await fetch(`/example?task=${task()}&number=${Math.floor(Math.random() * 1e6)}`);
-      if (!answer.ok) return fail(await said(answer));
-      const row = await answer.json();
+      problem.hidden = true;
+      let row;
+      try {
+        const answer = await fetch(`/example?task=${task()}&number=${Math.floor(Math.random() * 1e6)}`);
+        if (!answer.ok) throw new Error(await said(answer));
+        row = await answer.json();
+      } catch (error) {
+        fail(error.message);
+        return;
+      }
+      if (row.task !== task()) return; // another one was chosen meanwhile
       forget();
       judge.elements.prompt.value = row.prompt;
       if (isText()) for (const at of [1, 2]) judge.elements[`text_${at}`].value = row[`candidate_${at}`];
@@ -213,7 +230,8 @@
       const buttons = [...ballot.querySelectorAll("button")];
       const preferred = button.dataset.vote === "tie" ? "tie" : Number(button.dataset.vote);
       const pair = ballot.dataset.pair;
-      for (const one of buttons) one.disabled = true;
+      if (button.getAttribute("aria-disabled")) return;
+      for (const one of buttons) one.setAttribute("aria-disabled", "true"); // keeps the focus, as disabled does not
       try {
         const answer = pair
           ? await send("/compare/vote", { pair, preferred })
@@ -223,7 +241,7 @@
         words.textContent = `saved in the inbox as ${(await answer.json()).saved}`;
       } catch (error) {
         words.textContent = error.message;
-        for (const one of buttons) one.disabled = false;
+        for (const one of buttons) one.removeAttribute("aria-disabled");
       }
     });
   }

@@ -1,6 +1,7 @@
 """The workbench's routes over a real socket: what they say, what they keep, and what they refuse."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from models.preference import Task
 from models.sources.jsonl import read_rows
 from tasks.inbox import INBOX, ingest
 from tasks.stages import open_store
+from tasks.workbench.comparing import RANKS
+from tasks.workbench.feed import AT_ONCE, places
 from tests.tasks.serving.running import asked, encoded, png
 from tests.tasks.workbench.bench import INJECTED, TRAIN, fill, settings_below, workbench
 
@@ -137,8 +140,9 @@ def test_two_models_are_compared_with_those_first_on_which_they_differ(url: str,
     body = {"left": "champion", "right": "challenger", "count": 24, "mode": "direct"}
     name, page = last(url, "/compare", body)
     assert name == "done"
-    ranks = [page.find(words) for words in ("they differ", "one depends on the order", "they agree")]
-    assert ranks[0] > 0 and ranks == sorted(ranks)
+    ranks = [RANKS.index(words) for words in re.findall(r'<span class="verdict \w+">(.*?)</span>', page)]
+    assert len(ranks) == 24 and ranks[0] == 0 and ranks == sorted(ranks)
+    assert f"differ on {ranks.count(0)} of 24 pairs" in page
     assert "★" not in page and "label" not in page.replace("aria-label", "")
     pair = page.split('data-pair="')[1].split('"')[0]
     answer = httpx.post(f"{url}/compare/vote", json={"pair": pair, "preferred": "tie"}, timeout=60)
@@ -204,6 +208,36 @@ def test_with_a_token_a_browser_is_asked_for_it(settings: Settings) -> None:
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Basic")
         assert httpx.get(f"{url}/", auth=("me", "wrong"), timeout=60).status_code == 401
         assert httpx.get(f"{url}/", auth=("me", "secret"), timeout=60).status_code == 200
+
+
+def test_a_vote_on_media_that_an_api_gives_as_a_list_is_saved(url: str) -> None:
+    row = asked(Task.IMAGE_UNDERSTANDING)
+    answer = httpx.post(f"{url}/vote", json={**row, "media": [row["media"]], "preferred": 1}, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_embedded_world_takes_no_vote_on_other_prompts(url: str) -> None:
+    answer = httpx.post(f"{url}/vote", json={**asked(), "prompt": "my cat", "preferred": 1}, timeout=60)
+    assert answer.status_code == 422
+    assert "this is not saved" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/report/0000", 404), ("/traces?page=x", 422), ("/nowhere", 404)])
+def test_a_browser_is_told_what_is_wrong_on_a_page(url: str, path: str, status: int) -> None:
+    page = httpx.get(f"{url}{path}", headers={"Accept": "text/html"}, timeout=60)
+    assert page.status_code == status
+    assert 'role="alert"' in page.text and 'aria-label="Pages"' in page.text
+
+
+def test_more_at_once_than_may_be_is_said(url: str) -> None:
+    for _ in range(AT_ONCE):
+        places.acquire()
+    try:
+        name, said = last(url, "/judge", {**asked(), "model": "champion"})
+    finally:
+        for _ in range(AT_ONCE):
+            places.release()
+    assert (name, said) == ("problem", f"{AT_ONCE} requests are at work, which is the limit: try again later")
 
 
 def test_whoever_hangs_up_stops_nobody_else(url: str) -> None:
