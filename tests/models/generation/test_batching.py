@@ -166,3 +166,17 @@ def test_each_caller_hears_its_own_text_grow() -> None:
         for one in asked:
             one.result(10)
     assert heard == {"ab": ["A", "B"], "cd": ["C", "D"]}
+
+
+def test_a_batch_that_nobody_waits_for_any_more_ends_while_it_is_written() -> None:
+    echo, gone, heard = Echo(), threading.Event(), list[str]()
+
+    def hear(_: int, __: int, letter: str) -> None:
+        heard.append(letter)
+        gone.set()
+
+    with batching(echo) as generator:
+        with pytest.raises(GivenUp, match="while it was written"):
+            ask(generator, "long", given_up=gone, on_text=hear)
+        assert heard == ["L"]
+        assert ask(generator, "next") == ["NEXT"]
