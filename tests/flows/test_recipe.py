@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from configs.load import load_settings
+from tasks.graph import RECIPE
+from tasks.stages import open_store
 from tests.tasks import small_recipe as small
 from tests.tasks.workbench.bench import workbench
 
@@ -88,7 +90,10 @@ def test_the_champion_loads_in_a_fresh_process(recipe: tuple[Path, dict[str, Any
 
 def test_the_workbench_shows_scores_sums_and_both_orders(recipe: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = recipe
-    with workbench(load_settings("shapes", small.sets(folder))) as url:
+    settings = load_settings("shapes", small.sets(folder))
+    entries = [one for one in open_store(settings).entries() if one.stage in RECIPE]
+    assert all("prefect" in one.run_ids for one in entries)  # what the page links to
+    with workbench(settings) as url:
         runs = httpx.get(f"{url}/runs", timeout=60).text
         assert runs.count("✓ done") == 8
         assert httpx.get(f"{url}/report/{report_of(runs)}", timeout=60).status_code == 200
