@@ -263,7 +263,7 @@ def pretrain(out: Path, *, seed: int) -> None:
     tower.requires_grad_(False)
     tower.deepstack_merger_list.requires_grad_(True)  # the heads did not use these
     for number, leg in enumerate(LEGS):
-        train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"))
+        train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"), settling=number)
         save(model, processor, out)
     known = {
         "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
@@ -283,7 +283,7 @@ def go_on(base: Path, out: Path, *, seed: int) -> None:
     model.resize_token_embeddings(len(processor.tokenizer))
     model.model.visual.requires_grad_(False)
     model.model.visual.deepstack_merger_list.requires_grad_(True)
-    train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"))
+    train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"), settling=1)
     save(model, processor, out)
     before = json.loads((base / "measured.json").read_text())
     known = {
@@ -315,8 +315,8 @@ def measure(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
     }
 
 
-def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -> None:
-    """Train on the lessons of all phases, and settle the tokens that none showed."""
+def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random, settling: int = 0) -> None:
+    """Train on the lessons of all phases, and settle the tokens that none showed, with the seed `settling`."""
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if p.ndim >= 2]
     plain = [p for p in trained if p.ndim < 2]
@@ -352,21 +352,24 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random) -
             checked = direct_accuracy(model, processor, seed=seed + VALIDATION_SEED_OFFSET, count=100, held_out=False)
             log.info("step %d direct, training scenes: %s", step, checked)
     model.eval()
-    log.info("%d tokens were in no lesson", settle_unseen_tokens(model, seen))
+    log.info("%d tokens were in no lesson", settle_unseen_tokens(model, seen, seed=settling))
 
 
-def settle_unseen_tokens(model: Any, seen: set[int]) -> int:
+def settle_unseen_tokens(model: Any, seen: set[int], *, seed: int = 0) -> int:
     """Draw tokens that no lesson showed from the spread of the others, as one does with tokens added to a model.
 
     Training drives them far away, since as outputs they are always wrong and the embedding is shared: the first
     steps of a fine-tuning that uses them would wreck what the model knows. Returns how many there were.
+
+    Another training of the same model needs another `seed`: what it has seen since still lies where the same draws put
+    it before, and a tag drawn onto such a token is taken for it (half of the sampled tags were, before).
     """
     weight = model.get_input_embeddings().weight
     known = torch.tensor(sorted(seen))
     unseen = torch.tensor(sorted(set(range(weight.shape[0])) - seen))
     with torch.no_grad():
         mean, spread = weight[known].mean(dim=0), weight[known].std(dim=0)
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         weight[unseen] = mean + spread * torch.randn(len(unseen), weight.shape[1], generator=generator)
     return len(unseen)
 

@@ -82,3 +82,16 @@ def test_tokens_that_were_never_shown_are_put_among_the_others(processor: Any) -
     assert settle_unseen_tokens(model, set(range(10, len(weight)))) == 10
     assert weight[5].abs().max() < 2.0
     assert torch.equal(weight[10:], known)
+
+
+def test_no_tag_of_the_base_lies_on_another_token() -> None:
+    """Where one does, half of the samples write the other."""
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    weight = AutoModelForImageTextToText.from_pretrained(BASE).get_input_embeddings().weight.detach()
+    tags = [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]
+    tokens = AutoTokenizer.from_pretrained(BASE).convert_tokens_to_ids(tags)
+    spread = torch.nn.functional.normalize((weight - weight.mean(0)) / weight.std(0), dim=1)
+    alike = spread[tokens] @ spread.T
+    alike[range(len(tokens)), tokens] = 0.0
+    assert alike.max() < 0.6
