@@ -149,7 +149,7 @@ def test_a_swapped_pair_swaps_what_stands_under_the_names(task: Task) -> None:
     if task.judges_media:
         assert swapped == [*given[:3], given[5], given[4], given[3]]
     else:
-        assert swapped == [*given[:3], "Answer 1: a kite\n", "Answer 2: a dog\n"]
+        assert swapped == [*given[:3], "Answer 1: <quoted>a kite</quoted>\n", "Answer 2: <quoted>a dog</quoted>\n"]
 
 
 @pytest.mark.parametrize(("task", "kind"), [(Task.IMAGE_GENERATION, "image_url"), (Task.VIDEO_GENERATION, "video_url")])

@@ -1,5 +1,6 @@
 """The grammar: what reads as a verdict, what does not and why, and that reading is linear and never raises."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from models.verdict import (
     MAX_EXTRA_DIMENSIONS,
     MAX_SCORE,
     MIN_SCORE,
+    QUOTE_CLOSE,
+    QUOTE_OPEN,
     Dimension,
     Fault,
     Malformed,
@@ -341,7 +344,7 @@ def test_instructions_name_the_task_its_dimensions_and_what_the_parser_wants(tas
     assert think == f"{task_instructions(task)}\n{mode_instructions('think')}"
     for wanted in (*CORE_DIMENSIONS[task], *candidate_names(task), "Total score:", "<think>", "</answer>"):
         assert wanted in think
-    assert "<" not in instructions(task, "direct")
+    assert re.findall("<.*?>", instructions(task, "direct")) == [QUOTE_OPEN, QUOTE_CLOSE]
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40)

@@ -73,7 +73,10 @@ def test_openais_client_completes_and_streams_the_same(judge: Running) -> None:
         {"role": "system", "content": "You judge."},
         {
             "role": "user",
-            "content": [{"type": "text", "text": "Compare."}, {"type": "image_url", "image_url": {"url": url}}],
+            "content": [
+                {"type": "text", "text": "Say what you see."},
+                {"type": "image_url", "image_url": {"url": url}},
+            ],
         },
     ]
     options: dict[str, Any] = {"model": "champion", "messages": messages, "temperature": 0, "max_tokens": 12}
