@@ -184,7 +184,8 @@ def compare_page(bench: Benched) -> HTMLResponse:
     """Two models on the same pairs."""
     choices = bench.shelf.choices()
     left = choices[0] if choices else None
-    right = next((one for one in choices if left and one.digest != left.digest), None)
+    others = sorted(choices, key=lambda one: one.name == "base")  # which does not think in the grammar
+    right = next((one for one in others if left and one.digest != left.digest), None)
     return bench.page("compare", "/compare", choices=choices, left=left, right=right)
 
 
