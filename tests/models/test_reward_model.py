@@ -1,6 +1,7 @@
 """The reward model as people use it: outcomes of both orders, text as it is written, several callers at once."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from models.generation.local import LocalGenerator
 from models.generation.protocol import Generated
 from models.preference import Preferred, Task
 from models.prompts import Message
-from models.reward_model import RewardModel
+from models.reward_model import MARGIN_SCALE, RewardModel
 from models.shapes.pairs import make_pair
 from models.verdict import Dimension, Verdict, answer_text, render_verdict
 
@@ -54,6 +55,7 @@ def row(first: int, second: int, **more: Any) -> dict[str, Any]:
 def test_an_outcome_holds_preference_margin_and_reasons() -> None:
     bright, dark = RewardModel(Brightest()).compare([row(200, 10), row(10, 200)])
     assert (bright.preferred, bright.margin, bright.agrees, bright.first_wins) == (1, 7, True, 1.0)
+    assert bright.share == pytest.approx(1 / (1 + math.exp(-7 / MARGIN_SCALE)))
     assert (dark.preferred, dark.margin, dark.agrees, dark.first_wins) == (2, -7, True, 0.0)
     assert bright.dimensions[0].name == "Light"
     assert bright.row()["both_orders_agree"] is True
@@ -63,12 +65,14 @@ def test_an_outcome_holds_preference_margin_and_reasons() -> None:
 def test_an_answer_that_depends_on_the_order_alone_wins_nothing() -> None:
     outcome = RewardModel(First()).compare_one(mode="direct", **row(200, 10))
     assert (outcome.preferred, outcome.agrees, outcome.first_wins) == (1, False, 0.5)
+    assert outcome.share == pytest.approx(0.5)
     assert (outcome.margin, outcome.dimensions) == (None, ())
 
 
 def test_malformed_text_is_no_preference() -> None:
     outcome = RewardModel(First()).compare_one(**row(200, 10))
     assert (outcome.preferred, outcome.valid, outcome.agrees, outcome.first_wins) == (None, False, False, None)
+    assert outcome.share is None
     assert outcome.fault == "missing_block"
 
 

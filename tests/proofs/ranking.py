@@ -4,22 +4,24 @@
 
 Makes groups of eight held-out images of the embedded world for one caption: one as asked, and seven whose flaws grow:
 a shape too many, another colour or form, two shapes changed about, another once more, and these cut off, blurred, or
-noisy. The judge ranks each group adaptively, and then by all pairs, where it keeps what it said already. Prints how
-often each names the image as asked, how many comparisons each used (pairs, judged in both orders), and the mean
-correlation of strength with fewness of flaws. Exit status 1 if the adaptive ranking finds it less often, or uses more
-than half of all pairs.
+noisy. The judge ranks each group adaptively, and by all pairs, which count by the difference of their totals as they
+do when it ranks, or by their winners alone. Prints how often each names the image as asked, how many comparisons each
+used (pairs, judged in both orders), and the mean correlation of strength with fewness of flaws. Exit status 1 if the
+adaptive ranking finds it less often than all pairs by their winners, or uses more than half of them.
 """
 
 import argparse
+import itertools
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from models.ranking import Pair, Ranking, round_robin
-from models.reward_model import RewardModel
+from models.reward_model import Outcome, RewardModel
 from models.shapes.draw import Look, draw_scene, encode
 from models.shapes.world import Flaw, Level, Scene, caption, random_scene, violate
 from models.verdict import Mode
@@ -29,6 +31,7 @@ CONTENT = (Flaw.COUNT, Flaw.ATTRIBUTE, Flaw.RELATION, Flaw.ATTRIBUTE)
 RENDERING = (Flaw.CUT, Flaw.BLUR, Flaw.NOISE)
 HALF = 14  # of 28 pairs
 TASK = "image_generation"
+NAMES = ("adaptive", "all pairs", "all pairs by winners")
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,22 @@ def main() -> int:
     given = arguments.parse_args()
     judge = reward_model(given.model)
     mode: Mode = "direct" if given.direct else "think"
-    found: dict[str, list[tuple[bool, int, float]]] = {"adaptive": [], "all pairs": []}
+    found: dict[str, list[tuple[bool, int, float]]] = {name: [] for name in NAMES}
     started = time.monotonic()
     for number in range(given.groups):
         group = make_group(number, given.seed)
-        for name, ranking in zip(found, both_ways(judge, group, mode, number), strict=True):
+        for name, ranking in zip(NAMES, rankings(judge, group, mode, number), strict=True):
             agreement = float(np.corrcoef([one.value for one in ranking.strengths], group.flaws)[0, 1])
             found[name].append((group.flaws[ranking.best] == 0, len(ranking.comparisons), -agreement))
         tell(f"{number + 1} groups, {time.monotonic() - started:.0f} s")
     for name, rows in found.items():
         right, comparisons, agreement = np.array(rows, float).T
         tell(
-            f"{name:9}  best found {right.sum():3.0f} of {len(rows)}  comparisons {comparisons.mean():5.1f}, "
+            f"{name:20}  best found {right.sum():3.0f} of {len(rows)}  comparisons {comparisons.mean():5.1f}, "
             f"at most {comparisons.max():.0f}  correlation with fewness of flaws {agreement.mean():.2f}"
         )
-    (few, used, _), (every, _, _) = (np.array(rows, float).T for rows in found.values())
-    return int(few.sum() < every.sum() or used.max() > HALF)
+    (few, used, _), _, (winners, _, _) = (np.array(rows, float).T for rows in found.values())
+    return int(few.sum() < winners.sum() or used.max() > HALF)
 
 
 def make_group(number: int, seed: int) -> Group:
@@ -83,20 +86,25 @@ def make_group(number: int, seed: int) -> Group:
     return Group(caption(scene), images, flaws)
 
 
-def both_ways(judge: RewardModel, group: Group, mode: Mode, seed: int) -> tuple[Ranking, Ranking]:
-    """The adaptive ranking, and that by all pairs."""
+def rankings(judge: RewardModel, group: Group, mode: Mode, seed: int) -> tuple[Ranking, Ranking, Ranking]:
+    """The adaptive ranking, and those by all pairs."""
     adaptive = judge.rank(group.prompt, group.images, task=TASK, mode=mode, seed=seed)
-    said = {(one.first, one.second): one.share for one in adaptive.comparisons}
-    said |= {(two, one): None if share is None else 1 - share for (one, two), share in said.items()}
+    pairs = list(itertools.combinations(range(len(group.images)), 2))
+    asked = {"task": TASK, "prompt": group.prompt}
+    rows = [{**asked, "candidate_1": group.images[one], "candidate_2": group.images[two]} for one, two in pairs]
+    outcomes = dict(zip(pairs, judge.compare(rows, mode=mode), strict=True))
 
-    def compare(pairs: list[Pair]) -> list[float | None]:
-        new = [pair for pair in pairs if pair not in said]
-        asked = {"task": TASK, "prompt": group.prompt}
-        rows = [{**asked, "candidate_1": group.images[one], "candidate_2": group.images[two]} for one, two in new]
-        said.update(zip(new, (one.first_wins for one in judge.compare(rows, mode=mode)), strict=True))
-        return [said[pair] for pair in pairs]
+    def by(share: Callable[[Outcome], float | None]) -> Ranking:
+        def compare(wanted: list[Pair]) -> list[float | None]:
+            shares = [share(outcomes[min(pair), max(pair)]) for pair in wanted]
+            return [
+                value if value is None or first < second else 1 - value
+                for (first, second), value in zip(wanted, shares, strict=True)
+            ]
 
-    return adaptive, round_robin(len(group.images), compare, seed=seed)
+        return round_robin(len(group.images), compare, seed=seed)
+
+    return adaptive, by(lambda one: one.share), by(lambda one: one.first_wins)
 
 
 def tell(text: str) -> None:
