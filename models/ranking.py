@@ -10,8 +10,7 @@ valid, which tells nothing. What it is given at once is one round, to be judged 
 Strengths are Bradley and Terry's (Biometrika 39, 1952): i beats j with probability 1 / (1 + exp(s_j - s_i)). A weak
 prior keeps those of unbeaten candidates finite: each has played `VIRTUAL` games and won half of them against an
 opponent of strength 0 (in place of the gamma prior of Caron and Doucet, J. Comput. Graph. Stat. 21, 2012).
-The first round pairs everyone by lot, the second those of like strength, as Swiss tournaments do: whom one slip of the
-judge has put down is looked at again. Each later round draws strengths from their posterior and asks about the best and
+The first round pairs everyone by lot. Each later round draws strengths from their posterior and asks about the best and
 the next best that it has not met, as often as they come out on top (after top-two Thompson sampling: Russo, Operations
 Research 68, 2020). So equals meet early on, and later comparisons gather at the top.
 
@@ -155,8 +154,6 @@ class _Table:
             drawn = sorted(range(self.count), key=self.lot.__getitem__)
             pairs = [(drawn[at], drawn[at + 1]) for at in range(0, self.count - 1, 2)]
             return (pairs + [(drawn[0], drawn[-1])] * (self.count % 2))[:room]
-        if len(self.comparisons) == -(-self.count // 2):
-            return self._neighbours()[:room] or self.open_pairs()[:1]
         times = self._top_two()
         ranked = sorted(
             self.open_pairs(),
@@ -164,17 +161,6 @@ class _Table:
         )
         size = min(room, max(1, self.count // 2))
         return [pair for pair in ranked[:size] if times[pair]] or ranked[:1]
-
-    def _neighbours(self) -> list[Pair]:
-        """From the strongest on, each with the next that it has not met; an odd one out is left."""
-        free, pairs = self.order(), list[Pair]()
-        while free:
-            one = free.pop(0)
-            other = next((at for at in free if not self.met[one, at]), None)
-            if other is not None:
-                free.remove(other)
-                pairs.append((one, other) if self.lot[one] < self.lot[other] else (other, one))
-        return pairs
 
     def _top_two(self) -> NDArray[np.int64]:
         """In how many draws from the posterior two are the best one and the next best that it has not met."""
