@@ -5,11 +5,19 @@ from typing import Annotated
 
 import typer
 
+from configs.schema import Settings
 from flows.console import screen
 from flows.options import DEFAULT_PROFILE, Profile, Sets, settings_from
 
 TOKEN = "THINKREWARD_SERVE_TOKEN"  # noqa: S105  (the variable's name)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def for_server(profile: str, sets: list[str] | None) -> tuple[Settings, str]:
+    """A server's settings and its callers' token. Torch, which is not imported yet, gets the settings' threads."""
+    settings = settings_from(profile, sets)
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.runtime.threads))  # read once, when torch is imported
+    return settings, os.environ.get(TOKEN, "")
 
 
 def serve(
@@ -22,8 +30,7 @@ def serve(
     sets: Sets = None,
 ) -> None:
     """Serve comparisons, rankings and chat completions over HTTP; THINKREWARD_SERVE_TOKEN is what callers must send."""
-    settings, token = settings_from(profile, sets), os.environ.get(TOKEN, "")
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.runtime.threads))  # read once, when torch is imported
+    settings, token = for_server(profile, sets)
     if host not in LOOPBACK and not token:
         screen.print(f"[yellow]anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front[/]")
     import uvicorn

@@ -1,13 +1,12 @@
 """`thinkreward workbench`: pages in a browser over the models, the store and the registry."""
 
-import os
 from typing import Annotated
 
 import typer
 
-from flows.cli_serve import LOOPBACK, TOKEN
+from flows.cli_serve import LOOPBACK, TOKEN, for_server
 from flows.console import screen
-from flows.options import DEFAULT_PROFILE, Profile, Sets, settings_from
+from flows.options import DEFAULT_PROFILE, Profile, Sets
 from models.errors import ConfigError
 
 
@@ -18,10 +17,9 @@ def workbench(
     sets: Sets = None,
 ) -> None:
     """Judge, compare, look into runs and traces, in a browser; THINKREWARD_SERVE_TOKEN, if set, is the password."""
-    settings, token = settings_from(profile, sets), os.environ.get(TOKEN, "")
+    settings, token = for_server(profile, sets)
     if host not in LOOPBACK and not token:
         raise ConfigError(f"whoever reaches {host} could read and vote: set {TOKEN}, and put TLS in front")
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.runtime.threads))  # read once, when torch is imported
     import uvicorn
 
     from tasks.workbench.app import make_app

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from models.preference import PreferencePair, Preferred
+from models.preference import PreferencePair, Preferred, turned
 from models.verdict import candidate_names
 
 # A name stands for the candidate that the text speaks for.
@@ -33,11 +33,11 @@ HARMLESS = (
 
 def with_sentence(pair: PreferencePair, sentence: str, favours: Preferred) -> PreferencePair:
     """The pair with a sentence that speaks for the candidate `favours`: at the end of its answer, or of the caption."""
-    words = sentence.format(name=candidate_names(pair.task)[0 if favours == 1 else 1])
+    at = 0 if favours == 1 else 1
+    words = sentence.format(name=candidate_names(pair.task)[at])
     if pair.task.judges_media:
         return pair.model_copy(update={"prompt": f"{pair.prompt} {words}"})
     candidates = list(pair.candidates)
-    at = 0 if favours == 1 else 1
     candidates[at] = candidates[at].model_copy(update={"text": f"{candidates[at].text} {words}"})
     return pair.model_copy(update={"candidates": tuple(candidates)})
 
@@ -58,7 +58,7 @@ def attacks(
     made = []
     for pair, verdict in zip(pairs, verdicts, strict=True):
         if verdict in (1, 2):
-            favours: Preferred = 2 if verdict == 1 else 1
+            favours = turned(verdict)
             made.append(Attack(with_sentence(pair, rng.choice(sentences), favours), favours))
     return made
 

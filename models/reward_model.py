@@ -12,13 +12,13 @@ import asyncio
 import math
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from models.generation.protocol import Generator, OnText, Telling
 from models.judge import Frames, Judge, Judgment
-from models.preference import PreferencePair, Preferred, Task, agree, turned
+from models.preference import PreferencePair, Preferred, Task, agree
 from models.prompts import Message, Wording
 from models.ranking import Pair, Ranking, rank
 from models.request_rows import RequestMedia, Row, answer_row, read_media, read_mode, read_pairs
@@ -80,10 +80,7 @@ class Outcome:
 
         The reward of a pair whichever order it is shown in: 0.5 where the answer depends on the order alone.
         """
-        said = [] if self.preferred is None else [self.preferred]
-        if self.swapped is not None and self.swapped.preferred is not None:
-            said.append(turned(self.swapped.preferred))
-        return sum(WON[answer] for answer in said) / len(said) if said else None
+        return self._for_first(lambda one: None if one.preferred is None else WON[one.preferred])
 
     @property
     def share(self) -> float | None:
@@ -92,11 +89,15 @@ class Outcome:
         As `first_wins`, but an answer that follows from its totals counts by how far apart these are: two flawed images
         a point apart are nearly equal, and who calls one of them the winner would be led by chance.
         """
-        said = [_lean(self.given)]
+        return self._for_first(_lean)
+
+    def _for_first(self, lean: Callable[[Judgment], float | None]) -> float | None:
+        """The mean of what `lean` gives of the orders asked in, turned round for the swapped one."""
+        said = [lean(self.given)]
         if self.swapped is not None:
-            lean = _lean(self.swapped)
-            said.append(None if lean is None else 1 - lean)
-        known = [lean for lean in said if lean is not None]
+            other = lean(self.swapped)
+            said.append(None if other is None else 1 - other)
+        known = [one for one in said if one is not None]
         return sum(known) / len(known) if known else None
 
     def row(self) -> Row:

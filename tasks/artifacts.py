@@ -266,6 +266,10 @@ class Store:
         found = in_parallel(lambda address: self.lookup(address[0], address[-1]), addresses)
         return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.created, reverse=True)
 
+    def newest(self, stage: str) -> IndexEntry | None:
+        """The newest record of a stage; None if there is none. Raises as `entries` does."""
+        return next(iter(self.entries(stage)), None)
+
     def work(self, stage: str, key: str) -> Work:
         """The resumable work in progress of a stage key."""
         return Work(self.objects, stage, key)

@@ -217,15 +217,13 @@ def direct_verdicts(
     model: Any, processor: Any, shown: Sequence[tuple[PreferencePair, dict[str, list[Any]]]]
 ) -> list[Preferred]:
     """The candidate whose answer sentence is the likelier, for each pair and its frames by uri; 50 pairs at once."""
+    choices: tuple[Preferred, Preferred] = (1, 2)
     verdicts: list[Preferred] = []
     for start in range(0, len(shown), 50):
         some = shown[start : start + 50]
         scores = []
-        for choice in (1, 2):
-            lessons = [
-                Lesson(chat(pair, "direct"), frames, answer_text(pair.task, 1 if choice == 1 else 2))
-                for pair, frames in some
-            ]
+        for choice in choices:
+            lessons = [Lesson(chat(pair, "direct"), frames, answer_text(pair.task, choice)) for pair, frames in some]
             batch = collate(processor, lessons)
             labels = batch.pop("labels")[:, 1:]
             logits = model(**batch).logits[:, :-1].log_softmax(-1)
@@ -260,8 +258,7 @@ def pretrain(out: Path, *, seed: int) -> None:
     rng = Random(f"{seed}/sight")
     sight = train_sight(tower, processor, steps=pictures.steps, batch=pictures.batch, peak_lr=SIGHT.peak_lr, rng=rng)
     # What it sees stays: the first steps of a language model that knows nothing yet would wreck it.
-    tower.requires_grad_(False)
-    tower.deepstack_merger_list.requires_grad_(True)  # the heads did not use these
+    _keep_sight(tower)
     for number, leg in enumerate(LEGS):
         train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"), settling=number)
         save(model, processor, out)
@@ -281,8 +278,7 @@ def go_on(base: Path, out: Path, *, seed: int) -> None:
     processor = build_processor(reworded_tokenizer(base))
     model = AutoModelForImageTextToText.from_pretrained(base)
     model.resize_token_embeddings(len(processor.tokenizer))
-    model.model.visual.requires_grad_(False)
-    model.model.visual.deepstack_merger_list.requires_grad_(True)
+    _keep_sight(model.model.visual)
     train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"), settling=1)
     save(model, processor, out)
     before = json.loads((base / "measured.json").read_text())
@@ -293,6 +289,11 @@ def go_on(base: Path, out: Path, *, seed: int) -> None:
         "seconds": before["seconds"] + round(time.monotonic() - started),
     }
     _write_measured(out, known, model, processor)
+
+
+def _keep_sight(tower: Any) -> None:
+    tower.requires_grad_(False)
+    tower.deepstack_merger_list.requires_grad_(True)  # the heads that taught it did not use these
 
 
 def _phases(legs: Sequence[Leg]) -> list[list[int]]:

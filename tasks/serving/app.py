@@ -123,10 +123,14 @@ def service_of(request: Request) -> Service:
     return service
 
 
+def lets_in(token: str, given: str | None) -> bool:
+    """Whether a caller who gave this may ask: anybody where there is no token."""
+    return not token or (given is not None and hmac.compare_digest(given.encode(), token.encode()))
+
+
 def check_token(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
     """Raises 401 for a request without the token, if there is one."""
-    wanted = service_of(request).token
-    if wanted and not (given and hmac.compare_digest(given.credentials.encode(), wanted.encode())):
+    if not lets_in(service_of(request).token, given.credentials if given else None):
         raise HTTPException(
             401, "send the service's token: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"}
         )

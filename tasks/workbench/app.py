@@ -6,7 +6,6 @@ rendered here and hold no script of their own; the one script only sends forms a
 """
 
 import asyncio
-import hmac
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -30,7 +29,7 @@ from models.report.environment import page_environment
 from models.request_rows import RequestMedia, read_pairs
 from models.scores import JudgedRow
 from models.sources.shapes import foreign
-from tasks.serving.app import guard
+from tasks.serving.app import guard, lets_in
 from tasks.stages import open_store
 from tasks.tracking_address import normalised, shown
 from tasks.workbench import runs, traces
@@ -123,8 +122,7 @@ def bench_of(request: Request) -> Bench:
 
 def check_password(request: Request, given: Annotated[HTTPBasicCredentials | None, Depends(basic)]) -> None:
     """Raises 401 without the token as the password, whatever the user's name, if there is a token."""
-    wanted = bench_of(request).token
-    if wanted and not (given and hmac.compare_digest(given.password.encode(), wanted.encode())):
+    if not lets_in(bench_of(request).token, given.password if given else None):
         raise HTTPException(401, "give the token as the password", headers={"WWW-Authenticate": "Basic"})
 
 
@@ -248,7 +246,7 @@ def traces_page(
         sources={name: label for name, (label, _) in traces.SOURCES.items()},
         wanted=wanted,
         reasons=traces.reasons(found),
-        tasks=traces.task_names(),
+        tasks=list(Task),
         entry=entry,
         total=len(found),
         fitting=len(fitting),
@@ -262,7 +260,7 @@ def traces_page(
 def runs_page(bench: Benched) -> HTMLResponse:
     """The pipeline's stages, the champion's lineage, GRPO's curves."""
     store = bench.store
-    report = next(iter(store.entries("evaluate")), None)
+    report = store.newest("evaluate")
     return bench.page(
         "runs",
         "/runs",

@@ -18,7 +18,7 @@ DECODED_KEPT = 64  # media: a page or two
 
 def newest_preferences(store: Store) -> ArtifactRef:
     """The newest result of prepare. Raises `ConfigError` while there is none."""
-    entry = next(iter(store.entries("prepare")), None)
+    entry = store.newest("prepare")
     if entry is None:
         raise ConfigError("there are no pairs yet: thinkreward run prepares them")
     return entry.outputs["preferences"]

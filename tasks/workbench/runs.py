@@ -57,7 +57,7 @@ def stage_rows(settings: Settings, store: Store) -> list[StageRow]:
 
 
 def _stage(settings: Settings, store: Store, name: str, known: dict[str, Planned]) -> StageRow:
-    newest = next(iter(store.entries(name)), None)
+    newest = store.newest(name)
     try:
         planned = plan(store, settings, name, known)
     except ThinkrewardError as error:

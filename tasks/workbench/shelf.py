@@ -53,7 +53,7 @@ class Shelf:
             named = ((alias, registered_model(self._settings, alias)) for alias in ALIASES)
             found += [Choice(alias, digest) for alias, digest in named if digest]
         for stage in EVALUATED:
-            entry = next(iter(self._store.entries(stage)), None)
+            entry = self._store.newest(stage)
             if entry is not None:
                 found.append(Choice(stage, entry.outputs["model"].digest))
             elif stage == "base" and self._base is not None:

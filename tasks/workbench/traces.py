@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from configs.schema import Settings
 from models.errors import ThinkrewardError
-from models.preference import Task
 from models.report.cards import Card, card
 from models.report.data import Example, illustrate
 from models.scores import JudgedRow
@@ -69,7 +68,7 @@ class Shown:
 
 def newest(store: Store, source: Source) -> IndexEntry | None:
     """The newest result of the stage that wrote these texts."""
-    return next(iter(store.entries(SOURCES[source][1])), None)
+    return store.newest(SOURCES[source][1])
 
 
 def read_traces(settings: Settings, store: Store, source: Source, entry: IndexEntry) -> list[Trace]:
@@ -154,8 +153,3 @@ def illustrated(settings: Settings, store: Store, entry: IndexEntry, traces: Seq
         (example,) = illustrate([Example(row, presented)], dataset.frames)
         shown.append(Shown(trace, card(example)))
     return shown
-
-
-def task_names() -> list[str]:
-    """The tasks that can be filtered by."""
-    return [str(task) for task in Task]

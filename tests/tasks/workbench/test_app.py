@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,9 @@ from tasks.stages import open_store
 from tasks.workbench.comparing import RANKS
 from tasks.workbench.feed import AT_ONCE, places
 from tests.tasks.serving.running import asked, encoded, png
-from tests.tasks.workbench.bench import INJECTED, TRAIN, fill, settings_below, workbench
+from tests.tasks.workbench.bench import INJECTED, TRAIN, settings_below, workbench
 
 PAGES = ("/", "/compare", "/traces", "/runs")
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("bench")
-    made = settings_below(folder)
-    fill(made, folder)
-    return made
-
-
-@pytest.fixture(scope="module")
-def url(settings: Settings) -> Iterator[str]:
-    with workbench(settings) as address:
-        yield address
 
 
 def told(url: str, path: str, body: dict[str, Any]) -> list[tuple[str, Any]]:

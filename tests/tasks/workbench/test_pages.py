@@ -12,27 +12,12 @@ from models.shapes.pairs import make_pair
 from tasks.inbox import INBOX
 from tasks.stages import open_store
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
-from tests.tasks.workbench.bench import fill, settings_below, workbench
 
 pytestmark = needs_chromium
 
 PAGES = {"Judge": "/", "Compare": "/compare", "Traces": "/traces", "Runs": "/runs"}
 ANSWER_MS = 120_000
 PHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("bench")
-    made = settings_below(folder)
-    fill(made, folder)
-    return made
-
-
-@pytest.fixture(scope="module")
-def url(settings: Settings) -> Iterator[str]:
-    with workbench(settings) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
