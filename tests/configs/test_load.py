@@ -1,5 +1,6 @@
 """Profiles, overrides, and every refusal with its field, value, limit and fix."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ def refusal(profile: str | Path = "shapes", *overrides: str) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings(str(profile), overrides)
     return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs these tests may have settings in the environment, as `make test` does."""
+    for name in [name for name in os.environ if name.startswith("THINKREWARD__")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

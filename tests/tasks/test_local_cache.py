@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from tasks.local_cache import LocalCache
 from tasks.objects import hash_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Spawned, not forked: other tests leave threads in this process, and Prefect's services fail a forked child at its end.
+processes = multiprocessing.get_context("spawn")
 
 
 class Remote:
@@ -92,7 +96,8 @@ def test_threads_that_want_the_same_artifact_download_it_once(cache: LocalCache,
     assert remote.n_downloads == 2
 
 
-def fetch_and_note(cache: LocalCache, remote: Remote, notes: Path) -> None:
+def fetch_and_note(cache: LocalCache, remote: Remote, notes: Path, start: Barrier) -> None:
+    start.wait(60)
     folder = cache.fetch(remote.manifest, remote.download)
     assert sorted(os.listdir(folder)) == ["a.bin", "b.bin"]
     (notes / str(os.getpid())).write_text(str(remote.n_downloads))
@@ -103,8 +108,8 @@ def test_processes_that_want_the_same_artifact_download_it_once(
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    context = multiprocessing.get_context("fork")
-    children = [context.Process(target=fetch_and_note, args=(cache, remote, notes)) for _ in range(6)]
+    start = processes.Barrier(6)
+    children = [processes.Process(target=fetch_and_note, args=(cache, remote, notes, start)) for _ in range(6)]
     for child in children:
         child.start()
     for child in children:
@@ -114,7 +119,7 @@ def test_processes_that_want_the_same_artifact_download_it_once(
 
 
 def fetch_in_a_process_that_ends(cache: LocalCache, remote: Remote) -> None:
-    child = multiprocessing.get_context("fork").Process(target=cache.fetch, args=(remote.manifest, remote.download))
+    child = processes.Process(target=cache.fetch, args=(remote.manifest, remote.download))
     child.start()
     child.join()
     assert child.exitcode == 0
