@@ -72,10 +72,10 @@ class Desk:
         deadline = loop.time() + self._timeout_s
         future = loop.run_in_executor(self._threads, work, given_up)
         try:
-            while not (await asyncio.wait({future}, timeout=POLL_S))[0]:
+            while not (await asyncio.wait({future}, timeout=min(POLL_S, max(0.0, deadline - loop.time()))))[0]:
                 if await disconnected():
                     raise Gone
-                if loop.time() > deadline:
+                if loop.time() >= deadline:
                     raise TooLate(f"no answer within {self._timeout_s:g} s, the limit: ask for less, or later")
             return future.result()
         finally:
