@@ -25,7 +25,7 @@ from models.request_rows import RequestMedia, Row, answer_row, read_media, read_
 from models.verdict import Dimension, Malformed, Mode, Verdict
 
 WON: dict[Preferred, float] = {1: 1.0, 2: 0.0, "tie": 0.5}
-# Points of the totals; a lead of so many counts for 0.73. From 1 to 5 it ranked 30 groups of shapes alike.
+# Points of the totals; a lead of so many counts for 0.73. From 0.5 to 4 it ranks 400 groups of shapes about alike.
 MARGIN_SCALE = 2.0
 
 
@@ -86,8 +86,9 @@ class Outcome:
     def share(self) -> float | None:
         """How far the answers are for the first candidate, 0 to 1; None where no answer is valid.
 
-        As `first_wins`, but an answer that follows from its totals counts by how far apart these are: two flawed images
-        a point apart are nearly equal, and who calls one of them the winner would be led by chance.
+        As `first_wins`, but where an answer has totals, it counts by how far apart they are: two flawed images a point
+        apart are nearly equal, and who calls one of them the winner would be led by chance. An answer against its own
+        totals decides nothing: docs/rewards.md has what that is worth.
         """
         return self._for_first(_lean)
 
@@ -110,10 +111,12 @@ def _lean(judgment: Judgment) -> float | None:
     verdict = judgment.verdict
     if isinstance(verdict, Malformed):
         return None
-    if verdict.totals is not None and verdict.answer_agrees:
-        first, second = (total.value for total in verdict.totals)
-        return 1 / (1 + math.exp((second - first) / MARGIN_SCALE))
-    return WON[verdict.preferred]
+    if verdict.totals is None:
+        return WON[verdict.preferred]
+    if not verdict.answer_agrees:
+        return WON["tie"]
+    first, second = (total.value for total in verdict.totals)
+    return 1 / (1 + math.exp((second - first) / MARGIN_SCALE))
 
 
 class RewardModel:

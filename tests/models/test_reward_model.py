@@ -47,6 +47,13 @@ class First(Brightest):
         return "Image 1 is better"
 
 
+class Contrary(Brightest):
+    """A generator that scores the brighter picture higher and, where it stands first, answers the other."""
+
+    def answer(self, conversation: list[Message]) -> str:
+        return super().answer(conversation).replace("Image 1 is better", "Image 2 is better")
+
+
 def row(first: int, second: int, **more: Any) -> dict[str, Any]:
     shades = {f"candidate_{at}": Image.new("RGB", (32, 32), (shade,) * 3) for at, shade in ((1, first), (2, second))}
     return {"task": "image_generation", "prompt": "a bright square", **shades, **more}
@@ -67,6 +74,13 @@ def test_an_answer_that_depends_on_the_order_alone_wins_nothing() -> None:
     assert (outcome.preferred, outcome.agrees, outcome.first_wins) == (1, False, 0.5)
     assert outcome.share == pytest.approx(0.5)
     assert (outcome.margin, outcome.dimensions) == (None, ())
+
+
+def test_an_answer_against_its_own_totals_is_an_answer_that_decides_nothing() -> None:
+    outcome = RewardModel(Contrary()).compare_one(**row(200, 10))
+    assert (outcome.valid, outcome.preferred, outcome.margin, outcome.first_wins) == (True, 2, 7, 0.5)
+    follows = 1 / (1 + math.exp(-7 / MARGIN_SCALE))  # the swapped order's, which names the brighter one
+    assert outcome.share == pytest.approx((0.5 + follows) / 2)
 
 
 def test_malformed_text_is_no_preference() -> None:
