@@ -9,13 +9,13 @@ from PIL import Image
 
 from configs.schema import Settings
 from models.backbone import takes_video
-from models.errors import ConfigError, MediaError, StoreError
+from models.errors import ArtifactCorrupt, ConfigError, MediaError, StoreError, StoreUnreachable
 from models.judge import Judge, Judgment
 from models.media import decode, inspect, shrink
 from models.preference import Candidate, Media, PreferencePair, Task
 from models.verdict import Malformed, Mode, answer_text
 from tasks.graph import find_base
-from tasks.pinning import registered_model
+from tasks.pinning import find_artifact
 from tasks.stages import open_store
 
 
@@ -103,12 +103,12 @@ def find_model(settings: Settings, name: str) -> Path:
         return folder
     store = open_store(settings)
     try:
-        return store.fetch(store.resolve(name))
-    except StoreError:
-        digest = registered_model(settings, name)
-    if digest is None:
+        ref = find_artifact(store, settings, name)
+    except (StoreUnreachable, ArtifactCorrupt):
+        raise
+    except StoreError as error:
         raise ConfigError(
-            f"there is no model {name!r}: give a directory, an artifact digest, `base`, or an alias of "
+            f"there is no model {name!r} ({error}): give a directory, an artifact digest, `base`, or an alias of "
             f"{settings.tracking.registered_model}; `thinkreward run` makes the alias champion"
-        )
-    return store.fetch(store.resolve(digest))
+        ) from error
+    return store.fetch(ref)
