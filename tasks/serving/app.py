@@ -195,16 +195,22 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
 @guarded.post(
     "/chat/completions",
     response_model=None,
-    responses={200: {"description": "as OpenAI's API", "content": {"application/json": {}, "text/event-stream": {}}}},
+    responses={
+        200: {"description": "as OpenAI's API", "content": {"application/json": {}, "text/event-stream": {}}},
+        404: {"model": ErrorResponse, "description": "no such model is served"},
+    },
 )
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """OpenAI's chat completions, with images and videos as data URLs, whole or streamed."""
     service = service_of(request)
+    holder = service.holder
+    if body.model not in (None, holder.name, holder.digest):
+        raise HTTPException(404, f"the model {body.model!r} is not served here: ask for {holder.name!r}")
     if body.stream:
         return StreamingResponse(await chat.begin_stream(service, body), media_type="text/event-stream")
 
     def work(given_up: threading.Event) -> dict[str, Any]:
-        with service.holder.taken() as served:
+        with holder.taken() as served:
             return chat.completion(served, body, given_up)
 
     with service.desk.seat():

@@ -112,7 +112,7 @@ def _head(served: Served, body: ChatRequest, kind: str) -> dict[str, Any]:
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
-        "model": body.model,
+        "model": body.model or served.digest,
         "system_fingerprint": served.digest[:12],
     }
 

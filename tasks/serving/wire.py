@@ -6,7 +6,7 @@ whoever calls must learn nothing of this machine.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from models.preference import Preferred, Task
 from models.ranking import MAX_CANDIDATES
@@ -25,7 +25,11 @@ def _told(text: str) -> str:
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_told)]
 Encoded = Annotated[str, Field(min_length=1)]
 Frames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
-Medium = Encoded | Frames
+# Told apart by their form, so that what is wrong with a list of frames is said of it.
+Medium = Annotated[
+    Annotated[Encoded, Tag("encoded")] | Annotated[Frames, Tag("frames")],
+    Discriminator(lambda given: "frames" if isinstance(given, list) else "encoded"),
+]
 
 
 def _check_texts(task: Task, candidates: dict[str, Medium]) -> None:
@@ -159,7 +163,9 @@ class ChatMessage(BaseModel):
 class ChatRequest(BaseModel):
     """OpenAI's chat completion, as far as a judge needs it; what it does not know is let pass unless it is below."""
 
-    model: str = "champion"
+    model: Annotated[str, Field(max_length=256)] | None = Field(
+        None, description="the name that is served, or the digest of its model; nothing means it too"
+    )
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=64)]
     max_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None

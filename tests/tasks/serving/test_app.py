@@ -79,7 +79,7 @@ def test_openais_client_completes_and_streams_the_same(judge: Running) -> None:
             ],
         },
     ]
-    options: dict[str, Any] = {"model": "champion", "messages": messages, "temperature": 0, "max_tokens": 12}
+    options: dict[str, Any] = {"model": "base", "messages": messages, "temperature": 0, "max_tokens": 12}
     whole = client.chat.completions.create(**options)
     pieces = list(client.chat.completions.create(**options, stream=True))
     text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
@@ -89,6 +89,8 @@ def test_openais_client_completes_and_streams_the_same(judge: Running) -> None:
     assert whole.usage.completion_tokens > 0
     assert pieces[-1].choices[0].finish_reason == "stop"
     assert [one.id for one in client.models.list()] == ["base"]
+    with pytest.raises(openai.NotFoundError, match="'nobody' is not served here: ask for 'base'"):
+        client.chat.completions.create(**options | {"model": "nobody"})
 
 
 def test_curl_is_answered(judge: Running, tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("a path of this machine", asked(candidate_1="/etc/passwd"), 422, "candidate_1"),
     ("an address", asked(candidate_1="http://169.254.169.254/x.png"), 422, "nothing is downloaded"),
     ("100 megapixels", asked(candidate_1=png(10_000, 10_000, "1")), 422, "too many pixels"),
-    ("a video without frames", asked(Task.VIDEO_GENERATION, candidate_1=[]), 422, "candidate_1"),
+    ("a video without frames", asked(Task.VIDEO_GENERATION, candidate_1=[]), 422, "candidate_1.frames: List should"),
     ("an image for a video", asked(Task.VIDEO_GENERATION, candidate_1=STILL), 422, "has the kind image"),
     ("texts where images belong", asked() | {"task": "image_understanding"}, 422, "needs its image"),
     ("no such task", asked() | {"task": "poetry"}, 422, "task"),
