@@ -83,6 +83,10 @@ class ArtifactMissing(StoreError):
     """A reference whose artifact is gone."""
 
 
+class ArtifactUnknown(StoreError):
+    """A name that is no artifact's, or that of several."""
+
+
 class LeaseLost(StoreError):
     """Another run took over this stage key while we were silent; a further try waits for its result."""
 

@@ -88,7 +88,7 @@ class Outcome:
 
         As `first_wins`, but where an answer has totals, it counts by how far apart they are: two flawed images a point
         apart are nearly equal, and who calls one of them the winner would be led by chance. An answer against its own
-        totals decides nothing: docs/rewards.md has what that is worth.
+        totals decides nothing.
         """
         return self._for_first(_lean)
 

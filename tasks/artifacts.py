@@ -31,7 +31,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError, StoreNotWritable, StoreUnreachable
+from models.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    ArtifactUnknown,
+    StoreError,
+    StoreNotWritable,
+    StoreUnreachable,
+)
 from tasks.artifact_types import (
     SCHEMA_VERSION,
     ArtifactRef,
@@ -223,17 +230,17 @@ class Store:
         return self._manifest_at(kind, digest).ref
 
     def resolve(self, prefix: str) -> ArtifactRef:
-        """The artifact whose digest starts with `prefix` (or 'kind/prefix'). `StoreError` if none or several do."""
+        """The artifact whose digest starts with `prefix` (or 'kind/prefix'). `ArtifactUnknown` if none or several."""
         kind, _, start = prefix.rpartition("/")
         if not start or set(start) - set("0123456789abcdef"):
-            raise StoreError(f"artifact {prefix!r}: give the first digits of its digest, or kind/digits")
+            raise ArtifactUnknown(f"artifact {prefix!r}: give the first digits of its digest, or kind/digits")
         addresses = [(k, d) for k, d in self.addresses() if d.startswith(start) and kind in ("", k)]
         matches = [(k, d) for k, d in addresses if self.objects.exists(f"{_folder(k, d)}/{MANIFEST}")]
         if len(matches) > 1:
             named = ", ".join(f"{k}/{d[:12]}" for k, d in matches[:5])
-            raise StoreError(f"artifact {prefix!r} is ambiguous ({len(matches)} match: {named}): give more of it")
+            raise ArtifactUnknown(f"artifact {prefix!r} is ambiguous ({len(matches)} match: {named}): give more of it")
         if not matches:
-            raise StoreError(f"no artifact in {self.objects.uri('')} starts with {prefix!r}")
+            raise ArtifactUnknown(f"no artifact in {self.objects.uri('')} starts with {prefix!r}")
         return self.reference(*matches[0])
 
     def lookup(self, stage: str, key: str) -> IndexEntry | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs.schema import Settings
 from models.backbone import takes_video
-from models.errors import ArtifactCorrupt, ConfigError, MediaError, StoreError, StoreUnreachable
+from models.errors import ArtifactUnknown, ConfigError, MediaError
 from models.judge import Judge, Judgment
 from models.media import decode, inspect, shrink
 from models.preference import Candidate, Media, PreferencePair, Task
@@ -104,9 +104,7 @@ def find_model(settings: Settings, name: str) -> Path:
     store = open_store(settings)
     try:
         ref = find_artifact(store, settings, name)
-    except (StoreUnreachable, ArtifactCorrupt):
-        raise
-    except StoreError as error:
+    except ArtifactUnknown as error:
         raise ConfigError(
             f"there is no model {name!r} ({error}): give a directory, an artifact digest, `base`, or an alias of "
             f"{settings.tracking.registered_model}; `thinkreward run` makes the alias champion"

@@ -8,7 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from configs.schema import Settings
-from models.errors import ArtifactCorrupt, ConfigError, StoreError, StoreUnreachable
+from models.errors import ArtifactUnknown, ConfigError
 from tasks.artifacts import ArtifactRef, Store
 from tasks.graph import STAGES, Stage
 
@@ -54,9 +54,7 @@ def _resolve(store: Store, settings: Settings, stage: Stage, name: str, text: st
     wanted = stage.needs[name].output
     try:
         ref = find_artifact(store, settings, text) if wanted == "model" else store.resolve(text)
-    except (StoreUnreachable, ArtifactCorrupt):
-        raise
-    except StoreError as error:
+    except ArtifactUnknown as error:
         also = f", and it is no alias of {settings.tracking.registered_model}" if wanted == "model" else ""
         raise ConfigError(f"inputs.{name}: {error}{also}") from error
     if ref.kind != wanted:
@@ -65,12 +63,10 @@ def _resolve(store: Store, settings: Settings, stage: Stage, name: str, text: st
 
 
 def find_artifact(store: Store, settings: Settings, which: str) -> ArtifactRef:
-    """An artifact by its digest or that of a registered model's alias. Raises `StoreError` as `Store.resolve` does."""
+    """An artifact by its digest or that of a registered model's alias. Raises as `Store.resolve` does."""
     try:
         return store.resolve(which)
-    except (StoreUnreachable, ArtifactCorrupt):
-        raise
-    except StoreError:
+    except ArtifactUnknown:
         digest = registered_model(settings, which)
         if digest is None:
             raise

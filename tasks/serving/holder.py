@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.schema import Settings
-from models.errors import ConfigError, ThinkrewardError
+from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
 from models.generation.local import LocalGenerator
 from models.generation.protocol import Generated, OnText, Progress
@@ -175,8 +175,8 @@ class Holder:
         store = open_store(self._settings)
         try:
             return find_artifact(store, self._settings, self.name)
-        except ThinkrewardError as error:
-            if error.retryable or registered_model(self._settings, self.name):
+        except ArtifactUnknown as error:
+            if registered_model(self._settings, self.name):
                 raise
             raise ConfigError(f"there is no model {self.name!r} to serve: {error}") from error
 

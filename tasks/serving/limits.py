@@ -72,7 +72,7 @@ class Desk:
         deadline = loop.time() + self._timeout_s
         future = loop.run_in_executor(self._threads, work, given_up)
         try:
-            while not (await asyncio.wait({future}, timeout=min(POLL_S, max(0.0, deadline - loop.time()))))[0]:
+            while not (await asyncio.wait({future}, timeout=min(POLL_S, deadline - loop.time())))[0]:
                 if await disconnected():
                     raise Gone
                 if loop.time() >= deadline:

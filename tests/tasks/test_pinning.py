@@ -1,4 +1,4 @@
-"""Inputs by name: digests, aliases, and what is refused."""
+"""Inputs and models by name: digests, aliases, and what is refused."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.errors import ConfigError
+from models.errors import ArtifactCorrupt, ConfigError
 from tasks.artifacts import ArtifactRef, Store
 from tasks.graph import STAGES
+from tasks.judging import find_model
 from tasks.pinning import MODEL_TAG, resolve_pins
 from tasks.registry import DIGEST_TAG, register, set_alias
 from tasks.stages import open_store, resolve_inputs
@@ -72,3 +73,17 @@ def test_pinned_inputs_need_no_upstream_stage(settings: Settings, tmp_path: Path
     kinds = ("model", "trajectories", "preferences")
     refs = {kind: published(store, kind, tmp_path) for kind in kinds}
     assert resolve_inputs(store, settings, "grpo", {kind: ref.digest for kind, ref in refs.items()}) == refs
+
+
+def test_a_damaged_model_is_told_from_one_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    ref = published(store, "model", tmp_path)
+    assert (find_model(settings, ref.digest) / "file.txt").read_text() == "model"
+    with pytest.raises(ConfigError, match=r"there is no model 'ffff' \(no artifact in .* starts with 'ffff'\)"):
+        find_model(settings, "ffff")
+    stored = store.objects.local_path(f"{ref.path}/files/file.txt")
+    assert stored is not None
+    stored.chmod(0o644)
+    stored.write_text("fewer")
+    with pytest.raises(ArtifactCorrupt, match=r"file\.txt of model \w+ hashes to"):
+        find_model(settings, ref.digest)
