@@ -102,8 +102,12 @@ class Runtime(Section):
 
 
 class Model(Section):
-    """The base model and what it is shown."""
+    """The base model and what it is shown.
 
+    Which base it is enters the key of the stage that publishes it; all others have its digest among their inputs.
+    """
+
+    RESULT_NEUTRAL = frozenset({"base", "revision"})
     base: str = Field(
         "models/shapes/base", min_length=1, description="model directory, relative to the repository, or hub id"
     )
@@ -310,6 +314,7 @@ class Sft(Section):
 class RejectionSampling(Section):
     """Sampling the cold-started model on all four tasks, keeping what is right, and fine-tuning on it."""
 
+    RESULT_NEUTRAL = frozenset({"shard_pairs"})
     pairs: Positive = Field(600, description="training pairs a task to sample on (paper: about 105K in all)")
     samples: int = Field(4, ge=1, le=256, description="samples a pair and presentation order")
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")

@@ -1,5 +1,7 @@
 """Judging pairs with any generator: thinking or direct, sampled or greedy, in one or both presentation orders."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,16 @@ class Judgment:
     def correct(self) -> bool:
         """Whether the answer equals the label. A malformed text is not correct."""
         return self.preferred == self.pair.preferred
+
+
+def sampling_seed(seed: int, pair: PreferencePair, mode: Mode) -> int:
+    """The seed of a pair's samples as presented, 63 bits: from `seed`, its id, its candidates' order and the mode.
+
+    It does not depend on what else is judged, nor on the label.
+    """
+    shown = [one.media.sha256 if one.media is not None else one.text for one in pair.candidates]
+    said = json.dumps([seed, pair.id, shown, mode])
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") >> 1
 
 
 class Judge:
@@ -104,7 +116,8 @@ class Judge:
         """Judgments pair by pair, as given before swapped, then by sample.
 
         `on_text(place, sample, piece)` hears them as they are written, if the generator tells; `place` counts pairs and
-        orders as the judgments do.
+        orders as the judgments do. Samples depend on the pair, the order it is shown in, `mode` and `seed`, and not on
+        what else is judged.
         """
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
@@ -115,7 +128,7 @@ class Judge:
             n=n,
             temperature=temperature,
             max_tokens=max_tokens,
-            seed=seed,
+            seed=[sampling_seed(seed, pair, mode) for pair, _ in shown],
             on_progress=on_progress,
             **telling,
         )

@@ -45,13 +45,17 @@ def _pairs(context: Context, per_task: int) -> list[PreferencePair]:
 
 
 def _sample(context: Context, pairs: list[PreferencePair]) -> list[Sampled]:
-    """All samples, shard by shard; a shard that an earlier attempt finished is read, not redone."""
+    """All samples, shard by shard; a shard that an earlier attempt finished is read, not redone.
+
+    A shard's name says which pairs it holds, so that an attempt with shards of another size reads none for another.
+    """
     config = context.settings.rejection_sampling
     shards = [pairs[at : at + config.shard_pairs] for at in range(0, len(pairs), config.shard_pairs)]
     judge: Judge | None = None
     sampled: list[Sampled] = []
     for number, shard in enumerate(shards):
-        name = f"shards/{number:05d}.json"
+        first = number * config.shard_pairs
+        name = f"shards/{first:06d}-{first + len(shard):06d}.json"
         rows = context.work.get_json(name)
         if rows is None:
             judge = judge or load_judge(context, "model")
@@ -59,7 +63,7 @@ def _sample(context: Context, pairs: list[PreferencePair]) -> list[Sampled]:
             def tell(done: int, total: int, before: int = number) -> None:
                 context.child.progress(int((before + done / total) * 1000), len(shards) * 1000, "samples")
 
-            rows = _sample_shard(context, judge, shard, number, tell)
+            rows = _sample_shard(context, judge, shard, tell)
             context.work.put_json(name, rows)
         sampled += [Sampled(**row) for row in rows]
         context.child.progress((number + 1) * 1000, len(shards) * 1000, "samples")
@@ -67,7 +71,7 @@ def _sample(context: Context, pairs: list[PreferencePair]) -> list[Sampled]:
 
 
 def _sample_shard(
-    context: Context, judge: Judge, shard: list[PreferencePair], number: int, tell: Callable[[int, int], None]
+    context: Context, judge: Judge, shard: list[PreferencePair], tell: Callable[[int, int], None]
 ) -> list[dict[str, object]]:
     config = context.settings.rejection_sampling
     judgments = judge.judge(
@@ -77,7 +81,7 @@ def _sample_shard(
         both_orders=True,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        seed=context.settings.seed * 1_000_003 + number,
+        seed=context.settings.seed,
         on_progress=tell,
     )
     return [

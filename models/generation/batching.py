@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from models.errors import ThinkrewardError
-from models.generation.protocol import Generated, OnText, Progress, Telling
+from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
 from models.prompts import Message
 
 
@@ -34,6 +34,7 @@ class _Item:
     """One conversation that waits, for whom, and what came of it."""
 
     conversation: list[Message]
+    seed: int
     options: tuple[tuple[str, Any], ...]  # what a batch must have in common
     place: int  # within its caller's conversations
     given_up: threading.Event
@@ -83,6 +84,11 @@ class BatchingGenerator:
         self._thread.start()
 
     @property
+    def identity(self) -> GeneratorIdentity:
+        """That of the generator within."""
+        return self._inner.identity
+
+    @property
     def waiting(self) -> int:
         """How many conversations wait for their turn."""
         return len(self._queue)
@@ -94,18 +100,22 @@ class BatchingGenerator:
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
         given_up: threading.Event | None = None,
     ) -> list[list[Generated]]:
-        """See `Generator.generate`. Greedy texts do not depend on what else is in a batch, but for rounding.
+        """See `Generator.generate`. No text depends on what else is in a batch, but for rounding.
 
         Raises `QueueFull` if not all conversations may wait, and `GivenUp` once `given_up` is set or this is closed.
         """
-        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}.items())
+        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens}.items())
         gone = given_up or threading.Event()
-        items = [_Item(one, options, place, gone, on_text) for place, one in enumerate(conversations)]
+        seeds = seeds_of(seed, len(conversations))
+        items = [
+            _Item(one, own, options, place, gone, on_text)
+            for place, (one, own) in enumerate(zip(conversations, seeds, strict=True))
+        ]
         with self._changed:
             if self._closed:
                 raise GivenUp("the service ends: ask another one, or later")
@@ -139,6 +149,7 @@ class BatchingGenerator:
             try:
                 said = self._inner.generate(
                     [item.conversation for item in items],
+                    seed=[item.seed for item in items],
                     on_text=partial(tell, items),
                     **dict(items[0].options),
                 )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from models.errors import TeacherRefused
-from models.generation.protocol import Generated, Progress
+from models.generation.protocol import Generated, GeneratorIdentity, Progress, Seed, seeds_of
 from models.media import data_url
 from models.prompts import Message, data_url_part
 from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Returned = TypeVar("Returned")
 
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
+SEEDS = 2**31  # servers take seeds of 31 bits or more
 FOR_JUDGE = Advice(
     without_key="",
     model="the model's name",
@@ -45,6 +46,11 @@ class Spent:
     retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+def endpoint_identity(endpoint: Endpoint) -> GeneratorIdentity:
+    """What an endpoint's texts are known by: its host, port and model."""
+    return GeneratorIdentity("endpoint", f"{endpoint.host} {endpoint.model}", "")
 
 
 class EndpointGenerator:
@@ -66,6 +72,11 @@ class EndpointGenerator:
         """At OPENAI_BASE_URL with OPENAI_API_KEY. Raises `TeacherRefused` for a missing or unusable one."""
         return cls(Endpoint.from_environment(model, FOR_JUDGE), limits)
 
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """See `Generator.identity`. What an address serves under a name is its owner's to say, its precision too."""
+        return endpoint_identity(self.endpoint)
+
     def generate(
         self,
         conversations: Sequence[list[Message]],
@@ -73,7 +84,7 @@ class EndpointGenerator:
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. A request the endpoint rejects, such as for its content, has `n` empty completions.
@@ -84,7 +95,7 @@ class EndpointGenerator:
 
         async def all_of_them() -> list[list[Generated]]:
             async with Connection(self.endpoint, self.limits, FOR_JUDGE) as connection:
-                call = _Call(self, connection, n, temperature, max_tokens, seed)
+                call = _Call(self, connection, n, temperature, max_tokens, seeds_of(seed, len(conversations)))
                 try:
                     return await call.answer(conversations, on_progress)
                 finally:
@@ -97,14 +108,20 @@ class _Call:
     """One call of `generate`: its settings, and the requests they make."""
 
     def __init__(
-        self, owner: EndpointGenerator, connection: Connection, n: int, temperature: float, max_tokens: int, seed: int
+        self,
+        owner: EndpointGenerator,
+        connection: Connection,
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        seeds: list[int],
     ) -> None:
         self.owner = owner
         self.connection = connection
         self.n = n
         self.temperature = temperature
         self.max_tokens = max_tokens
-        self.seed = seed
+        self.seeds = [seed % SEEDS for seed in seeds]
 
     async def answer(
         self, conversations: Sequence[list[Message]], on_progress: Progress | None
@@ -117,7 +134,7 @@ class _Call:
         async def one(at: int) -> None:
             nonlocal done, last_reason
             try:
-                results[at] = await self._ask(conversations[at])
+                results[at] = await self._ask(conversations[at], self.seeds[at])
             except RequestRejected as rejected:
                 last_reason = str(rejected)
                 logger.warning("%s rejects request %d: %s", self.connection.endpoint.host, at, rejected)
@@ -138,19 +155,19 @@ class _Call:
         await _at_once(rest, one, self.owner.limits.concurrency)
         return results
 
-    async def _ask(self, conversation: list[Message]) -> list[Generated]:
+    async def _ask(self, conversation: list[Message], seed: int) -> list[Generated]:
         """`n` completions: in one request if the endpoint can, or else in `n` whose seeds differ."""
         messages = await asyncio.to_thread(_encoded, conversation)
         found: list[Generated] = []
         if self.n > 1 and not self.owner.one_by_one:
             try:
-                found = await self._request(messages, self.n, self.seed)
+                found = await self._request(messages, self.n, seed)
             except RequestRejected as rejected:
                 if rejected.for_content:
                     raise
                 logger.info("%s rejects n=%d: %s", self.connection.endpoint.host, self.n, rejected)
         while len(found) < self.n:
-            found += await self._request(messages, 1, self.seed + len(found))
+            found += await self._request(messages, 1, seed + len(found))
             self.owner.one_by_one = self.n > 1
         return found[: self.n]
 

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_model, load_processor
-from models.generation.protocol import Generated, OnText, Progress
+from models.generation.protocol import (
+    Generated,
+    GeneratorIdentity,
+    OnText,
+    Progress,
+    Seed,
+    seeds_of,
+    transformers_identity,
+)
 from models.prompts import Message, Part
 
 UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
@@ -39,6 +47,11 @@ class LocalGenerator:
         model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
         return cls(model, processor, batch=batch)
 
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """See `Generator.identity`."""
+        return transformers_identity(str(self.model.dtype).removeprefix("torch."))
+
     def generate(
         self,
         conversations: Sequence[list[Message]],
@@ -46,15 +59,19 @@ class LocalGenerator:
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
 
+        Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
+
         `on_text` is told each completion's text as it grows.
         """
         import torch
+
+        from models.generation.seeded import row_seed
 
         texts = [
             self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations
@@ -65,14 +82,15 @@ class LocalGenerator:
         frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
         order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
+        seeds = seeds_of(seed, len(texts))
         step = max(1, self.batch // n)
         with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
-            torch.manual_seed(seed)
             for start in range(0, len(order), step):
                 rows = order[start : start + step]
                 some = [texts[at] for at in rows], [part for at in rows for part in media[at]]
                 told = _Growing(self.processor.tokenizer, self.end, rows, n, on_text) if on_text else None
-                found = self._generate_batch(*some, n, temperature, max_tokens, told)
+                streams = [row_seed(seeds[at], texts[at], sample) for at in rows for sample in range(n)]
+                found = self._generate_batch(*some, n, temperature, max_tokens, streams, told)
                 for at, completions in zip(rows, found, strict=True):
                     results[at] = completions
                 if on_progress is not None:
@@ -86,10 +104,13 @@ class LocalGenerator:
         n: int,
         temperature: float,
         max_tokens: int,
+        streams: list[int],
         told: "_Growing | None",
     ) -> list[list[Generated]]:
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        from models.generation.seeded import SeededSampling
 
         inputs = self.processor(
             text=texts,
@@ -100,7 +121,8 @@ class LocalGenerator:
             padding_side="left",
             add_special_tokens=False,
         ).to(self.model.device)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        seeded = LogitsProcessorList([SeededSampling(streams, temperature)] if temperature > 0 else [])
         config = GenerationConfig(
             max_new_tokens=max_tokens,
             num_return_sequences=n,
@@ -112,7 +134,7 @@ class LocalGenerator:
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():
-            tokens = self.model.generate(**inputs, generation_config=config, streamer=told)[
+            tokens = self.model.generate(**inputs, generation_config=config, logits_processor=seeded, streamer=told)[
                 :, inputs["input_ids"].shape[1] :
             ]
         ended = (tokens == self.end).any(dim=1).tolist()

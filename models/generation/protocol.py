@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
 from models.prompts import Message
 
 Progress = Callable[[int, int], None]
 OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
+Seed = int | Sequence[int]  # one for all conversations of a call, or one each
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,51 @@ class Generated:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class GeneratorIdentity:
+    """What wrote a text, as far as it may write another one than its like: part of the key of all it wrote.
+
+    `kind` is the implementation (`transformers`, `endpoint`), `version` its version or, of an endpoint, its address and
+    model, and `precision` the type it computes in (empty where that is not known). Judgments are compared with each
+    other within one kind and precision.
+    """
+
+    kind: str
+    version: str
+    precision: str
+
+
+@cache
+def transformers_identity(precision: str) -> GeneratorIdentity:
+    """What `models.generation.local` is, without loading it.
+
+    Of the version of transformers it is major and minor: a minor release may change a model's code, its processor or
+    what generation defaults to. A patch release mends faults and does not: counting it would judge every model
+    again, champions included, for texts that are equal. One that does change a text has stages raise their versions.
+    """
+    major, minor = version("transformers").split(".")[:2]
+    return GeneratorIdentity("transformers", f"{major}.{minor}", precision)
+
+
+def seeds_of(seed: Seed, count: int) -> list[int]:
+    """A seed for each of `count` conversations. Raises `ValueError` for as many seeds as there are not conversations.
+
+    >>> seeds_of(7, 2), seeds_of([1, 2], 2)
+    ([7, 7], [1, 2])
+    """
+    seeds = [seed] * count if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"{len(seeds)} seeds for {count} conversations: give one for all of them, or one each")
+    return seeds
+
+
 class Generator(Protocol):
     """Turns chat messages with media attached into completions."""
+
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """What writes."""
+        ...
 
     def generate(
         self,
@@ -28,10 +74,14 @@ class Generator(Protocol):
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
-        """`n` completions a conversation, in order. Temperature 0 is greedy; `seed` fixes the rest."""
+        """`n` completions a conversation, in order. Temperature 0 is greedy, else a conversation's seed fixes them.
+
+        A conversation's completions depend on it, on its own seed and on the number of the sample alone: not on what
+        else is in the call, in which order, or how many are generated together.
+        """
         ...
 
 
@@ -41,6 +91,11 @@ class Telling(Protocol):
 
     tells: bool
 
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """What writes."""
+        ...
+
     def generate(
         self,
         conversations: Sequence[list[Message]],
@@ -48,7 +103,7 @@ class Telling(Protocol):
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:

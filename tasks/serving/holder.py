@@ -14,12 +14,12 @@ from configs.schema import Settings
 from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
 from models.generation.local import LocalGenerator
-from models.generation.protocol import Generated, OnText, Progress
+from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed
 from models.prompts import Message
 from models.request_rows import RequestMedia
 from models.reward_model import RewardModel
 from tasks.artifacts import ArtifactRef
-from tasks.data_files import fingerprint
+from tasks.data_files import model_digest
 from tasks.judges import local_generator
 from tasks.judging import model_folder
 from tasks.pinning import find_artifact, registered_model
@@ -46,6 +46,11 @@ class Asking:
         self._shared = shared
         self._given_up = given_up
 
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """That of the shared generator."""
+        return self._shared.identity
+
     def generate(
         self,
         conversations: Sequence[list[Message]],
@@ -53,7 +58,7 @@ class Asking:
         n: int = 1,
         temperature: float = 0.0,
         max_tokens: int,
-        seed: int = 0,
+        seed: Seed = 0,
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:
@@ -117,7 +122,10 @@ class Holder:
         self._ended = threading.Event()
         self._folder = model_folder(settings, name)
         folder = self._folder
-        self._current = self._load(fingerprint(folder), folder) if folder else self._fetched(self._artifact())
+        self._current = self._load(self._digest(folder), folder) if folder else self._fetched(self._artifact())
+
+    def _digest(self, folder: Path) -> str:
+        return model_digest(folder, Path(self._settings.storage.cache_dir))
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from models.generation.protocol import Generated, Generator, Progress
-from models.judge import Judge
+from models.judge import Judge, sampling_seed
 from models.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.prompts import Message
 from models.verdict import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
@@ -104,7 +104,8 @@ def test_samples_follow_one_another_and_options_reach_the_generator() -> None:
         [pair("a")], n=2, temperature=0.7, max_tokens=99, seed=5, on_progress=lambda at, of: done.append((at, of))
     )
     assert [(one.sample, one.preferred) for one in judgments] == [(0, 1), (1, 2)]
-    assert fake.options == {"n": 2, "temperature": 0.7, "max_tokens": 99, "seed": 5}
+    seeds = [sampling_seed(5, pair("a"), "think")]
+    assert fake.options == {"n": 2, "temperature": 0.7, "max_tokens": 99, "seed": seeds}
     assert done == [(1, 1)]
 
 
