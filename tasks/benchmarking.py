@@ -1,7 +1,8 @@
 """Judges on public benchmarks: each judged once by a protocol, whatever else is compared with it.
 
 A judge's rows on a benchmark are an artifact of their own, keyed by (judge, benchmark, protocol), so that a further
-judge or benchmark costs its own calls alone. What an interrupted attempt has judged is read, not asked again.
+judge or benchmark costs its own calls alone. What an interrupted attempt has judged is read, not asked again; of two
+runs that want the same rows one asks and the other waits.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from models.backbone import FRAMES, takes_video
 from models.benchmarks.comparison import vote
 from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
+from models.generation.protocol import GeneratorIdentity
 from models.judge import Frames, Judge, Seconds
 from models.media import decode, inspect, shrink
 from models.media_files import MediaFiles
@@ -31,12 +33,12 @@ from models.teacher_connection import Endpoint
 from models.verdict import Mode
 from models.wordings.unified_reward_think import digest
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.data_files import fingerprint
+from tasks.data_files import model_digest
 from tasks.importing import Place, import_set, lenient
-from tasks.judges import ENDPOINT, generator_of
+from tasks.judges import ENDPOINT, generator_of, identity_of
 from tasks.judging import find_model
+from tasks.once import computed_once
 from tasks.scoring import DIRECT_TOKENS
-from tasks.stages import verified_entry
 
 BENCHMARKING = "benchmarking"
 VERSION = "3"  # raise it when the same judge's answers would be read or asked otherwise
@@ -111,11 +113,16 @@ class NamedJudge:
         return Endpoint.from_environment(self._model.removeprefix(ENDPOINT))
 
     def digest(self) -> str:
-        """sha256 of what answers: of a model's files, or of an endpoint's address and model name."""
+        """sha256 of what answers: an artifact's or a model folder's bytes, or an endpoint's address and model name."""
         if self._model.startswith(ENDPOINT):
             who = f"{self._endpoint.base_url} {self._endpoint.model}"
             return hashlib.sha256(who.encode()).hexdigest()
-        return fingerprint(self._folder)
+        return model_digest(self._folder, Path(self.settings.storage.cache_dir))
+
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """What writes its answers."""
+        return identity_of(self._model, self.settings)
 
     @cached_property
     def shown_videos(self) -> str:
@@ -132,6 +139,7 @@ class BenchmarkSet:
     """A benchmark's imported pairs, in their published order, and the rows that lack a medium."""
 
     def __init__(self, ref: ArtifactRef, folder: Path, protocol: Protocol) -> None:
+        self.ref = ref
         self.digest = ref.digest
         imported = list(read_imported(folder))
         self.pairs = [one.pair for one in imported]
@@ -163,19 +171,20 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
     """The judge's rows on the benchmark, from the store or asked now."""
     config: dict[str, Any] = {
         "judge": judge.digest(),
+        "generator": vars(judge.identity),
         "wording": [judge.wording, digest(RELEASES[judge.wording]) if judge.wording in RELEASES else ""],
         "videos": judge.shown_videos,
         "pairs": benchmark.digest,
         "protocol": vars(protocol),
     }
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
-    entry = verified_entry(store, BENCHMARKING, key)
-    if entry is None:
+
+    def ask() -> IndexEntry:
         rows = _asked(store, key, judge, benchmark, protocol, tell)
         with TemporaryDirectory(prefix="thinkreward-judgments-") as folder:
             write_rows(Path(folder) / "judgments.parquet", rows)
             ref = store.publish("judgments", Path(folder), metadata={"stage": BENCHMARKING, "key": key})
-        entry = IndexEntry(
+        return IndexEntry(
             stage=BENCHMARKING,
             key=key,
             outputs={"judgments": ref},
@@ -183,8 +192,8 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
             config={**config, "name": judge.name},
             code_version=VERSION,
         )
-        store.record(entry)
-        store.work(BENCHMARKING, key).clear()
+
+    entry = computed_once(store, judge.settings, BENCHMARKING, key, ask, refs=[benchmark.ref])
     return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
 
 

@@ -1,18 +1,24 @@
 """Where a published data set lies: a local folder, a prefix in S3, or a repository of the Hugging Face Hub.
 
 `local_folder` brings its files here, once; `fingerprint_of` tells whether they have changed without bringing them.
+`model_digest` is of a model's bytes.
 """
 
 import hashlib
+import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from models.errors import DataError, HubUnreachable
-from tasks.objects import Found, in_parallel, open_objects
+from tasks.artifact_types import FileEntry, digest_of
+from tasks.objects import Found, hash_file, in_parallel, open_objects
 
 HUB = "hf://datasets/"
 HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change
+SETTLED_S = 5.0  # a file that changed since is not remembered
 
 
 def fingerprint_of(place: str) -> str:
@@ -30,7 +36,12 @@ def fingerprint_of(place: str) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files, but for what is written for people (`*.md`)."""
+    """sha256 over the names and contents of a data set's files, but for what is written for people (`*.md`).
+
+    Files above 64 MiB are told apart by size and time of change, since data sets may be too large to be read on each
+    look: a video that is replaced by another one of its size, with its time of change set back, is not noticed. What
+    judges or is trained is told apart by its bytes alone (`model_digest`).
+    """
 
     def said() -> Iterator[str]:
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
@@ -42,6 +53,49 @@ def fingerprint(folder: Path) -> str:
             yield f"{path.relative_to(folder)} {content}"
 
     return hashlib.sha256("\n".join(said()).encode()).hexdigest()
+
+
+def model_digest(folder: Path, cache_dir: Path) -> str:
+    """The digest that a model's folder has, or would have, as an artifact: of the bytes of its files.
+
+    Hidden files and those written for people (`*.md`) count for nothing, as when it is published. The digests of large
+    files are remembered below `cache_dir`, see `_remembered`.
+    """
+
+    def entry(path: Path) -> FileEntry:
+        size = path.stat().st_size
+        sha256 = hash_file(path) if size <= HASHED_BYTES else _remembered(path, cache_dir / "digests")
+        return FileEntry(path=path.relative_to(folder).as_posix(), size=size, sha256=sha256)
+
+    shown = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+    return digest_of(entry(one) for one in shown if not any(p.startswith(".") for p in one.relative_to(folder).parts))
+
+
+def _remembered(path: Path, memory: Path) -> str:
+    """A file's sha256, from memory if neither its bytes nor its name can have changed since.
+
+    The kernel sets the time of the last status change (ctime) at each write, and nobody can set it back, so that with
+    the inode it tells a changed file even where its size and time of change (mtime) are as they were. A file that
+    changed within the last seconds is not remembered: it may change again within the clock's resolution.
+    """
+
+    def now() -> list[int]:
+        found = path.stat()
+        return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+    kept = memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
+    before = now()
+    with suppress(FileNotFoundError, ValueError):
+        said = json.loads(kept.read_text())
+        if said["status"] == before:
+            return str(said["sha256"])
+    sha256 = hash_file(path)
+    if now() == before and time.time() - before[-1] / 1e9 > SETTLED_S:
+        memory.mkdir(parents=True, exist_ok=True)
+        aside = kept.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps({"status": before, "sha256": sha256}))
+        aside.replace(kept)
+    return sha256
 
 
 def local_folder(place: str, cache_dir: Path) -> Path:

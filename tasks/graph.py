@@ -1,16 +1,18 @@
 """The method as a graph: each stage's inputs, the settings that enter its key, and where its work is written.
 
-`version` is the stage's code version: raise it when a change alters what the stage computes. It is said by
-hand because no hash of sources knows which helper matters (CONTRIBUTING, "Stage versions").
+`version` is the stage's code version: raise it when a change alters what the stage computes. It is said by hand, since
+no hash of sources knows which change alters a result; that it is thought of is checked (tasks/stage_code.py;
+CONTRIBUTING, "Stage versions").
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from configs.forms import Form
 from configs.schema import Section, Settings
-from tasks.data_files import fingerprint, fingerprint_of
+from models.generation.protocol import transformers_identity
+from tasks.data_files import fingerprint, fingerprint_of, model_digest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,8 +27,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process.
+    """One stage. `body` is the function that computes it in a child process.
 
+    `sections` are the settings in its key: whole sections, or single fields as `section.field` where the others cannot
+    change its result. With `generates` the key names what writes its texts, too, and with `seeded` the seed.
     `memory` names the settings to lower when memory runs out. Inputs that no other stage makes come from the function
     `gathers`. What a stage did outside the store may be undone there: `lapsed` is a function that says so.
     """
@@ -40,34 +44,36 @@ class Stage:
     memory: str = "model.max_pixels"
     gathers: str = ""
     lapsed: str = ""
+    generates: bool = False
+    seeded: bool = True
 
     @property
     def form(self) -> Form:
         """What a person may set when this stage is deployed; where things are kept is its environment's to say."""
-        return Form(*(name for name in self.sections if name != "tracking"), "runtime")
+        sections = dict.fromkeys(name.partition(".")[0] for name in self.sections)
+        return Form(*(name for name in sections if name != "tracking"), "runtime")
 
     def config(self, settings: Settings) -> dict[str, object]:
         """The fields that change this stage's result."""
-        fields: dict[str, object] = {"seed": settings.seed}
-        for name in self.sections:
+        fields: dict[str, Any] = {"seed": settings.seed} if self.seeded else {}
+        for said in self.sections:
+            name, _, only = said.partition(".")
             section: Section = getattr(settings, name)
-            fields[name] = section.key_fields()
-        folder = self._local_source(settings)
-        if folder is not None:
-            fields["files"] = fingerprint(folder)
+            if only:
+                fields.setdefault(name, {})[only] = getattr(section, only)
+            else:
+                fields[name] = section.key_fields()
+        if self.generates:
+            fields["generator"] = vars(transformers_identity(settings.model.dtype))
+        if self.name == "base" and (folder := find_base(settings)):
+            fields["files"] = model_digest(folder, Path(settings.storage.cache_dir))
         if self.name == "prepare":
+            if settings.prepare.path:
+                fields["files"] = fingerprint(Path(settings.prepare.path))
             sources, benchmarks = settings.prepare.sources, settings.prepare.decontaminate
             if places := [*(one.path for one in sources), *(one.path for one in benchmarks)]:
                 fields["published"] = [fingerprint_of(place) for place in places]
         return fields
-
-    def _local_source(self, settings: Settings) -> Path | None:
-        """The folder outside the store that this stage reads, if it reads one."""
-        if self.name == "base":
-            return find_base(settings)
-        if self.name == "prepare" and settings.prepare.path:
-            return Path(settings.prepare.path)
-        return None
 
 
 def find_base(settings: Settings) -> Path | None:
@@ -78,22 +84,23 @@ def find_base(settings: Settings) -> Path | None:
 
 _PREFERENCES = Need("prepare", "preferences")
 _BASE = Need("base", "model")
+_SHOWN = ("model.max_pixels", "model.max_frames")  # all of `model` that matters where no model takes part
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("base", "1", {}, ("model",), ("model",), "tasks.preparing:base"),
+        Stage("base", "1", {}, ("model",), ("model.base", "model.revision"), "tasks.preparing:base", seeded=False),
         Stage(
             "prepare",
             "4",
             {},
             ("preferences",),
-            ("prepare",),
+            ("prepare", "model.max_frames"),
             "tasks.preparing:prepare",
             gathers="tasks.inbox:drops",
         ),
         Stage(
-            "distill", "5", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill", "5", {"preferences": _PREFERENCES}, ("distilled",), ("distill", *_SHOWN), "tasks.teacher:distill"
         ),
         Stage(
             "cold-start",
@@ -112,6 +119,7 @@ STAGES: dict[str, Stage] = {
             ("rejection_sampling", "model"),
             "tasks.sampling:rejection_sampling",
             memory="runtime.generation_batch or rejection_sampling.sft.micro_batch",
+            generates=True,
         ),
         Stage(
             "grpo",
@@ -143,13 +151,14 @@ STAGES: dict[str, Stage] = {
             ("evaluate", "model"),
             "tasks.scoring:evaluate",
             memory="runtime.generation_batch",
+            generates=True,
         ),
         Stage(
             "promote",
             "2",
             {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
             ("registration",),
-            ("promote", "tracking", "evaluate"),
+            ("promote", "tracking", "evaluate", "model"),
             "tasks.promoting:promote",
             lapsed="tasks.promoting:lapsed",
         ),

@@ -2,7 +2,7 @@
 
 An imported set is an artifact of its own, keyed by (reader, files, what an import may leave out), so that `prepare`
 and `thinkreward data` share it, and a further source costs nothing of the others. A killed import goes on with its
-first missing shard, on any machine.
+first missing shard, on any machine; of two imports of one set at a time, the second waits for the first.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from models.sources.registry import READERS
 from models.sources.rows import Read
 from tasks.artifacts import ArtifactRef, IndexEntry, Store, Work
 from tasks.data_files import fingerprint_of, local_folder
-from tasks.stages import verified_entry
+from tasks.once import computed_once
 
 IMPORTING = "importing"
 KIND = "pairs"
@@ -65,12 +65,11 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
         "max_media_mib": settings.prepare.max_media_mib,
     }
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
-    entry = verified_entry(store, IMPORTING, key)
-    if entry is None:
-        work = store.work(IMPORTING, key)
-        with _imported(work, settings, place, on_progress) as (folder, rows, unusable):
+
+    def read() -> IndexEntry:
+        with _imported(store.work(IMPORTING, key), settings, place, on_progress) as (folder, rows, unusable):
             ref = store.publish(KIND, folder, metadata={"stage": IMPORTING, "key": key})
-        entry = IndexEntry(
+        return IndexEntry(
             stage=IMPORTING,
             key=key,
             outputs={"pairs": ref},
@@ -79,8 +78,8 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             code_version=VERSION,
             facts={"rows": rows, "unusable": unusable},
         )
-        store.record(entry)
-        work.clear()
+
+    entry = computed_once(store, settings, IMPORTING, key, read)
     # An import that is there may have been made when more was allowed.
     check_share(entry.facts["rows"], entry.facts["unusable"], settings.prepare.max_bad_share, place.path)
     return entry.outputs["pairs"]

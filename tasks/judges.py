@@ -16,8 +16,9 @@ from pathlib import Path
 
 from configs.load import active_profile, load_settings
 from configs.schema import Settings
-from models.generation.endpoint import FOR_JUDGE, EndpointGenerator
+from models.generation.endpoint import FOR_JUDGE, EndpointGenerator, endpoint_identity
 from models.generation.local import LocalGenerator
+from models.generation.protocol import GeneratorIdentity, transformers_identity
 from models.reward_model import RewardModel
 from models.teacher_connection import Endpoint
 from tasks.judging import find_model
@@ -46,6 +47,13 @@ def generator_of(name: str, settings: Settings, *, base_url: str = "") -> LocalG
         found = Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE)
         return EndpointGenerator(replace(found, base_url=base_url) if base_url else found)
     return local_generator(find_model(settings, name), settings, batch=settings.runtime.generation_batch)
+
+
+def identity_of(name: str, settings: Settings) -> GeneratorIdentity:
+    """What `generator_of` gives will say it is, before it is loaded."""
+    if name.startswith(ENDPOINT):
+        return endpoint_identity(Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE))
+    return transformers_identity(settings.model.dtype)
 
 
 def local_generator(folder: Path, settings: Settings, *, batch: int) -> LocalGenerator:

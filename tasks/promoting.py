@@ -115,8 +115,8 @@ def _decide(context: Context, report: dict[str, Any], champion: RegisteredVersio
 def _interval(context: Context, challenger: str, champion: str) -> tuple[float, float] | None:
     """The paired interval on these held-out pairs, if this store has the champion's judgments of them."""
     preferences = context.job.inputs["preferences"].digest
-    ours: list[JudgedRow] | None = rows_of_model(context.store, challenger, preferences)
-    theirs = rows_of_model(context.store, champion, preferences)
+    ours: list[JudgedRow] | None = rows_of_model(context.store, context.settings, challenger, preferences)
+    theirs = rows_of_model(context.store, context.settings, champion, preferences)
     if not ours or not theirs:
         return None
     settings = context.settings

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from configs.schema import Settings
 from models.dataset import pairs_file
 from models.errors import ArtifactCorrupt, ArtifactMissing
 from models.preference import PreferencePair, Task
@@ -23,12 +24,16 @@ from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.context import Context, peak_memory_mib, stage_context
 from tasks.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.launching import Child, Done, Job
+from tasks.once import computed_once
 from tasks.sampling import load_judge
-from tasks.stages import stage_key, verified_entry
+from tasks.stages import stage_key
 
 MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24
 JUDGING = "judging"
+# Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
+_JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
+JUDGED = Stage(JUDGING, "4", {}, ("judgments",), _JUDGED_BY, "", generates=True, seeded=False)
 HELD_OUT = "held_out"  # where an entry's config names the pairs that were judged
 
 
@@ -64,28 +69,23 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
 def judged_rows(context: Context, name: str) -> list[JudgedRow]:
     """One model's rows, from the store if it has judged these pairs by this protocol before."""
     inputs = {"model": context.job.inputs[name], "preferences": context.job.inputs["preferences"]}
-    stage = Stage(JUDGING, "4", {}, ("judgments",), ("evaluate", "model"), "")
-    # The resamples and examples change the report, not the judgments.
-    protocol = context.settings.model_copy(
-        update={"evaluate": context.settings.evaluate.model_copy(update={"bootstrap": 1, "examples": 1})}
-    )
     held_out = held_out_digest(context.store, inputs["preferences"])
-    without_data = stage_key(stage, protocol, {"model": inputs["model"]})
+    without_data = stage_key(JUDGED, context.settings, {"model": inputs["model"]})
     key = hashlib.sha256(f"{without_data} {held_out}".encode()).hexdigest()
-    entry = verified_entry(context.store, JUDGING, key)
-    if entry is None:
+
+    def judge() -> IndexEntry:
         folder = context.new_folder("judgments")
         write_rows(folder / "judgments.parquet", _judge(context, name))
-        outputs = {"judgments": context.publish("judgments", folder)}
-        entry = IndexEntry(
+        return IndexEntry(
             stage=JUDGING,
             key=key,
-            outputs=outputs,
+            outputs={"judgments": context.publish("judgments", folder)},
             inputs=inputs,
-            config={**stage.config(protocol), HELD_OUT: held_out},
-            code_version=stage.version,
+            config={**JUDGED.config(context.settings), HELD_OUT: held_out},
+            code_version=JUDGED.version,
         )
-        context.store.record(entry)
+
+    entry = computed_once(context.store, context.settings, JUDGING, key, judge, refs=inputs.values())
     return read_rows(context.store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
 
 
@@ -101,13 +101,31 @@ def held_out_digest(store: Store, preferences: ArtifactRef) -> str:
     return found
 
 
-def rows_of_model(store: Store, model: str, preferences: str) -> list[JudgedRow] | None:
-    """The newest judgments of a model on the held-out pairs of these preferences (both by digest), or None."""
+def rows_of_model(store: Store, settings: Settings, model: str, preferences: str) -> list[JudgedRow] | None:
+    """The newest judgments of a model on the held-out pairs of these preferences (both by digest), or None.
+
+    They are comparable with those that `settings` ask for: by the same protocol and kind of generator.
+    """
     held_out = held_out_digest(store, store.reference("preferences", preferences))
+    wanted = comparable(JUDGED.config(settings))
     for entry in store.entries(JUDGING):
-        if entry.inputs["model"].digest == model and _judged(store, entry) == held_out:
+        alike = entry.inputs["model"].digest == model and comparable(entry.config) == wanted
+        if alike and _judged(store, entry) == held_out:
             return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
     return None
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """What two judgments must share to be compared: which pairs and tokens, what is shown, and who writes, how exactly.
+
+    Another version of the same kind of generator is comparable. Of before generators were written down, nothing is.
+    """
+    shown, asked, writes = config["model"], config["evaluate"], config.get("generator") or {}
+    return {
+        **{name: asked[name] for name in ("pairs", "max_tokens")},
+        **{name: shown[name] for name in ("max_pixels", "max_frames")},
+        "generator": [writes.get("kind"), writes.get("precision")],
+    }
 
 
 def _judged(store: Store, entry: IndexEntry) -> str | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
 from tasks.artifacts import Store
-from tasks.data_files import fingerprint
+from tasks.data_files import model_digest
 from tasks.graph import EVALUATED, find_base
 from tasks.judges import local_generator
 from tasks.pinning import registered_model
@@ -120,4 +121,4 @@ class Shelf:
     def _base(self) -> str | None:
         """The digest of the base's folder, which counts while no run has stored it; None for a hub's."""
         folder = find_base(self._settings)
-        return None if folder is None else fingerprint(folder)
+        return None if folder is None else model_digest(folder, Path(self._settings.storage.cache_dir))

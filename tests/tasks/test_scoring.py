@@ -106,8 +106,8 @@ def test_other_held_out_pairs_another_model_and_another_protocol_are_judged_anew
         assert len(store.entries(JUDGING)) == number + 1
 
 
-def found(store: Store, which: ArtifactRef, data: ArtifactRef) -> list[JudgedRow] | None:
-    return rows_of_model(store, which.digest, data.digest)
+def found(settings: Settings, store: Store, which: ArtifactRef, data: ArtifactRef) -> list[JudgedRow] | None:
+    return rows_of_model(store, settings, which.digest, data.digest)
 
 
 def test_the_champions_rows_are_found_for_every_version_with_its_held_out_pairs(
@@ -120,8 +120,8 @@ def test_the_champions_rows_are_found_for_every_version_with_its_held_out_pairs(
     at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": before})
     judged_before(at_work, "grpo")
     rows = judged_rows(at_work, "grpo")
-    assert found(store, champion, before) == found(store, champion, after) == rows
-    assert found(store, challenger, after) is None and found(store, champion, other) is None
+    assert found(settings, store, champion, before) == found(settings, store, champion, after) == rows
+    assert found(settings, store, challenger, after) is None and found(settings, store, champion, other) is None
 
 
 def test_judgments_of_before_held_out_pairs_were_written_down_are_found_by_their_preferences(
@@ -137,9 +137,9 @@ def test_judgments_of_before_held_out_pairs_were_written_down_are_found_by_their
     store.forget(JUDGING, entry.key)
     old = {name: value for name, value in entry.config.items() if name != "held_out"}
     store.record(IndexEntry(**{**dict(entry), "key": "0" * 64, "config": old}))
-    assert found(store, champion, after) == rows
+    assert found(settings, store, champion, after) == rows
     store.drop(before.kind, before.digest)
-    assert found(store, champion, after) is None, "of what is gone nothing can be said"
+    assert found(settings, store, champion, after) is None, "of what is gone nothing can be said"
 
 
 def test_preferences_without_held_out_pairs_are_named(settings: Settings, tmp_path: Path) -> None:
