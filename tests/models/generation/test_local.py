@@ -10,6 +10,7 @@ from PIL import Image
 
 from models.backbone import load_model, load_processor, save, takes_video
 from models.generation.local import LocalGenerator
+from models.generation.protocol import transformers_identity
 from models.judge import UNKNOWN_RATE, Judge
 from models.media import decode, inspect
 from models.preference import PreferencePair, Task
@@ -108,3 +109,39 @@ def test_a_video_that_tells_no_time_has_the_usual_rate(foreign: Path) -> None:
     pair = next(made.pair for made in PAIRS if made.pair.task == Task.VIDEO_UNDERSTANDING)
     Judge(generator, frames, seconds=lambda uri: 0.0).judge([pair], "direct", max_tokens=2)
     assert f"<{0.5 / UNKNOWN_RATE:.1f} seconds>" in generator.shown["texts"][0]
+
+
+def sampled(pairs: list[PreferencePair], *, batch: int, seed: int = 1) -> dict[tuple[str, bool, int], str]:
+    """Three sampled answers to each presentation, by pair, order and sample."""
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=batch)
+    judged = Judge(generator, frames).judge(
+        pairs, "think", 3, both_orders=True, temperature=1.0, max_tokens=24, seed=seed
+    )
+    return {(one.pair.id, one.swapped, one.sample): one.text for one in judged}
+
+
+def test_sampled_texts_depend_on_no_batch_no_order_and_no_company() -> None:
+    pairs = [made.pair for made in PAIRS]
+    texts = sampled(pairs, batch=64)
+    assert len(set(texts.values())) == len(texts) == len(pairs) * 2 * 3, "each sample is another"
+    assert sampled(pairs, batch=1) == texts
+    assert sampled(pairs, batch=7) == texts
+    assert sampled(pairs[::-1], batch=64) == texts
+    assert sampled(pairs[:3], batch=64) == {key: texts[key] for key in texts if key[0] in {p.id for p in pairs[:3]}}
+    assert sampled(pairs, batch=64, seed=2) != texts
+
+
+def test_sampling_leaves_the_random_state_of_this_process_alone() -> None:
+    import torch
+
+    torch.manual_seed(3)
+    wanted = torch.rand(2).tolist()
+    torch.manual_seed(3)
+    sampled([PAIRS[0].pair], batch=4)
+    assert torch.rand(2).tolist() == wanted
+
+
+def test_what_wrote_a_text_is_named_as_it_was_before_loading() -> None:
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=1)
+    assert generator.identity == transformers_identity("float32")
+    assert (generator.identity.kind, generator.identity.precision) == ("transformers", "float32")
