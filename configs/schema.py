@@ -80,7 +80,11 @@ class Tracking(Section):
 
 
 class Runtime(Section):
-    """How stages use this machine. Nothing here changes a result's meaning, so nothing here is in a key."""
+    """How stages use this machine. Nothing here changes a result's meaning, so nothing here is in a key.
+
+    What remains is rounding: threads, the device and batch sizes change the order of sums, and with it last digits. A
+    GPU draws other samples of the same distribution than a CPU.
+    """
 
     threads: int = Field(
         2, ge=1, le=256, description="CPU threads of a compute process (oversubscription costs up to 8x)"
@@ -183,7 +187,7 @@ class BenchmarkData(Section):
 class Prepare(Section):
     """The preference data of all four tasks, in one schema with a train and a held-out split."""
 
-    RESULT_NEUTRAL = frozenset({"decoding_processes", "decoding_timeout_s"})
+    RESULT_NEUTRAL = frozenset({"decoding_processes"})
     source: Literal["shapes", "jsonl", "published"] = Field(
         "shapes",
         description="shapes: the embedded world; jsonl: your own pairs; published: the sets of prepare.sources",
@@ -210,7 +214,9 @@ class Prepare(Section):
         [], description="benchmarks whose media and captions no training pair may show"
     )
     decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media that people bring")
-    decoding_timeout_s: float = Field(60.0, gt=0, description="seconds that decoding one medium may take")
+    decoding_timeout_s: float = Field(
+        60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is left out"
+    )
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:

@@ -63,6 +63,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
         "reader": place.name,
         "files": fingerprint_of(place.path),
         "max_media_mib": settings.prepare.max_media_mib,
+        "decoding_timeout_s": settings.prepare.decoding_timeout_s,
     }
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
 

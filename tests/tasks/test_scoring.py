@@ -148,3 +148,39 @@ def test_preferences_without_held_out_pairs_are_named(settings: Settings, tmp_pa
     (tmp_path / "odd" / "file").write_text("x")
     with pytest.raises(ArtifactCorrupt, match=r"has no pairs-held_out\.parquet"):
         held_out_digest(store, store.publish("preferences", tmp_path / "odd"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "comparable"),
+    [
+        ({}, True),
+        ({"generator": {"kind": "transformers", "version": "4.0", "precision": "float32"}}, True),
+        ({"generator": {"kind": "vllm", "version": "1", "precision": "float32"}}, False),
+        ({"generator": {"kind": "transformers", "version": "1", "precision": "bfloat16"}}, False),
+        ({"generator": None}, False),  # of before it was written down
+        ({"evaluate": {"pairs": None, "max_tokens": 7}}, False),
+        ({"model": {"max_pixels": 4096, "max_frames": 8}}, False),
+    ],
+)
+def test_rows_are_compared_with_rows_of_the_same_protocol_and_kind_of_generator_alone(
+    settings: Settings, tmp_path: Path, changes: dict[str, Any], comparable: bool
+) -> None:
+    store = open_store(settings)
+    champion, data = model(store, tmp_path / "champion"), preferences(store, tmp_path / "a")
+    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": data})
+    judged_before(at_work, "grpo")
+    rows = judged_rows(at_work, "grpo")
+    (entry,) = store.entries(JUDGING)
+    store.record(IndexEntry(**{**dict(entry), "config": {**entry.config, **changes}}))
+    assert found(settings, store, champion, data) == (rows if comparable else None)
+
+
+def test_resamples_examples_and_the_seed_have_no_model_judged_again(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    judge, data = model(store, tmp_path / "model"), preferences(store, tmp_path / "a")
+    fewer = settings.evaluate.model_copy(update={"bootstrap": 7, "examples": 1})
+    for number, chosen in enumerate((settings, settings.model_copy(update={"evaluate": fewer, "seed": 9}))):
+        at_work = context(chosen, tmp_path / f"{number}", f"{number}" * 64, {"base": judge, "preferences": data})
+        judged_before(at_work, "base")
+        judged_rows(at_work, "base")
+    assert len(store.entries(JUDGING)) == 1

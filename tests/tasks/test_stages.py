@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_settings
-from configs.schema import Settings
+from configs.schema import Model, Settings
 from models.errors import StageFailed
+from models.generation.protocol import GeneratorIdentity
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.graph import RECIPE, STAGES
 from tasks.stages import Planned, open_store, plan, resolve_inputs, run_stage, stage_key, verified_entry
@@ -73,6 +74,8 @@ def test_each_need_is_an_output_of_an_earlier_stage() -> None:
         "runtime.generation_batch=7",
         "distill.concurrency=3",
         "grpo.checkpoint_every=5",
+        "rejection_sampling.shard_pairs=7",
+        "prepare.decoding_processes=7",
         "tracking.experiment=other",
     ],
 )
@@ -83,6 +86,43 @@ def test_what_changes_no_result_is_in_no_key(settings: Settings, change: str, tm
         other = load_settings("shapes", (change,))
     for name in ("prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate"):
         assert stage_key(STAGES[name], settings, {}) == stage_key(STAGES[name], other, {}), name
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ("model.max_frames=3", "prepare distill cold-start rejection-sampling grpo evaluate promote"),
+        ("model.max_pixels=4096", "distill cold-start rejection-sampling grpo evaluate promote"),
+        ("model.dtype=bfloat16", "cold-start rejection-sampling grpo evaluate promote"),
+        ("model.attention=eager", "cold-start rejection-sampling grpo evaluate promote"),
+        ("model.base=owner/name", "base"),  # the others have its digest among their inputs
+        ("prepare.decoding_timeout_s=7.0", "prepare"),  # what takes longer is left out
+        ("evaluate.bootstrap=7", "evaluate promote"),
+        ("seed=7", "prepare distill cold-start rejection-sampling grpo evaluate promote"),
+    ],
+)
+def test_a_setting_is_in_the_keys_of_the_stages_whose_result_it_changes(
+    settings: Settings, change: str, stages: str
+) -> None:
+    other = load_settings("shapes", (change,))
+    changed = [name for name, one in STAGES.items() if stage_key(one, settings, {}) != stage_key(one, other, {})]
+    assert changed == stages.split()
+
+
+def test_every_field_of_the_model_was_asked_whether_a_teacher_sees_it() -> None:
+    """distill's key names single fields: a new field that changes what is shown has to join them."""
+    shown = {"max_pixels", "max_frames"}
+    assert {one.partition(".")[2] for one in STAGES["distill"].sections if one.startswith("model.")} == shown
+    assert set(Model.model_fields) - shown == {"base", "revision", "dtype", "attention"}
+
+
+def test_what_writes_texts_is_in_the_keys_of_what_it_wrote(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: stage_key(stage, settings, {}) for name, stage in STAGES.items()}
+    monkeypatch.setattr(
+        "tasks.graph.transformers_identity", lambda precision: GeneratorIdentity("other", "1", precision)
+    )
+    changed = [name for name, stage in STAGES.items() if stage_key(stage, settings, {}) != before[name]]
+    assert changed == ["rejection-sampling", "evaluate"]
 
 
 def test_a_seed_an_input_and_the_code_version_change_the_key(settings: Settings, tmp_path: Path) -> None:
