@@ -14,13 +14,13 @@ from typing import Any
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.dataset import PreferenceDataset
 from models.generation.local import LocalGenerator
 from models.judge import Judge
 from models.preference import PreferencePair
 from models.rewards import REWARDS, completion_text
-from models.training.checkpoints import HookCallback, Hooks, training_arguments
+from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.rows import training_rows
 
 HISTORY = "validation.json"
@@ -61,6 +61,7 @@ class GrpoPlan:
     device: str
     gradient_checkpointing: bool
     generation_batch: int
+    publish_dtype: str = "float32"
 
 
 @dataclass
@@ -82,6 +83,14 @@ class CompletionsTrainer(GRPOTrainer):
         super().__init__(**kwargs)
         self._hooks = hooks
         self._completions_every = completions_every
+
+    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
+        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
+
+        Around the whole call, so that float32 weights are cast once and not at every token.
+        """
+        with self.accelerator.autocast():
+            return super()._generate_single_turn(*args, **more)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
@@ -125,10 +134,15 @@ class Validator(TrainerCallback):
     """Judges the validation pairs at every validated checkpoint, and keeps the best model."""
 
     def __init__(
-        self, judge_of: Callable[[Any], float], processor: Any, every: int, scratch: Path, hooks: GrpoHooks
+        self,
+        judge_of: Callable[[Any], float],
+        save_in: Callable[[Any, Path], None],
+        every: int,
+        scratch: Path,
+        hooks: GrpoHooks,
     ) -> None:
         self.accuracy_of = judge_of
-        self.processor = processor
+        self.save_in = save_in
         self.every = every
         self.best_directory = scratch / "best"
         self.hooks = hooks
@@ -158,7 +172,7 @@ class Validator(TrainerCallback):
         self.history.append({"step": float(step), "accuracy": accuracy})
         self.hooks.on_metrics(step, {"validation/accuracy": accuracy})
         if better:
-            save(model, self.processor, self.best_directory)
+            self.save_in(model, self.best_directory)
             self.hooks.on_best(self.best_directory, step)
 
 
@@ -181,22 +195,29 @@ def train_grpo(
     hooks = hooks or GrpoHooks()
     processor = load_processor(source)
     full_resume = resume_from is not None and plan.lora is None
-    model = load_model(
-        resume_from if full_resume and resume_from else source, dtype=plan.dtype, attention=plan.attention
+    model = load_for_training(
+        resume_from if full_resume and resume_from else source,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        freeze_vision=plan.freeze_vision,
+        lora=plan.lora,
     )
     # Where TRL finds the reference model, also when resuming.
     model.config._name_or_path = str(source)  # noqa: SLF001
-    if plan.freeze_vision and plan.lora is None:
-        freeze_vision(model)
+    adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
 
     def accuracy_of(current: Any) -> float:
         current.eval()
         judge = Judge(LocalGenerator(current, processor, batch=plan.generation_batch), media.frames)
-        judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
+        with trainer.accelerator.autocast():
+            judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
         current.train()
         return sum(one.correct for one in judged) / max(1, len(judged))
 
-    validator = Validator(accuracy_of, processor, plan.validate_every, scratch, hooks)
+    def keep(current: Any, folder: Path) -> None:
+        save(current, processor, folder, dtype=plan.publish_dtype)
+
+    validator = Validator(accuracy_of, keep, plan.validate_every, scratch, hooks)
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
@@ -208,12 +229,12 @@ def train_grpo(
         args=_arguments(plan, scratch, list(plan.reward_weights.values())),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
-        peft_config=lora_config(*plan.lora) if plan.lora else None,
+        peft_config=lora_config(model, *plan.lora) if plan.lora else None,
         callbacks=[validator, HookCallback(hooks)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     log = trainer.state.log_history
-    return {"validation": validator.history, "best": validator.best, "log": log}
+    return {"validation": validator.history, "best": validator.best, "log": log, "adapters": adapters}
 
 
 def _left_padding(processor: Any) -> Any:
@@ -232,18 +253,19 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
     completions = plan.group * plan.prompts_per_step
-    per_device = min(plan.micro_batch, completions // processes)
-    steps = max(1, completions // (per_device * processes))
+    steps = accumulated(completions, plan.micro_batch, processes)
     return GRPOConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="constant",
-        per_device_train_batch_size=per_device,
+        per_device_train_batch_size=plan.micro_batch,
         gradient_accumulation_steps=steps,
         steps_per_generation=steps,
         num_generations=plan.group,
         max_completion_length=plan.max_tokens,
+        # Of the reference model, which TRL would load in the type of the model's first weight.
+        model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
         cache_implementation="static",  # as in `models.generation.local`
         temperature=plan.temperature,
         reward_weights=weights,
