@@ -84,6 +84,8 @@ def load_for_training(
     if freeze_vision and not lora:
         _freeze_vision(model)
         keep_frozen_in(model, dtype)
+    if dtype != MASTER:
+        _keep_cache_in(model, dtype)
     return model.train()
 
 
@@ -105,6 +107,29 @@ def keep_frozen_in(model: Any, dtype: str) -> None:
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def _keep_cache_in(model: Any, dtype: str) -> None:
+    """Have `generate` keep keys and values in the compute type.
+
+    Under autocast float32 weights make keys of float32 (rotated beside the float32 residual stream) and values of the
+    compute type, and transformers' static cache takes but one type (5.23). Attention casts both as is done here.
+    """
+    import torch
+
+    made, kept = model._prepare_static_cache, getattr(torch, dtype)  # noqa: SLF001
+
+    def prepare(*args: Any, **more: Any) -> Any:
+        cache = made(*args, **more)
+        update = cache.update
+
+        def updated(keys: Any, values: Any, *rest: Any, **options: Any) -> Any:
+            return update(keys.to(kept), values.to(kept), *rest, **options)
+
+        cache.update = updated
+        return cache
+
+    model._prepare_static_cache = prepare  # noqa: SLF001
 
 
 def takes_video(source: str | Path, *, revision: str | None = None) -> bool:
