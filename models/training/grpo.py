@@ -1,8 +1,7 @@
 """Group-relative policy optimisation with TRL: the one door to `GRPOTrainer`.
 
-Paper preset: arXiv 2505.03318, section 3.4 (loss `grpo`, group spread, KL to the start). Modern preset: DAPO
-(arXiv 2503.14476): token-level loss, clip-higher, truncated completions masked, no KL, batch-level spread.
-Departs from both in what it hands on: the checkpoint that is best on validation pairs, or the start.
+The objectives and their sources are in `models.training.presets`. Departs from all of them in what it hands on: the
+checkpoint that is best on validation pairs, or the start.
 """
 
 import json
@@ -16,30 +15,26 @@ from trl import GRPOConfig, GRPOTrainer
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.dataset import PreferenceDataset
+from models.errors import DataError
 from models.generation.local import LocalGenerator
+from models.history import HISTORY, best_of
 from models.judge import Judge
 from models.preference import PreferencePair
-from models.rewards import REWARDS, completion_text
+from models.rewards import completion_text, reward_functions
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.presets import PRESETS, needs_format
 from models.training.rows import training_rows
 
-HISTORY = "validation.json"
 NO_SPREAD = "frac_reward_zero_std"  # as TRL names it
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
-    "modern": {
-        "loss_type": "dapo",
-        "scale_rewards": "batch",
-        "beta": 0.0,
-        "epsilon_high": 0.28,
-        "mask_truncated_completions": True,
-    },
-}
 
 
 @dataclass(frozen=True)
 class GrpoPlan:
-    """Numbers of one optimisation; `reward_weights` by reward name."""
+    """Numbers of one optimisation; `reward_weights` by reward name.
+
+    `accuracy_needs_format` overrides what the preset says. `dtype` is the compute type, `publish_dtype` that of the
+    weights of the best model.
+    """
 
     preset: str
     group: int
@@ -62,6 +57,7 @@ class GrpoPlan:
     gradient_checkpointing: bool
     generation_batch: int
     publish_dtype: str = "float32"
+    accuracy_needs_format: bool | None = None
 
 
 @dataclass
@@ -150,8 +146,8 @@ class Validator(TrainerCallback):
 
     @property
     def best(self) -> dict[str, float]:
-        """The first of the best entries, so that an equal later checkpoint does not replace the start."""
-        return max(self.history, key=lambda entry: entry["accuracy"])
+        """The entry that is handed on."""
+        return best_of(self.history)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Measure the start, once."""
@@ -221,11 +217,20 @@ def train_grpo(
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
+    generation = plan.prompts_per_step * PRESETS[plan.preset].updates
+    if len(both_orders) < generation > plan.prompts_per_step:
+        raise DataError(
+            f"{len(pairs)} pairs in both orders are fewer prompts than the {generation} of one generation under "
+            f"grpo.preset={plan.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
+        )
     trainer = CompletionsTrainer(
         hooks=hooks,
         completions_every=plan.completions_every,
         model=model,
-        reward_funcs=[REWARDS[name] for name in plan.reward_weights],  # those of weight 0 are logged all the same
+        # Those of weight 0 are logged all the same.
+        reward_funcs=reward_functions(
+            plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
+        ),
         args=_arguments(plan, scratch, list(plan.reward_weights.values())),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
@@ -261,7 +266,7 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         lr_scheduler_type="constant",
         per_device_train_batch_size=plan.micro_batch,
         gradient_accumulation_steps=steps,
-        steps_per_generation=steps,
+        steps_per_generation=steps * PRESETS[plan.preset].updates,
         num_generations=plan.group,
         max_completion_length=plan.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.
@@ -274,6 +279,6 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         shuffle_dataset=False,  # both orders of a pair stay in one batch; the curriculum has shuffled the pairs
         seed=plan.seed,
         data_seed=plan.seed,
-        **PRESETS[plan.preset],
+        **PRESETS[plan.preset].flags,
         **training_arguments(device, plan.dtype),
     )
