@@ -25,7 +25,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreferenceDataset, list[PreferencePair], list[str]]:
-    made = [make_pair(task, at + at // 4, seed=0, held_out=False) for at, task in enumerate(list(Task) * 4)]
+    made = [make_pair(task, at + at // 4, seed=0, held_out=False) for at, task in enumerate(list(Task) * 2)]
     folder = tmp_path_factory.mktemp("data")
     pairs = [one.pair for one in made]
     blobs = {uri: blob for one in made for uri, blob in one.blobs.items()}
@@ -43,8 +43,8 @@ def fine_tuned(data: Any, folder: Path, *, resume_from: Path | None = None, **ch
 
     media, pairs, texts = data
     plan = SftPlan(
-        epochs=10, learning_rate=REAL.cold_start.learning_rate, schedule="constant", warmup=0.0, batch=16,
-        micro_batch=8, weight_decay=0.0, freeze_vision=True, lora=None, checkpoint_every=5, seed=0,
+        epochs=10, learning_rate=REAL.cold_start.learning_rate, schedule="constant", warmup=0.0, batch=8,
+        micro_batch=4, weight_decay=0.0, freeze_vision=True, lora=None, checkpoint_every=5, seed=0,
         dtype=REAL.model.dtype, attention="sdpa", device="cpu", gradient_checkpointing=False,
     )  # fmt: skip
     plan = replace(plan, **changes)
@@ -58,7 +58,7 @@ def optimised(data: Any, folder: Path, **changes: Any) -> dict[str, Any]:
 
     media, pairs, _ = data
     plan = GrpoPlan(
-        preset="paper", group=4, prompts_per_step=4, micro_batch=16, epochs=0.5,
+        preset="paper", group=4, prompts_per_step=4, micro_batch=16, epochs=1.0,
         learning_rate=REAL.grpo.learning_rate, temperature=1.0, max_tokens=16, freeze_vision=True, lora=None,
         reward_weights={"format": 1.0, "accuracy": 1.0}, checkpoint_every=4, validate_every=4, completions_every=9,
         seed=0, dtype=REAL.model.dtype, attention="sdpa", device="cpu", gradient_checkpointing=False,
@@ -78,10 +78,10 @@ def spread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def share_moved(before: Weights, after: Weights) -> float:
-    """Share of the language model's weights that differ."""
+    """Share of the language model's weights that differ, where rounding to the type that is trained is no move."""
     assert before.keys() == after.keys()
     names = [name for name in before if "visual" not in name]
-    moved = sum(int((before[name].float() != after[name].float()).sum()) for name in names)
+    moved = sum(int((before[name].to(after[name].dtype) != after[name]).sum()) for name in names)
     return moved / sum(before[name].numel() for name in names)
 
 
@@ -105,13 +105,13 @@ def test_optimisation_at_the_papers_rate_moves_the_weights(data: Any, tmp_path: 
 
 
 def test_the_loss_follows_that_of_float32_within_half_a_percent(data: Any, tmp_path: Path) -> None:
-    """At a rate at which it falls by more than a third; bfloat16 has eight bits, so a step differs by 0.4 %."""
+    """At a rate at which it falls from 7.9 to 1.1; 0.35 % was measured, and one rounding to bfloat16 is up to 0.4 %."""
     curves = {}
     for dtype in ("float32", "bfloat16"):
-        facts = fine_tuned(data, tmp_path / dtype, dtype=dtype, learning_rate=1e-3)
+        facts = fine_tuned(data, tmp_path / dtype, dtype=dtype, learning_rate=3e-4)
         curves[dtype] = [row["loss"] for row in facts["log"] if "loss" in row]
     assert len(curves["float32"]) == 10
-    assert curves["float32"][-1] < 0.67 * curves["float32"][0]
+    assert curves["float32"][-1] < 0.2 * curves["float32"][0]
     assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.005)
 
 
