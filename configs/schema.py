@@ -93,7 +93,11 @@ class Runtime(Section):
         "auto", description="where models run; auto takes a GPU if there is one"
     )
     processes: int = Field(
-        1, ge=1, le=64, description="training processes on this node; above 1 they start through torchrun"
+        1,
+        ge=1,
+        le=64,
+        description="training processes on this node, whose number times micro_batch divides each batch; above 1 they "
+        "start through torchrun",
     )
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
     retries: int = Field(
@@ -116,7 +120,14 @@ class Model(Section):
         "models/shapes/base", min_length=1, description="model directory, relative to the repository, or hub id"
     )
     revision: str | None = Field(None, description="hub revision of the base (a commit, for reproducible runs)")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="weights and compute type")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="compute type: frozen weights are kept and training is autocast in it, while trained weights are "
+        "float32; float16 is for inference alone",
+    )
+    publish_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="type that a training stage's model is saved in, rounded once at its end"
+    )
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="attention implementation")
     max_pixels: int = Field(
         147_456, ge=1024, description="pixels an image or frame is reduced to at most (paper: 147456)"
@@ -337,6 +348,11 @@ class Rewards(Section):
     format: float = Field(1.0, ge=0, description="weight of following the grammar")
     accuracy: float = Field(1.0, ge=0, description="weight of preferring what people prefer")
     consistency: float = Field(0.0, ge=0, description="weight of sums that add up and an answer that follows")
+    accuracy_needs_format: bool | None = Field(
+        None,
+        description="whether accuracy is earned in the grammar alone; if not, the answer block is read whatever "
+        "stands before it; none: as the preset has it (paper: no; the others: yes)",
+    )
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> Self:
@@ -345,14 +361,20 @@ class Rewards(Section):
         return self
 
 
+# Optimizer steps that the completions of one generation serve, for presets whose clips are made for more than one.
+STEPS_A_GENERATION = {"gspo": 4, "cispo": 4}
+
+
 class Grpo(Section):
     """Group-relative policy optimisation on what rejection sampling still got wrong."""
 
     RESULT_NEUTRAL = frozenset({"checkpoint_every", "completions_every"})
-    preset: Literal["paper", "modern"] = Field(
+    preset: Literal["paper", "modern", "gspo", "dr_grpo", "cispo"] = Field(
         "paper",
         description="paper: loss grpo, scaled by the group's spread, beta 0.04; modern: dapo, batch scale, beta 0, "
-        "clip-higher, truncated completions masked, accuracy gated on valid format",
+        "clip-higher, truncated completions masked, accuracy gated on valid format; gspo: ratios of whole answers, "
+        "four steps a generation; dr_grpo: no scaling, no length bias; cispo: clipped weights, four steps a "
+        "generation; all in docs/training.md",
     )
     hard: Literal["wrong_only", "partial", "mixed", "below_one"] = Field(
         "mixed",
@@ -390,6 +412,17 @@ class Grpo(Section):
             raise ValueError(
                 f"validate_every {self.validate_every} is not a multiple of checkpoint_every {self.checkpoint_every}: "
                 "a checkpoint is what gets validated"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_lie_between_generations(self) -> Self:
+        steps = STEPS_A_GENERATION.get(self.preset, 1)
+        if self.checkpoint_every % steps:
+            raise ValueError(
+                f"checkpoint_every is {self.checkpoint_every}, within a generation of {steps} steps that preset "
+                f"{self.preset} takes, and a run resumed there would sample anew: choose a multiple of {steps}, such "
+                f"as checkpoint_every={-(-self.checkpoint_every // steps) * steps}, and a validate_every to match"
             )
         return self
 
@@ -493,4 +526,27 @@ class Settings(Section):
                 f"distill.teacher is published but prepare.source is {self.prepare.source}, which comes without "
                 "reasoning: set prepare.source=published and prepare.sources, or another teacher"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_divide_among_processes(self) -> Self:
+        optimised = self.grpo.group * self.grpo.prompts_per_step
+        sampled = self.rejection_sampling.sft
+        for name, batch, micro, unit in (
+            ("cold_start", self.cold_start.batch, self.cold_start.micro_batch, 1),
+            ("rejection_sampling.sft", sampled.batch, sampled.micro_batch, 1),
+            ("grpo", optimised, self.grpo.micro_batch, self.grpo.group),
+        ):
+            processes = self.runtime.processes
+            if batch % (processes * micro):
+                fitting = [n for n in range(unit, micro + 1, unit) if not batch % (processes * n)]
+                raise ValueError(
+                    f"{name} takes {batch} completions a step, which runtime.processes {processes} x micro_batch "
+                    f"{micro} does not divide: "
+                    + (
+                        f"set {name}.micro_batch={fitting[-1]}"
+                        if fitting
+                        else f"choose a number of processes that divides {batch // unit}"
+                    )
+                )
         return self

@@ -25,7 +25,7 @@ from tasks.graph import RECIPE, StageName
 from tasks.ingesting import ingest_inbox, settle_inbox
 from tasks.retries import patiently
 from tasks.run_pages import beside_the_point, name_by_time
-from tasks.stages import Planned, StageResult, open_store, plan
+from tasks.stages import Planned, StageResult, check_trainable, open_store, plan
 from tasks.summary import ask_for_approval, summarise
 
 METHOD = {
@@ -55,6 +55,7 @@ def nightly(
         refresh: stages to compute again even if nothing changed
     """
     settings = complete(settings)
+    check_trainable(settings, stages)
     begin()
     beside_the_point(partial(name_by_time, settings))
     ask = partial(patiently, settings)

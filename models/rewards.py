@@ -7,11 +7,11 @@ Each returns one number between 0 and 1 a completion. A malformed or hedged answ
 [0.0]
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from models.preference import Task
-from models.verdict import Malformed, Verdict, parse_verdict
+from models.verdict import Malformed, Verdict, parse_answer, parse_verdict
 
 Completion = str | list[dict[str, Any]]
 Reward = Callable[..., list[float]]
@@ -37,13 +37,28 @@ def format_reward(completions: Sequence[Completion], task: Sequence[str], **_: o
 def accuracy_reward(
     completions: Sequence[Completion], task: Sequence[str], preferred: Sequence[str], **_: object
 ) -> list[float]:
-    """1 for a valid completion whose answer is the preferred candidate (section 3.4, accuracy reward).
+    """1 for a valid completion whose answer is the preferred candidate (ours).
 
     Gated on the whole grammar: an answer block after broken reasoning earns nothing.
     """
     return [
         float(isinstance(verdict, Verdict) and str(verdict.preferred) == label)
         for verdict, label in zip(_verdicts(completions, task), preferred, strict=True)
+    ]
+
+
+def answer_reward(
+    completions: Sequence[Completion], task: Sequence[str], preferred: Sequence[str], **_: object
+) -> list[float]:
+    """1 for an answer block with the preferred candidate, whatever stands before it (section 3.4, accuracy reward).
+
+    >>> answer_reward(["Hm. <answer>Image 1 is better</answer>"], task=["image_generation"], preferred=["1"])
+    [1.0]
+    """
+    read = [parse_answer(completion_text(c), Task(t)) for c, t in zip(completions, task, strict=True)]
+    return [
+        float(not isinstance(answer, Malformed) and str(answer) == label)
+        for answer, label in zip(read, preferred, strict=True)
     ]
 
 
@@ -60,3 +75,9 @@ REWARDS: dict[str, Reward] = {
     "accuracy": accuracy_reward,
     "consistency": consistency_reward,
 }
+
+
+def reward_functions(names: Iterable[str], *, accuracy_needs_format: bool) -> list[Reward]:
+    """The rewards of these names, with accuracy gated on the whole grammar or read from the answer alone."""
+    rewards = REWARDS if accuracy_needs_format else {**REWARDS, "accuracy": answer_reward}
+    return [rewards[name] for name in names]

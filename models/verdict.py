@@ -267,6 +267,25 @@ def parse_verdict(text: str, task: Task, *, mode: Mode = "think") -> Verdict | M
         return Malformed(reason=broken.reason, position=broken.position)
 
 
+def parse_answer(text: str, task: Task) -> Preferred | Malformed:
+    """What the one answer block of a thinking text prefers, whatever reasoning stands before it.
+
+    A second answer tag, an answer within the reasoning and any other sentence are malformed; a full stop is not.
+
+    >>> parse_answer("no blocks, then <answer>Image 2 is better.</answer>", Task.IMAGE_GENERATION)
+    2
+    """
+    try:
+        start, end = _block(text, ANSWER_OPEN, ANSWER_CLOSE)
+        if text.find(THINK_CLOSE, end) >= 0:
+            _fail(Fault.MISSING_BLOCK, start)
+        answers: dict[str, Preferred] = {answer_text(task, choice): choice for choice in (1, 2)}
+        answers |= {f"{sentence}.": choice for sentence, choice in answers.items()}
+        return _read_answer(text, start, end, answers)
+    except _BrokenGrammarError as broken:
+        return Malformed(reason=broken.reason, position=broken.position)
+
+
 class _BrokenGrammarError(Exception):
     def __init__(self, reason: Fault, position: int) -> None:
         super().__init__(reason)

@@ -175,4 +175,5 @@ RECIPE: tuple[StageName, ...] = (
     "evaluate",
     "promote",
 )
+TRAINED = ("cold-start", "rejection-sampling", "grpo")
 EVALUATED = ("base", "cold-start", "rejection-sampling", "grpo")

@@ -17,7 +17,7 @@ from tasks.dispatch import elsewhere
 from tasks.publishing import NEED_BASE, logged_watch, publish_base
 from tasks.retries import with_retries
 from tasks.run_pages import beside_the_point, name_run, show
-from tasks.stages import StageResult, Watch, missing_upstream, open_store, run_stage
+from tasks.stages import StageResult, Watch, check_trainable, missing_upstream, open_store, run_stage
 
 _watch: Callable[[str], Watch] | None = None
 _lock = threading.Lock()
@@ -72,11 +72,14 @@ def compute(
     The base model is published before the stages that need it; before `distill` too, whose answers cost money.
     """
     settings, pins = complete(settings), inputs or {}
+    check_trainable(settings, (name,))
     begin()
     if name in NEED_BASE and "base" not in pins:
         with_retries(publish_base, settings)(settings)
     if build_missing:
-        for upstream in missing_upstream(open_store(settings), settings, name, pins):
+        missing = missing_upstream(open_store(settings), settings, name, pins)
+        check_trainable(settings, missing)
+        for upstream in missing:
             if elsewhere(upstream, settings) is None:
                 compute(upstream, settings)
     # Whatever is tried again of the run that a person or schedule started is the same wish.

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from configs.schema import Settings
-from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed, UpstreamMissing
+from models.backbone import untrainable
+from models.errors import ArtifactCorrupt, ArtifactMissing, ConfigError, StageFailed, UpstreamMissing
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.graph import RECIPE, STAGES, Stage
+from tasks.graph import RECIPE, STAGES, TRAINED, Stage
 from tasks.launching import Job, named, run_child
 from tasks.pinning import resolve_pins
 
@@ -54,6 +55,13 @@ class Planned:
     cached: bool
     reason: str
     entry: IndexEntry | None = None
+
+
+def check_trainable(settings: Settings, names: Iterable[str]) -> None:
+    """Before any work of these stages. Raises `ConfigError` if one trains and the compute type is for inference."""
+    trained = [name for name in names if name in TRAINED]
+    if trained and (refused := untrainable(settings.model.dtype)):
+        raise ConfigError(f"{', '.join(trained)} cannot run: {refused}")
 
 
 def open_store(settings: Settings) -> Store:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from configs.schema import Lora, Sft
 from models.curriculum import plan_curriculum
 from models.errors import DataError
+from models.history import HISTORY, best_of
 from models.preference import PreferencePair, Task
 from tasks.artifacts import ArtifactRef
 from tasks.context import Context, stage_context
@@ -18,7 +19,7 @@ from tasks.launching import Child, Done, Job
 
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
-TRAINER_FILES = ("trainer_state.json", "validation.json")
+TRAINER_FILES = ("trainer_state.json", HISTORY)
 # Figures that depend on the clock or on when a run was taken up again: shown in MLflow, but left out of artifacts,
 # whose digests they would change.
 PASSING = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
@@ -58,6 +59,7 @@ def fine_tune(
         attention=settings.model.attention,
         device=settings.runtime.device,
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
+        publish_dtype=settings.model.publish_dtype,
     )
     if not pairs:
         raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
@@ -131,6 +133,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             best_step=best["step"],
             validation_start=first,
             validation_best=best["accuracy"],
+            **result["adapters"],
         )
 
 
@@ -156,7 +159,8 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
         max_tokens=g.max_tokens,
         freeze_vision=g.freeze_vision,
         lora=_lora(g.lora),
-        reward_weights=g.rewards.model_dump(),
+        reward_weights=g.rewards.model_dump(include={"format", "accuracy", "consistency"}),
+        accuracy_needs_format=g.rewards.accuracy_needs_format,
         checkpoint_every=g.checkpoint_every,
         validate_every=g.validate_every,
         completions_every=g.completions_every,
@@ -166,6 +170,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
         device=settings.runtime.device,
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
         generation_batch=settings.runtime.generation_batch,
+        publish_dtype=settings.model.publish_dtype,
     )
     media = context.preferences()
     pairs = {pair.id: pair for pair in media.pairs("train")}
@@ -239,10 +244,21 @@ class Checkpoints:
         shutil.rmtree(model)
         names = sorted(context.work.trees(), key=_step_of)
         old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
-        # A best model is needed only while a kept checkpoint may still hand it on: the newest one always does.
-        best = [name for name in names if name.startswith(BEST)][:-1]
+        # A best model is needed while a kept checkpoint may still hand it on: the newest one hands on the one that its
+        # history names, which after a resume need not be the newest model there is.
+        named = best_step(folder)
+        best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]
         for name in [*old, *best]:
             context.work.delete(name)
+
+
+def best_step(checkpoint: Path) -> int | None:
+    """The step that a checkpoint's history of validation calls best, 0 for the start; None if it has no history."""
+    history = checkpoint / HISTORY
+    if not history.is_file():
+        return None
+    entries = json.loads(history.read_text())
+    return int(best_of(entries)["step"]) if entries else None
 
 
 def latest_checkpoint(context: Context, trainer: Path) -> Path | None:

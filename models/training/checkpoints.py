@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from models.errors import ConfigError
+
 OnCheckpoint = Callable[[Path, int], None]
 OnMetrics = Callable[[int, Mapping[str, float]], None]
 OnProgress = Callable[[int, int], None]
@@ -48,11 +50,11 @@ class HookCallback(TrainerCallback):
 
 
 def training_arguments(device: str, dtype: str) -> dict[str, Any]:
-    """Trainer arguments that follow from the machine alone."""
+    """Trainer arguments that follow from the machine and the compute type, in which the forward pass is autocast."""
     return {
         "use_cpu": device == "cpu",
         "bf16": dtype == "bfloat16",
-        "fp16": dtype == "float16",
+        "fp16": False,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": device != "cpu",
         "report_to": "none",
@@ -64,3 +66,20 @@ def training_arguments(device: str, dtype: str) -> dict[str, Any]:
         "save_total_limit": 2,
         "remove_unused_columns": False,
     }
+
+
+def accumulated(batch: int, micro_batch: int, processes: int) -> int:
+    """Forward passes of an optimizer step on each process.
+
+    Raises `ConfigError` for a batch that cannot be divided: a rounded one would be another batch than was asked for.
+
+    >>> accumulated(128, 8, 4)
+    4
+    """
+    steps, rest = divmod(batch, micro_batch * processes)
+    if rest or not steps:
+        raise ConfigError(
+            f"{batch} completions a step cannot be divided among {processes} processes of {micro_batch} at once: "
+            "choose a micro_batch that, times runtime.processes, divides the batch"
+        )
+    return steps

@@ -1,8 +1,7 @@
 """Group-relative policy optimisation with TRL: the one door to `GRPOTrainer`.
 
-Paper preset: arXiv 2505.03318, section 3.4 (loss `grpo`, group spread, KL to the start). Modern preset: DAPO
-(arXiv 2503.14476): token-level loss, clip-higher, truncated completions masked, no KL, batch-level spread.
-Departs from both in what it hands on: the checkpoint that is best on validation pairs, or the start.
+The objectives and their sources are in `models.training.presets`. Departs from all of them in what it hands on: the
+checkpoint that is best on validation pairs, or the start.
 """
 
 import json
@@ -14,32 +13,28 @@ from typing import Any
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.dataset import PreferenceDataset
+from models.errors import DataError
 from models.generation.local import LocalGenerator
+from models.history import HISTORY, best_of
 from models.judge import Judge
 from models.preference import PreferencePair
-from models.rewards import REWARDS, completion_text
-from models.training.checkpoints import HookCallback, Hooks, training_arguments
+from models.rewards import completion_text, reward_functions
+from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.presets import PRESETS, needs_format
 from models.training.rows import training_rows
 
-HISTORY = "validation.json"
 NO_SPREAD = "frac_reward_zero_std"  # as TRL names it
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
-    "modern": {
-        "loss_type": "dapo",
-        "scale_rewards": "batch",
-        "beta": 0.0,
-        "epsilon_high": 0.28,
-        "mask_truncated_completions": True,
-    },
-}
 
 
 @dataclass(frozen=True)
 class GrpoPlan:
-    """Numbers of one optimisation; `reward_weights` by reward name."""
+    """Numbers of one optimisation; `reward_weights` by reward name.
+
+    `accuracy_needs_format` overrides what the preset says. `dtype` is the compute type, `publish_dtype` that of the
+    weights of the best model.
+    """
 
     preset: str
     group: int
@@ -61,6 +56,8 @@ class GrpoPlan:
     device: str
     gradient_checkpointing: bool
     generation_batch: int
+    publish_dtype: str = "float32"
+    accuracy_needs_format: bool | None = None
 
 
 @dataclass
@@ -82,6 +79,14 @@ class CompletionsTrainer(GRPOTrainer):
         super().__init__(**kwargs)
         self._hooks = hooks
         self._completions_every = completions_every
+
+    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
+        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
+
+        Around the whole call, so that float32 weights are cast once and not at every token.
+        """
+        with self.accelerator.autocast():
+            return super()._generate_single_turn(*args, **more)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
@@ -125,10 +130,15 @@ class Validator(TrainerCallback):
     """Judges the validation pairs at every validated checkpoint, and keeps the best model."""
 
     def __init__(
-        self, judge_of: Callable[[Any], float], processor: Any, every: int, scratch: Path, hooks: GrpoHooks
+        self,
+        judge_of: Callable[[Any], float],
+        save_in: Callable[[Any, Path], None],
+        every: int,
+        scratch: Path,
+        hooks: GrpoHooks,
     ) -> None:
         self.accuracy_of = judge_of
-        self.processor = processor
+        self.save_in = save_in
         self.every = every
         self.best_directory = scratch / "best"
         self.hooks = hooks
@@ -136,8 +146,8 @@ class Validator(TrainerCallback):
 
     @property
     def best(self) -> dict[str, float]:
-        """The first of the best entries, so that an equal later checkpoint does not replace the start."""
-        return max(self.history, key=lambda entry: entry["accuracy"])
+        """The entry that is handed on."""
+        return best_of(self.history)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Measure the start, once."""
@@ -158,7 +168,7 @@ class Validator(TrainerCallback):
         self.history.append({"step": float(step), "accuracy": accuracy})
         self.hooks.on_metrics(step, {"validation/accuracy": accuracy})
         if better:
-            save(model, self.processor, self.best_directory)
+            self.save_in(model, self.best_directory)
             self.hooks.on_best(self.best_directory, step)
 
 
@@ -181,39 +191,55 @@ def train_grpo(
     hooks = hooks or GrpoHooks()
     processor = load_processor(source)
     full_resume = resume_from is not None and plan.lora is None
-    model = load_model(
-        resume_from if full_resume and resume_from else source, dtype=plan.dtype, attention=plan.attention
+    model = load_for_training(
+        resume_from if full_resume and resume_from else source,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        freeze_vision=plan.freeze_vision,
+        lora=plan.lora,
     )
     # Where TRL finds the reference model, also when resuming.
     model.config._name_or_path = str(source)  # noqa: SLF001
-    if plan.freeze_vision and plan.lora is None:
-        freeze_vision(model)
+    adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
 
     def accuracy_of(current: Any) -> float:
         current.eval()
         judge = Judge(LocalGenerator(current, processor, batch=plan.generation_batch), media.frames)
-        judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
+        with trainer.accelerator.autocast():
+            judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
         current.train()
         return sum(one.correct for one in judged) / max(1, len(judged))
 
-    validator = Validator(accuracy_of, processor, plan.validate_every, scratch, hooks)
+    def keep(current: Any, folder: Path) -> None:
+        save(current, processor, folder, dtype=plan.publish_dtype)
+
+    validator = Validator(accuracy_of, keep, plan.validate_every, scratch, hooks)
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
+    generation = plan.prompts_per_step * PRESETS[plan.preset].updates
+    if len(both_orders) < generation > plan.prompts_per_step:
+        raise DataError(
+            f"{len(pairs)} pairs in both orders are fewer prompts than the {generation} of one generation under "
+            f"grpo.preset={plan.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
+        )
     trainer = CompletionsTrainer(
         hooks=hooks,
         completions_every=plan.completions_every,
         model=model,
-        reward_funcs=[REWARDS[name] for name in plan.reward_weights],  # those of weight 0 are logged all the same
+        # Those of weight 0 are logged all the same.
+        reward_funcs=reward_functions(
+            plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
+        ),
         args=_arguments(plan, scratch, list(plan.reward_weights.values())),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
-        peft_config=lora_config(*plan.lora) if plan.lora else None,
+        peft_config=lora_config(model, *plan.lora) if plan.lora else None,
         callbacks=[validator, HookCallback(hooks)],
     )
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     log = trainer.state.log_history
-    return {"validation": validator.history, "best": validator.best, "log": log}
+    return {"validation": validator.history, "best": validator.best, "log": log, "adapters": adapters}
 
 
 def _left_padding(processor: Any) -> Any:
@@ -232,18 +258,19 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
     completions = plan.group * plan.prompts_per_step
-    per_device = min(plan.micro_batch, completions // processes)
-    steps = max(1, completions // (per_device * processes))
+    steps = accumulated(completions, plan.micro_batch, processes)
     return GRPOConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="constant",
-        per_device_train_batch_size=per_device,
+        per_device_train_batch_size=plan.micro_batch,
         gradient_accumulation_steps=steps,
-        steps_per_generation=steps,
+        steps_per_generation=steps * PRESETS[plan.preset].updates,
         num_generations=plan.group,
         max_completion_length=plan.max_tokens,
+        # Of the reference model, which TRL would load in the type of the model's first weight.
+        model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
         cache_implementation="static",  # as in `models.generation.local`
         temperature=plan.temperature,
         reward_weights=weights,
@@ -252,6 +279,6 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         shuffle_dataset=False,  # both orders of a pair stay in one batch; the curriculum has shuffled the pairs
         seed=plan.seed,
         data_seed=plan.seed,
-        **PRESETS[plan.preset],
+        **PRESETS[plan.preset].flags,
         **training_arguments(device, plan.dtype),
     )

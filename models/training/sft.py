@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
-from models.training.checkpoints import HookCallback, Hooks, training_arguments
+from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.rows import training_rows
 from models.verdict import Mode, answer_text
 
 
 @dataclass(frozen=True)
 class SftPlan:
-    """Numbers of one fine-tuning; `batch` counts completions over all processes."""
+    """Numbers of one fine-tuning; `batch` counts completions over all processes.
+
+    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end.
+    """
 
     epochs: float
     learning_rate: float
@@ -36,6 +39,7 @@ class SftPlan:
     attention: str
     device: str
     gradient_checkpointing: bool
+    publish_dtype: str = "float32"
 
 
 def train_sft(
@@ -54,6 +58,8 @@ def train_sft(
 ) -> dict[str, Any]:
     """Fine-tune the model at `source` and write the result to `out`; returns steps, losses and the log by step.
 
+    With LoRA, `lora_layers` says beside them how many layers have adapters.
+
     `pairs` are asked to think and answered by `completions`; `direct` pairs are asked for the answer alone, which is
     their label.
     `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
@@ -65,14 +71,15 @@ def train_sft(
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
     full_resume = resume_from is not None and plan.lora is None
     processor = load_processor(source, revision=revision)
-    model = load_model(
+    model = load_for_training(
         resume_from if full_resume and resume_from else source,
         dtype=plan.dtype,
         attention=plan.attention,
+        freeze_vision=plan.freeze_vision,
+        lora=plan.lora,
         revision=None if full_resume else revision,
     )
-    if plan.freeze_vision and plan.lora is None:
-        freeze_vision(model)
+    adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
     trainer = SFTTrainer(
@@ -80,15 +87,15 @@ def train_sft(
         args=_arguments(plan, scratch),
         train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes),
         processing_class=processor,
-        peft_config=lora_config(*plan.lora) if plan.lora else None,
+        peft_config=lora_config(model, *plan.lora) if plan.lora else None,
         callbacks=[HookCallback(hooks or Hooks())],
     )
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
-        save(trainer.accelerator.unwrap_model(trainer.model), processor, out)
+        save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=plan.publish_dtype)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     log = trainer.state.log_history
-    return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log}
+    return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log, **adapters}
 
 
 def _arguments(plan: SftPlan, scratch: Path) -> Any:
@@ -97,7 +104,6 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
 
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
-    per_device = min(plan.micro_batch, max(1, plan.batch // processes))
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
@@ -105,8 +111,8 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
         lr_scheduler_type=plan.schedule,
         warmup_steps=plan.warmup,  # below 1: a share of the steps
         weight_decay=plan.weight_decay,
-        per_device_train_batch_size=per_device,
-        gradient_accumulation_steps=max(1, plan.batch // (per_device * processes)),
+        per_device_train_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=accumulated(plan.batch, plan.micro_batch, processes),
         gradient_checkpointing=plan.gradient_checkpointing,
         save_steps=plan.checkpoint_every,
         max_length=None,  # truncation would cut image tokens

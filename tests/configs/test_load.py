@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from configs.load import FOLDER, SettingsError, active_profile, describe, load_settings, profiles
-from configs.schema import Lora, Settings
+from configs.schema import Grpo, Lora, Settings, Sft
 
 Write = Callable[[str], Path]
 
@@ -46,7 +46,7 @@ def stated(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
 
 class TestProfiles:
     def test_the_three_profiles_are_listed(self) -> None:
-        assert profiles() == ["qwen2_5_vl_7b", "qwen3_vl_8b", "shapes"]
+        assert profiles() == ["qwen2_5_vl_7b", "qwen2_5_vl_7b_full", "qwen3_5_9b", "qwen3_vl_8b", "shapes"]
 
     @pytest.mark.parametrize("name", profiles())
     def test_every_profile_loads_and_bears_its_name(self, name: str) -> None:
@@ -58,18 +58,27 @@ class TestProfiles:
 
     @pytest.mark.parametrize("name", profiles())
     def test_a_profile_states_only_what_differs_from_the_defaults(self, name: str) -> None:
-        lora = {f"cold_start.lora.{field}": value for field, value in Lora().model_dump().items()}  # absent by default
-        defaults = lora | stated(Settings().model_dump())
+        defaults = stated(Settings().model_dump())
         fields = stated(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
-        assert [path for path, value in fields.items() if defaults[path] == value] == []
+        # By default there are no adapters, so that any number of theirs differs.
+        assert [path for path, value in fields.items() if ".lora." not in path and defaults[path] == value] == []
 
-    @pytest.mark.parametrize("name", ["qwen2_5_vl_7b", "qwen3_vl_8b"])
-    def test_large_profiles_train_fully_unless_lora_is_set(self, name: str) -> None:
-        assert load_settings(name).grpo.lora is None
-        assert load_settings(name, ["grpo.lora.rank=64"]).grpo.lora == Lora(rank=64)
+    @pytest.mark.parametrize("name", ["qwen2_5_vl_7b", "qwen3_vl_8b", "qwen3_5_9b"])
+    def test_large_profiles_train_adapters_on_one_gpu_and_publish_bfloat16(self, name: str) -> None:
+        settings = load_settings(name)
+        for section in (settings.cold_start, settings.rejection_sampling.sft, settings.grpo):
+            assert section.lora == Lora(rank=64)
+        assert settings.cold_start.learning_rate == pytest.approx(10 * Sft().learning_rate)
+        assert settings.grpo.learning_rate == pytest.approx(10 * Grpo().learning_rate)
+        assert (settings.model.dtype, settings.model.publish_dtype) == ("bfloat16", "bfloat16")
+
+    def test_full_fine_tuning_is_a_profile_of_its_own(self) -> None:
+        adapters, full = load_settings("qwen2_5_vl_7b"), load_settings("qwen2_5_vl_7b_full")
+        assert full.cold_start.lora is full.rejection_sampling.sft.lora is full.grpo.lora is None
+        assert (adapters.model, adapters.distill, adapters.grpo.preset) == (full.model, full.distill, full.grpo.preset)
 
     def test_the_paper_profile_keeps_the_papers_numbers(self) -> None:
-        settings = load_settings("qwen2_5_vl_7b")
+        settings = load_settings("qwen2_5_vl_7b_full")
         sft = settings.cold_start
         assert settings.distill.pairs == 10_000
         assert (sft.epochs, sft.learning_rate, sft.batch, sft.warmup) == (3, 2.5e-6, 128, 0.03)
@@ -116,7 +125,7 @@ class TestRefusals:
         message = refusal("shape")
         assert "'shape'" in message
         assert "did you mean shapes?" in message
-        assert "qwen2_5_vl_7b, qwen3_vl_8b, shapes" in message
+        assert "qwen3_5_9b, qwen3_vl_8b, shapes" in message
 
     def test_a_missing_file_is_named(self) -> None:
         assert "no/such.yaml" in refusal("no/such.yaml")
@@ -146,7 +155,7 @@ class TestRefusals:
             ("cold_start.freeze_vision=yes", ["'yes'", "true or false"]),  # YAML 1.2 has no yes
             ("storage.root=", ["storage.root: null", "text"]),
             ("storage.root=''", ["too short", "at least 1 character"]),
-            ("grpo.preset=moderm", ["'moderm'", "did you mean modern?", "one of paper, modern"]),
+            ("grpo.preset=moderm", ["'moderm'", "did you mean modern?", "one of paper, modern, gspo, dr_grpo, cispo"]),
             ("runtime.device=gpu", ["'gpu'", "one of auto, cpu, cuda"]),
             ("grpo=5", ["grpo: 5 is not a section", "grpo.preset"]),
             ("cold_start.batch=100", ["batch 100 is not a multiple of micro_batch 64", "choose"]),
