@@ -151,6 +151,7 @@ STAGES: dict[str, Stage] = {
             ("registration",),
             ("promote", "tracking", "evaluate"),
             "tasks.promoting:promote",
+            memory="runtime.generation_batch",
             lapsed="tasks.promoting:lapsed",
         ),
     )
