@@ -59,8 +59,8 @@ class Opponent:
 
     def margin(self, limits: Limits) -> float:
         """How far the accuracy may lie below this model's; the smaller margin for one that is both."""
-        margins = {limits.margin: self.champion, limits.reference_margin: self.reference}
-        return min(margin for margin, applies in margins.items() if applies)
+        margins = [limits.margin] * self.champion + [limits.reference_margin] * self.reference
+        return min(margins)
 
 
 @dataclass(frozen=True)

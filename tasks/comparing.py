@@ -158,7 +158,7 @@ def _reference(store: Store, rival: Rival) -> ArtifactRef:
     try:
         return store.reference("model", rival.model)
     except GONE:
-        return ArtifactRef(kind="model", digest=rival.model, size=0, n_files=0)
+        return ArtifactRef(kind="model", digest=rival.model, size=0, n_files=1)
 
 
 def _whole(store: Store, model: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from models.dataset import pairs_file
-from models.errors import ArtifactCorrupt, ArtifactMissing
+from models.errors import ArtifactCorrupt
 from models.preference import PreferencePair, Task
 from models.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.report.html import render_report
@@ -99,25 +99,6 @@ def held_out_digest(store: Store, preferences: ArtifactRef) -> str:
     if found is None:
         raise ArtifactCorrupt(f"{store.uri(preferences)} has no {name}: refresh the stage prepare")
     return found
-
-
-def rows_of_model(store: Store, model: str, preferences: str) -> list[JudgedRow] | None:
-    """The newest judgments of a model on the held-out pairs of these preferences (both by digest), or None."""
-    held_out = held_out_digest(store, store.reference("preferences", preferences))
-    for entry in store.entries(JUDGING):
-        if entry.inputs["model"].digest == model and _judged(store, entry) == held_out:
-            return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
-    return None
-
-
-def _judged(store: Store, entry: IndexEntry) -> str | None:
-    """What an entry's judgments are of; entries of before it was written down name the preferences alone."""
-    if HELD_OUT in entry.config:
-        return str(entry.config[HELD_OUT])
-    try:
-        return held_out_digest(store, entry.inputs["preferences"])
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
 
 
 def _judge(context: Context, name: str) -> list[JudgedRow]:

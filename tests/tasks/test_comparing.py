@@ -1,7 +1,6 @@
 """What a challenger is held against, and that it is judged again rather than skipped: a real store, registry, judge."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +10,6 @@ from configs.load import load_settings
 from configs.schema import Settings
 from models.comparison import evidence
 from models.errors import ArtifactMissing, ConfigError
-from models.scores import JudgedRow
 from tasks.artifacts import ArtifactRef, Store
 from tasks.comparing import Rival, Rivals, find_rivals, obtainable, opponents, rows_of
 from tasks.context import Context
@@ -33,7 +31,6 @@ def settings(tmp_path: Path) -> Settings:
         f"storage.cache_dir={tmp_path / 'cache'}",
         f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}",
         "evaluate.max_tokens=8",
-        "evaluate.pairs=1",
         "runtime.threads=1",
     )
     return load_settings("shapes", places)
@@ -96,7 +93,7 @@ def test_a_champion_without_judgments_of_these_pairs_is_judged_again_by_the_same
     judged_rows(other, "grpo")
     now = at_work(settings, tmp_path / "now", {"preferences": data}, key="2")
     rows = rows_of(now, Rival("the champion", champion.digest))
-    assert rows is not None and len(rows) == 4 * 2 * 2
+    assert rows is not None and len(rows) == 32
     assert len(store.entries(JUDGING)) == 2
     again = at_work(settings, tmp_path / "again", {"grpo": champion, "preferences": data}, key="3")
     assert judged_rows(again, "grpo") == rows, "evaluate takes the same entry"
@@ -112,7 +109,7 @@ def test_weights_that_only_the_registered_package_has_are_taken_from_it(settings
     rival = Rival("the champion", champion.digest, package.digest, "1", champion=True)
     assert obtainable(store, vars(rival))
     rows = rows_of(at_work(settings, tmp_path / "now", {"preferences": data}), rival)
-    assert rows is not None and len(rows) == 16
+    assert rows is not None and len(rows) == 32
     assert store.reference("model", champion.digest).digest == champion.digest
 
 
@@ -182,21 +179,26 @@ def test_without_a_reference_the_champion_stands_in_its_place(settings: Settings
     assert cast(Rival, find_rivals(store, settings).reference).model == "r" * 64
 
 
-@pytest.mark.parametrize("how", ["version", "alias", "digest", "unregistered"])
-def test_a_reference_can_be_named(settings: Settings, tmp_path: Path, how: str) -> None:
+def with_reference(settings: Settings, name: str) -> Settings:
+    return settings.model_copy(update={"promote": settings.promote.model_copy(update={"reference": name})})
+
+
+def test_a_reference_can_be_named_by_version_alias_and_digest(settings: Settings, tmp_path: Path) -> None:
     store = open_store(settings)
     registered(settings, "c" * 64, CHAMPION)
-    digest = "ab" * 32
+    digest, own = "ab" * 32, model(store, tmp_path / "own").digest
     version = registered(settings, digest, "pinned")
-    if how == "unregistered":
-        digest = model(store, tmp_path / "own").digest
-    name = {"version": version, "alias": "pinned", "digest": digest[:12], "unregistered": digest[:12]}[how]
-    chosen = settings.model_copy(update={"promote": settings.promote.model_copy(update={"reference": name})})
-    found = cast(Rival, find_rivals(store, chosen).reference)
-    assert found.model == digest and found.reference and not found.champion
+    for name, meant in (
+        (version, digest),
+        ("pinned", digest),
+        (digest, digest),
+        (digest[:12], digest),
+        (own[:12], own),
+    ):
+        found = cast(Rival, find_rivals(store, with_reference(settings, name)).reference)
+        assert found.model == meant and found.reference and not found.champion
 
 
 def test_a_reference_that_is_not_to_be_found_is_refused(settings: Settings) -> None:
-    chosen = settings.model_copy(update={"promote": settings.promote.model_copy(update={"reference": "bset"})})
-    with pytest.raises(ConfigError, match="promote.reference is 'bset', which is no alias and no version"):
-        find_rivals(open_store(settings), chosen)
+    with pytest.raises(ConfigError, match=r"promote\.reference is 'bset', which is no alias and no version"):
+        find_rivals(open_store(settings), with_reference(settings, "bset"))

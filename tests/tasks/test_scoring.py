@@ -10,14 +10,13 @@ from configs.schema import Settings
 from models.dataset import PreferenceDataset, write_dataset
 from models.errors import ArtifactCorrupt
 from models.preference import Task
-from models.scores import JudgedRow
 from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
 from models.verdict import answer_text
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.artifacts import ArtifactRef, Store
 from tasks.context import Context
 from tasks.launching import Child, Job
-from tasks.scoring import JUDGING, MODES, held_out_digest, judged_rows, rows_of_model
+from tasks.scoring import JUDGING, MODES, held_out_digest, judged_rows
 from tasks.stages import open_store
 from tests.tasks.shapes_drop import write_drop
 
@@ -104,42 +103,6 @@ def test_other_held_out_pairs_another_model_and_another_protocol_are_judged_anew
         judged_before(at_work, "base")
         judged_rows(at_work, "base")
         assert len(store.entries(JUDGING)) == number + 1
-
-
-def found(store: Store, which: ArtifactRef, data: ArtifactRef) -> list[JudgedRow] | None:
-    return rows_of_model(store, which.digest, data.digest)
-
-
-def test_the_champions_rows_are_found_for_every_version_with_its_held_out_pairs(
-    settings: Settings, tmp_path: Path
-) -> None:
-    store = open_store(settings)
-    champion, challenger = model(store, tmp_path / "champion"), model(store, tmp_path / "challenger")
-    before, after = preferences(store, tmp_path / "a"), preferences(store, tmp_path / "b", dropped=2)
-    other = preferences(store, tmp_path / "c", held_out=2)
-    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": before})
-    judged_before(at_work, "grpo")
-    rows = judged_rows(at_work, "grpo")
-    assert found(store, champion, before) == found(store, champion, after) == rows
-    assert found(store, challenger, after) is None and found(store, champion, other) is None
-
-
-def test_judgments_of_before_held_out_pairs_were_written_down_are_found_by_their_preferences(
-    settings: Settings, tmp_path: Path
-) -> None:
-    store = open_store(settings)
-    champion = model(store, tmp_path / "champion")
-    before, after = preferences(store, tmp_path / "a"), preferences(store, tmp_path / "b", dropped=2)
-    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": before})
-    judged_before(at_work, "grpo")
-    rows = judged_rows(at_work, "grpo")
-    (entry,) = store.entries(JUDGING)
-    store.forget(JUDGING, entry.key)
-    old = {name: value for name, value in entry.config.items() if name != "held_out"}
-    store.record(IndexEntry(**{**dict(entry), "key": "0" * 64, "config": old}))
-    assert found(store, champion, after) == rows
-    store.drop(before.kind, before.digest)
-    assert found(store, champion, after) is None, "of what is gone nothing can be said"
 
 
 def test_preferences_without_held_out_pairs_are_named(settings: Settings, tmp_path: Path) -> None:
