@@ -82,7 +82,10 @@ def _where(settings: Settings, results: Sequence[StageResult], options: str) -> 
         said = read_output(store, promoted.outputs, "registration")
         name, aliases = settings.tracking.registered_model, said["aliases"]
         judge = f"judge{options}{'' if 'champion' in aliases else ' --model challenger'} {example}"
-        out.print(f"registry   models:/{name}/{said['version']} as {', '.join(aliases)}; {'; '.join(said['reasons'])}")
+        out.print(f"registry   models:/{name}/{said['version']} as {', '.join(aliases)}")
+        out.print(f"gate       {said['headline']}")
+        for reason in said["reasons"]:
+            out.print(f"           - {reason}")
     for result in results:
         if result.mlflow_run:
             out.print(f"mlflow     {result.name:<18} run {result.mlflow_run}")

@@ -160,6 +160,7 @@ STAGES: dict[str, Stage] = {
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),
             "tasks.promoting:promote",
+            memory="runtime.generation_batch",
             lapsed="tasks.promoting:lapsed",
         ),
     )

@@ -1,59 +1,149 @@
-"""The body of `promote`: register the model, and move the alias `champion` only if the gate holds."""
+"""The body of `promote`: register the model, and move the alias `champion` only if the gate holds.
+
+The alias `reference` is the best model so far: the first champion, until a model that is promoted is shown to be more
+accurate than it. A model that `promote.reference` names stands in its place, and then the alias stays where it is.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from configs.schema import Settings
-from models.gate import GateDecision, GateFacts, decide
+from models.comparison import accuracy, both_orders, evidence, valid_rate
+from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
 from models.report.model_card import CardFacts, model_card
-from models.scores import JudgedRow, paired_difference
 from tasks.artifacts import IndexEntry, Store
+from tasks.comparing import Rival, Rivals, find_rivals, obtainable, opponents
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
 from tasks.pinning import MODEL_TAG
-from tasks.registry import DIGEST_TAG, RegisteredVersion, get_alias, register, save_registry_model, set_alias
-from tasks.scoring import rows_of_model
+from tasks.registry import (
+    CHALLENGER,
+    CHAMPION,
+    DIGEST_TAG,
+    REFERENCE,
+    RegisteredVersion,
+    get_alias,
+    register,
+    save_registry_model,
+    set_alias,
+)
+from tasks.scoring import judged_rows
 from tasks.stages import read_output
 from tasks.tracking_address import shown
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+GATE_TAG = "thinkreward.gate"  # of a registered version: passed or failed
+FAILED_TAG = "thinkreward.gate.failed"  # what failed, in sentences
+AGAINST_TAG = "thinkreward.gate.champion"  # the champion's version at the time, or none
+BEST_TAG = "thinkreward.gate.best"  # whether it becomes the reference when it becomes champion
+NONE = "none"
+ABOUT = "A judge of images and video that reasons in scored dimensions before it answers."
 
 
 def promote(job: Job, child: Child, scratch: Path) -> Done:
     """Package the model for the registry, register it as `challenger`, and as `champion` if the gate holds."""
     with stage_context(job, child, scratch) as context:
         uri, name = job.settings.tracking.uri, job.settings.tracking.registered_model
-        report = json.loads((context.input("report") / "report.json").read_text())
-        champion = get_alias(uri, name, CHAMPION)
-        decision = _decide(context, report, champion)
-        version = _register(context, report)
+        rivals = find_rivals(context.store, job.settings)
+        decision, best = judged_against(context, rivals)
+        version = _register(context, decision, rivals, best)
         set_alias(uri, name, CHALLENGER, version.version)
-        aliases = [CHALLENGER]
+        if (
+            rivals.champion is not None
+            and not job.settings.promote.reference
+            and get_alias(uri, name, REFERENCE) is None
+        ):
+            set_alias(uri, name, REFERENCE, rivals.champion.version)
         if decision.passed and not job.settings.promote.approval:
-            set_alias(uri, name, CHAMPION, version.version)
-            aliases.append(CHAMPION)
-        said = {"version": version.version, "aliases": aliases, "passed": decision.passed, "reasons": decision.reasons}
+            crown(job.settings, version.version, best=best)
+        said = registration(job.settings, version, decision, rivals, job.inputs["model"].digest)
         folder = context.new_folder("registration")
-        text = json.dumps({**said, "model": job.inputs["model"].digest, "name": name}, indent=1)
-        (folder / "registration.json").write_text(text + "\n")
-        child.say(f"version {version.version}: {', '.join(aliases)}")
-        return context.done({"registration": context.publish("registration", folder)}, passed=decision.passed)
+        (folder / "registration.json").write_text(json.dumps(said, indent=1) + "\n")
+        child.say(f"version {version.version}: {', '.join(said['aliases'])}. {decision.headline}")
+        outputs = {"registration": context.publish("registration", folder)}
+        return context.done(outputs, passed=decision.passed, gate_failed=len(decision.failed))
+
+
+def crown(settings: Settings, version: str, *, best: bool) -> None:
+    """Make a version champion, and the reference too if it is the best so far and none is named."""
+    uri, name = settings.tracking.uri, settings.tracking.registered_model
+    set_alias(uri, name, CHAMPION, version)
+    if best and not settings.promote.reference:
+        set_alias(uri, name, REFERENCE, version)
+
+
+def judged_against(context: Context, rivals: Rivals) -> tuple[GateDecision, bool]:
+    """The gate's decision, and whether the model becomes the reference when it becomes champion."""
+    model = context.job.inputs["model"].digest
+    ours = evidence(judged_rows(context, "model"))
+    facts = GateFacts(accuracy(ours), valid_rate(ours), both_orders(ours))
+    found = opponents(context, ours, rivals.against(model))
+    gate = context.settings.promote
+    limits = Limits(**{limit: getattr(gate, limit) for limit in Limits.__dataclass_fields__})
+    decision = decide(facts, found, limits, note=rivals.note(model))
+    return decision, decision.passed and _best(rivals.reference, model, found)
+
+
+def _best(reference: Rival | None, model: str, found: list[Opponent]) -> bool:
+    if reference is not None and reference.model == model:
+        return False
+    return moves_reference(next((one.comparison for one in found if one.reference), None))
+
+
+def registration(
+    settings: Settings, version: RegisteredVersion, decision: GateDecision, rivals: Rivals, model: str
+) -> dict[str, Any]:
+    """What `registration.json` holds: the version, the aliases it has by now, and the decision test by test."""
+    uri, name = settings.tracking.uri, settings.tracking.registered_model
+    current = {alias: get_alias(uri, name, alias) for alias in (CHALLENGER, CHAMPION, REFERENCE)}
+    lacking = {check.against for check in decision.checks if check.test == "comparable"}
+    return {
+        "version": version.version,
+        "model": model,
+        "name": name,
+        "aliases": [alias for alias, found in current.items() if found and found.version == version.version],
+        "passed": decision.passed,
+        "headline": decision.headline,
+        "reasons": decision.reasons,
+        "champion_before": rivals.champion.version if rivals.champion else None,
+        "reference_before": (rivals.reference.version or rivals.reference.model) if rivals.reference else None,
+        "checks": [check.plain for check in decision.checks],
+        "not_comparable": [vars(one) for one in rivals.against(model) if one.name in lacking],
+    }
 
 
 def lapsed(store: Store, settings: Settings, entry: IndexEntry) -> str:
-    """Why a promotion has to be made again, or nothing: the registry was emptied, or another model came after it."""
+    """Why a promotion has to be made again, or nothing.
+
+    The registry was emptied, another model came after it, or what it could not be compared with is there by now.
+    """
     said = read_output(store, entry.outputs, "registration")
-    current = get_alias(settings.tracking.uri, said["name"], CHALLENGER)
+    uri = settings.tracking.uri
+    current = get_alias(uri, said["name"], CHALLENGER)
     if current is None:
-        return f"the registry at {shown(settings.tracking.uri)} has no {CHALLENGER}"
+        return f"the registry at {shown(uri)} has no {CHALLENGER}"
     if current.version != said["version"] or current.tags.get(MODEL_TAG) != said["model"]:
         return f"the registry's {CHALLENGER} is another model, version {current.version}"
+    for rival in said.get("not_comparable", ()):
+        if obtainable(store, rival):
+            return f"{rival['name']} can be compared again"
+        if any(_left(uri, said["name"], alias, rival) for alias in (CHAMPION, REFERENCE)):
+            return f"{rival['name']} is so no longer"
     return ""
 
 
-def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
-    settings, scores = context.settings, report["accuracy"]["grpo"]
+def _left(uri: str, name: str, alias: str, rival: dict[str, Any]) -> bool:
+    """Whether an alias that a rival had is another version's now."""
+    if not rival[alias] or not rival["version"]:
+        return False
+    current = get_alias(uri, name, alias)
+    return current is None or current.version != rival["version"]
+
+
+def _register(context: Context, decision: GateDecision, rivals: Rivals, best: bool) -> RegisteredVersion:
+    settings = context.settings
+    report = json.loads((context.input("report") / "report.json").read_text())
+    scores = report["accuracy"]["grpo"]
     model = context.job.inputs["model"]
     packaged = context.scratch / "registry-model"
     config = {
@@ -77,6 +167,10 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
         "thinkreward.accuracy.direct": scores["direct"]["overall"],
         "thinkreward.valid_rate": scores["valid_rate"],
         "thinkreward.both_orders": scores["both_orders"],
+        GATE_TAG: "passed" if decision.passed else "failed",
+        FAILED_TAG: " ".join(check.sentence for check in decision.failed) or NONE,
+        AGAINST_TAG: rivals.champion.version if rivals.champion else NONE,
+        BEST_TAG: str(best).lower(),
         **{f"thinkreward.{name}": digest for name, digest in made_from.items()},
     }
     return register(
@@ -85,40 +179,5 @@ def _register(context: Context, report: dict[str, Any]) -> RegisteredVersion:
         source_uri=context.store.uri(ref),
         run_id=context.run.run_id,
         tags=tags,
-        description="A judge of images and video that reasons in scored dimensions before it answers.",
+        description="\n\n".join((ABOUT, decision.headline, "\n".join(f"- {one}" for one in decision.reasons))),
     )
-
-
-def _decide(context: Context, report: dict[str, Any], champion: RegisteredVersion | None) -> GateDecision:
-    gate = context.settings.promote
-    champion_facts, interval = None, None
-    digest = context.job.inputs["model"].digest
-    if champion is not None and champion.tags.get(MODEL_TAG) not in (None, digest):
-        champion_facts = GateFacts(
-            accuracy=float(champion.tags["thinkreward.accuracy.think"]),
-            valid_rate=float(champion.tags["thinkreward.valid_rate"]),
-            both_orders=float(champion.tags["thinkreward.both_orders"]),
-        )
-        interval = _interval(context, digest, champion.tags[MODEL_TAG])
-    scores = report["accuracy"]["grpo"]
-    challenger = GateFacts(scores["think"]["overall"], scores["valid_rate"], scores["both_orders"])
-    return decide(
-        challenger,
-        champion_facts,
-        difference_interval=interval,
-        min_valid_rate=gate.min_valid_rate,
-        min_both_orders=gate.min_both_orders,
-        max_accuracy_drop=gate.max_accuracy_drop,
-    )
-
-
-def _interval(context: Context, challenger: str, champion: str) -> tuple[float, float] | None:
-    """The paired interval on these held-out pairs, if this store has the champion's judgments of them."""
-    preferences = context.job.inputs["preferences"].digest
-    ours: list[JudgedRow] | None = rows_of_model(context.store, context.settings, challenger, preferences)
-    theirs = rows_of_model(context.store, context.settings, champion, preferences)
-    if not ours or not theirs:
-        return None
-    settings = context.settings
-    found = paired_difference(ours, theirs, mode="think", bootstrap=settings.evaluate.bootstrap, seed=settings.seed)
-    return found.low, found.high

@@ -1,5 +1,7 @@
 """The MLflow model registry: which artifact is `champion`, and models in the form that MLflow serves.
 
+`challenger` is the newest version, `champion` the newest that passed the gate, `reference` the best so far.
+
 A version's source is the artifact's own address, so the weights are stored once. Which artifact it is stands in the
 tag `thinkreward.artifact.digest`; garbage collection keeps what any version names (`pinned_digests`).
 """
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 DIGEST_TAG = "thinkreward.artifact.digest"
+CHAMPION, CHALLENGER, REFERENCE = "champion", "challenger", "reference"  # the aliases that promote moves
 MODEL_FILE = Path(__file__).resolve().parents[1] / "models" / "registry_model.py"
 REQUIREMENTS = ("mlflow", "torch", "torchvision", "transformers", "pillow", "av", "pydantic", "pandas", "pyarrow")
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red PNG
@@ -55,7 +58,8 @@ def register(
 ) -> RegisteredVersion:
     """Registers an artifact, and gives its version; the one that is there if it is registered already.
 
-    `tags` must hold `thinkreward.artifact.digest`. A version that is there gets the new tags. The same digest at
+    `tags` must hold `thinkreward.artifact.digest`. A version that is there gets the new tags and
+    description. The same digest at
     another address (a moved store) is a new version, since the old one may no longer load. Raises `TrackingError`.
     """
     values = {key: str(value)[:5000] for key, value in tags.items()}
@@ -70,6 +74,8 @@ def register(
             for key, value in values.items():
                 if newest.tags.get(key) != value:
                     client.set_model_version_tag(name, newest.version, key, value)
+            if description:
+                client.update_model_version(name, newest.version, description)
             return _version(client.get_model_version(name, newest.version))
         made = client.create_model_version(
             name, source_uri, run_id=run_id or None, tags=values, description=description or None, await_creation_for=30

@@ -12,9 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from configs.schema import Settings
 from models.dataset import pairs_file
-from models.errors import ArtifactCorrupt, ArtifactMissing
+from models.errors import ArtifactCorrupt
 from models.preference import PreferencePair, Task
 from models.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.report.html import render_report
@@ -34,7 +33,6 @@ JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
 _JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
 JUDGED = Stage(JUDGING, "4", {}, ("judgments",), _JUDGED_BY, "", generates=True, seeded=False)
-HELD_OUT = "held_out"  # where an entry's config names the pairs that were judged
 
 
 def evaluate(job: Job, child: Child, scratch: Path) -> Done:
@@ -81,7 +79,7 @@ def judged_rows(context: Context, name: str) -> list[JudgedRow]:
             key=key,
             outputs={"judgments": context.publish("judgments", folder)},
             inputs=inputs,
-            config={**JUDGED.config(context.settings), HELD_OUT: held_out},
+            config={**JUDGED.config(context.settings), "held_out": held_out},
             code_version=JUDGED.version,
         )
 
@@ -99,43 +97,6 @@ def held_out_digest(store: Store, preferences: ArtifactRef) -> str:
     if found is None:
         raise ArtifactCorrupt(f"{store.uri(preferences)} has no {name}: refresh the stage prepare")
     return found
-
-
-def rows_of_model(store: Store, settings: Settings, model: str, preferences: str) -> list[JudgedRow] | None:
-    """The newest judgments of a model on the held-out pairs of these preferences (both by digest), or None.
-
-    They are comparable with those that `settings` ask for: by the same protocol and kind of generator.
-    """
-    held_out = held_out_digest(store, store.reference("preferences", preferences))
-    wanted = comparable(JUDGED.config(settings))
-    for entry in store.entries(JUDGING):
-        alike = entry.inputs["model"].digest == model and comparable(entry.config) == wanted
-        if alike and _judged(store, entry) == held_out:
-            return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
-    return None
-
-
-def comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """What two judgments must share to be compared: which pairs and tokens, what is shown, and who writes, how exactly.
-
-    Another version of the same kind of generator is comparable. Of before generators were written down, nothing is.
-    """
-    shown, asked, writes = config["model"], config["evaluate"], config.get("generator") or {}
-    return {
-        **{name: asked[name] for name in ("pairs", "max_tokens")},
-        **{name: shown[name] for name in ("max_pixels", "max_frames")},
-        "generator": [writes.get("kind"), writes.get("precision")],
-    }
-
-
-def _judged(store: Store, entry: IndexEntry) -> str | None:
-    """What an entry's judgments are of; entries of before it was written down name the preferences alone."""
-    if HELD_OUT in entry.config:
-        return str(entry.config[HELD_OUT])
-    try:
-        return held_out_digest(store, entry.inputs["preferences"])
-    except (ArtifactMissing, ArtifactCorrupt):
-        return None
 
 
 def _judge(context: Context, name: str) -> list[JudgedRow]:

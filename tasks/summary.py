@@ -76,7 +76,9 @@ def summary(
     lines += ["", "## Cost", "", _cost(ran), ""]
     if registered is not None:
         aliases = ", ".join(registered["aliases"])
-        lines += ["## Champion against challenger", "", f"Version {registered['version']} is {aliases}.", ""]
+        lines += ["## Champion against challenger", "", f"Version {registered['version']} is {aliases}."]
+        lines[-1] += f" {registered['headline']}"
+        lines.append("")
         lines += [f"- {reason}" for reason in registered["reasons"]]
     return "\n".join(lines) + "\n"
 

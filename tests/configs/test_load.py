@@ -145,6 +145,9 @@ class TestRefusals:
             ("grpo.xyzzy=1", ["grpo has preset, hard"]),  # nothing near: the fields that there are
             ("grpo.group=1", ["grpo.group: 1 ", "from 2 to 256", "default 8"]),
             ("promote.min_valid_rate=1.5", ["promote.min_valid_rate: 1.5", "from 0 to 1"]),
+            ("promote.max_accuracy_drop=0.1", ["promote.max_accuracy_drop", "unknown"]),  # of older releases
+            ("promote.margin=0.005", ["reference_margin 0.01 is above margin 0.005", "choose a reference_margin"]),
+            ("promote.task_margin=0.01", ["task_margin 0.01 is below margin 0.02", "choose a task_margin"]),
             ("distill.pairs=0", ["distill.pairs: 0", "above 0"]),
             ("evaluate.pairs=-3", ["evaluate.pairs: -3", "above 0, or null"]),
             ("prepare.held_out_share=1", ["above 0 and below 1"]),

@@ -278,7 +278,9 @@ def test_the_alias_champion_waits_for_a_persons_yes(stack: LocalStack, whole: di
     uri, name = stack.settings.tracking.uri, stack.settings.tracking.registered_model
     before = get_alias(uri, name, "champion")
     other_model = {"rejection_sampling": {"sft": {"learning_rate": 4e-4}}}  # GRPO may hand on what it began with
-    changed = {**other_model, "promote": {"approval": True, "max_accuracy_drop": 1.0}}
+    names = ("margin", "reference_margin", "task_margin", "both_orders_margin", "calibration_margin")
+    off = dict.fromkeys((*names, "position_bias_margin"), 1.0)  # so few pairs can show nothing
+    changed = {**other_model, "promote": {"approval": True, **off}}
     assert stack.wait(stack.start("nightly/default", settings=changed))["state_type"] == "COMPLETED"
     challenger, still = get_alias(uri, name, "challenger"), get_alias(uri, name, "champion")
     assert challenger is not None

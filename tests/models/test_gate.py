@@ -1,107 +1,172 @@
 """The gate before a model becomes champion."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from models.gate import GateDecision, GateFacts, Interval, decide
+from models.comparison import Comparison, Estimate
+from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
 
 GOOD = GateFacts(accuracy=0.92, valid_rate=0.99, both_orders=0.85)
+LIMITS = Limits(
+    min_valid_rate=0.95,
+    min_both_orders=0.5,
+    margin=0.02,
+    reference_margin=0.01,
+    task_margin=0.05,
+    both_orders_margin=0.04,
+    calibration_margin=0.02,
+    position_bias_margin=0.03,
+)
+BETTER = Estimate(0.02, 0.01, 0.03)
+SAME = Comparison(
+    BETTER, {"image_generation": BETTER, "video_generation": BETTER}, BETTER, BETTER, BETTER, pairs=1600
+)  # fmt: skip
 
 
-def judged(
-    challenger: GateFacts,
-    champion: GateFacts | None = None,
-    interval: Interval | None = None,
-    max_accuracy_drop: float = 0.0,
-) -> GateDecision:
-    return decide(
-        challenger,
-        champion,
-        difference_interval=interval,
-        min_valid_rate=0.95,
-        min_both_orders=0.5,
-        max_accuracy_drop=max_accuracy_drop,
-    )
+def against(comparison: Comparison | None, *, champion: bool = True, reference: bool = False) -> Opponent:
+    return Opponent("the champion (version 3)", comparison, champion, reference, "" if comparison else "it is gone.")
 
 
-def accuracy(value: float) -> GateFacts:
-    return GateFacts(accuracy=value, valid_rate=1.0, both_orders=0.9)
+def judged(comparison: Comparison | None = None, facts: GateFacts = GOOD, limits: Limits = LIMITS) -> GateDecision:
+    return decide(facts, [against(comparison)] if comparison else [], limits)
 
 
-def test_the_first_good_model_passes_and_the_reasons_say_what_held() -> None:
-    decision = judged(GOOD)
-    assert decision.passed
+def low(value: float) -> Estimate:
+    return Estimate(value + 0.01, value, value + 0.02)
+
+
+def test_the_first_good_model_passes_on_the_absolute_limits_and_the_reasons_say_so() -> None:
+    decision = decide(GOOD, [], LIMITS, note="No champion came before this model.")
+    assert decision.passed and decision.headline == "The gate passed, all 2 tests."
     assert decision.reasons == (
         "Valid reasoning in 99.0 % of the answers, at or above the limit of 95.0 %.",
         "Right in both orders on 85.0 % of the pairs, at or above the limit of 50.0 %.",
-        "Accuracy 92.0 %; there is no champion to compare with.",
+        "Accuracy 92.0 %. No champion came before this model. The absolute limits alone decide.",
     )
 
 
 @pytest.mark.parametrize(
-    ("facts", "complaint"),
+    ("facts", "complaint", "short"),
     [
-        (GateFacts(0.92, 0.94, 0.85), "Valid reasoning in 94.0 % of the answers, below the limit of 95.0 %."),
-        (GateFacts(0.92, 0.99, 0.49), "Right in both orders on 49.0 % of the pairs, below the limit of 50.0 %."),
+        (
+            GateFacts(0.92, 0.94, 0.85),
+            "Valid reasoning in 94.0 % of the answers, 1.0 points below the limit of 95.0 %.",
+            0.01,
+        ),
+        (
+            GateFacts(0.92, 0.99, 0.47),
+            "Right in both orders on 47.0 % of the pairs, 3.0 points below the limit of 50.0 %.",
+            0.03,
+        ),
     ],
 )
-def test_each_limit_fails_alone_and_is_the_only_reason_given(facts: GateFacts, complaint: str) -> None:
-    assert judged(facts) == GateDecision(passed=False, reasons=(complaint,))
+def test_each_limit_fails_alone_and_is_the_only_reason_given(facts: GateFacts, complaint: str, short: float) -> None:
+    decision = judged(facts=facts)
+    assert not decision.passed and decision.reasons == (complaint,)
+    assert [check.short_by for check in decision.failed] == [pytest.approx(short)]
 
 
 def test_a_limit_that_is_met_exactly_holds() -> None:
-    assert judged(GateFacts(0.92, 0.95, 0.5)).passed
+    assert judged(facts=GateFacts(0.92, 0.95, 0.5)).passed
 
 
-def test_everything_that_failed_is_named() -> None:
-    decision = judged(GateFacts(0.5, 0.1, 0.1), accuracy(0.9), (-0.45, -0.35))
-    assert not decision.passed
-    assert len(decision.reasons) == 3
+def test_every_statistic_has_a_test_against_every_opponent() -> None:
+    decision = judged(SAME)
+    of_tasks = ["accuracy/image_generation", "accuracy/video_generation"]
+    names = ["accuracy", *of_tasks, "both_orders", "calibration", "position_bias"]
+    assert [check.test for check in decision.checks if check.against] == names
+    assert decision.passed and len(decision.checks) == 8
 
 
 @pytest.mark.parametrize(
-    ("interval", "allowed", "passes"),
+    ("changed", "margin", "told"),
     [
-        ((-0.08, 0.01), 0.0, True),  # worse, but not beyond chance
-        ((-0.08, 0.0), 0.0, True),  # the interval touches zero
-        ((-0.08, -0.01), 0.0, False),  # worse beyond chance
-        ((-0.08, -0.01), 0.02, True),  # worse beyond chance, by no more than is allowed
-        ((-0.08, -0.03), 0.02, False),
-        ((0.01, 0.05), 0.0, True),  # better
+        ("accuracy", 0.02, "Accuracy against the champion (version 3)"),
+        ("both_orders", 0.04, "Right in both orders against the champion (version 3)"),
+        ("calibration", 0.02, "Calibration (Brier score, higher is better) against the champion (version 3)"),
+        ("position_bias", 0.03, "Freedom from position bias against the champion (version 3)"),
     ],
 )
-def test_a_drop_counts_only_beyond_the_paired_interval(interval: Interval, allowed: float, passes: bool) -> None:
-    decision = judged(accuracy(0.86), accuracy(0.90), interval, max_accuracy_drop=allowed)
-    assert decision.passed is passes
+def test_a_lower_end_below_the_margin_fails_and_says_by_how_much(changed: str, margin: float, told: str) -> None:
+    changes: dict[str, Any] = {changed: low(-margin + 1e-6)}
+    assert judged(replace(SAME, **changes)).passed
+    changes = {changed: low(-margin - 0.013)}
+    decision = judged(replace(SAME, **changes))
+    (failed,) = decision.failed
+    assert failed.test == changed and failed.short_by == pytest.approx(0.013)
+    (reason,) = decision.reasons
+    assert reason.startswith(f"{told}: ") and f"1.3 points below the margin of {-100 * margin:+.1f}." in reason
 
 
-def test_the_reason_for_a_drop_gives_both_accuracies_the_interval_and_the_limit() -> None:
-    (reason,) = judged(accuracy(0.86), accuracy(0.90), (-0.08, -0.01)).reasons
+def test_one_task_alone_can_fail_and_is_named() -> None:
+    tasks = {**SAME.tasks, "video_generation": low(-0.06)}
+    decision = judged(replace(SAME, tasks=tasks))
+    assert [check.test for check in decision.failed] == ["accuracy/video_generation"]
+    assert decision.headline == "The gate failed 1 of 8 tests."
+    (reason,) = decision.reasons
     assert reason == (
-        "Accuracy 86.0 % against the champion's 90.0 %, a difference of -4.0 points (95 % interval -8.0 to -1.0), "
-        "beyond the allowed drop of 0.0 points."
+        "Accuracy in video generation against the champion (version 3): -5.0 points (95 % interval -6.0 to -4.0), its "
+        "lower end 1.0 points below the margin of -5.0."
     )
 
 
-def test_without_an_interval_the_plain_difference_decides() -> None:
-    assert not judged(accuracy(0.86), accuracy(0.90)).passed
-    assert judged(accuracy(0.86), accuracy(0.90), max_accuracy_drop=0.05).passed
-    assert judged(accuracy(0.91), accuracy(0.90)).passed
+def test_a_wide_interval_does_not_pass_whatever_its_middle() -> None:
+    assert not judged(replace(SAME, accuracy=Estimate(0.03, -0.05, 0.11))).passed
 
 
 @pytest.mark.parametrize(
-    "facts", [GateFacts(math.nan, 1.0, 1.0), GateFacts(0.9, math.nan, 1.0), GateFacts(0.9, 1.0, math.nan)]
+    ("champion", "reference", "passes"),
+    [(True, False, True), (False, True, False), (True, True, False)],
 )
+def test_the_reference_has_a_margin_of_its_own_which_binds_a_champion_that_is_it(
+    champion: bool, reference: bool, passes: bool
+) -> None:
+    found = replace(SAME, accuracy=low(-0.015))
+    assert decide(GOOD, [against(found, champion=champion, reference=reference)], LIMITS).passed is passes
+
+
+def test_every_opponent_has_to_be_held() -> None:
+    worse = replace(SAME, accuracy=low(-0.5))
+    assert not decide(GOOD, [against(SAME), against(worse)], LIMITS).passed
+    assert not decide(GOOD, [against(worse), against(SAME)], LIMITS).passed
+
+
+def test_what_cannot_be_compared_does_not_pass() -> None:
+    decision = decide(GOOD, [against(SAME), against(None)], LIMITS)
+    assert not decision.passed
+    assert decision.reasons == ("Not comparable with the champion (version 3): it is gone.",)
+    assert decision.failed[0].short_by is None
+
+
+def test_everything_that_failed_is_named() -> None:
+    decision = judged(replace(SAME, accuracy=low(-0.4)), GateFacts(0.5, 0.1, 0.1))
+    assert len(decision.reasons) == 3
+
+
+def test_what_held_is_summed_up_in_a_sentence_an_opponent() -> None:
+    *_, told, alone = judged(SAME).reasons
+    assert told.startswith("Against the champion (version 3) on 1600 pairs: accuracy +2.0 points (95 % interval +1.0")
+    assert alone == "Accuracy 92.0 %."
+
+
+def test_a_margin_of_one_switches_a_test_off() -> None:
+    limits = replace(LIMITS, margin=1.0)
+    assert judged(replace(SAME, accuracy=Estimate(-1.0, -1.0, -0.7)), limits=limits).passed
+
+
+@pytest.mark.parametrize("facts", [GateFacts(0.9, math.nan, 1.0), GateFacts(0.9, 1.0, math.nan)])
 def test_what_was_not_measured_never_passes(facts: GateFacts) -> None:
-    assert not judged(facts).passed
-    assert not judged(facts, accuracy(0.1), (0.7, 0.9)).passed
+    assert not judged(facts=facts).passed
 
 
 def test_an_interval_that_is_not_a_number_does_not_pass() -> None:
-    assert not judged(accuracy(0.9), accuracy(0.9), (math.nan, math.nan)).passed
+    assert not judged(replace(SAME, accuracy=Estimate(math.nan, math.nan, math.nan))).passed
 
 
-def test_an_interval_with_swapped_ends_is_refused() -> None:
-    with pytest.raises(ValueError, match="wrong way round"):
-        judged(accuracy(0.9), accuracy(0.9), (0.1, -0.1))
+def test_the_reference_moves_to_what_is_shown_to_be_better_alone() -> None:
+    assert moves_reference(None)
+    assert moves_reference(SAME)
+    assert not moves_reference(replace(SAME, accuracy=Estimate(0.01, 0.0, 0.02)))

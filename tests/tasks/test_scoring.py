@@ -10,14 +10,13 @@ from configs.schema import Settings
 from models.dataset import PreferenceDataset, write_dataset
 from models.errors import ArtifactCorrupt
 from models.preference import Task
-from models.scores import JudgedRow
 from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
 from models.verdict import answer_text
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.artifacts import ArtifactRef, Store
 from tasks.context import Context
 from tasks.launching import Child, Job
-from tasks.scoring import JUDGING, MODES, held_out_digest, judged_rows, rows_of_model
+from tasks.scoring import JUDGING, MODES, held_out_digest, judged_rows
 from tasks.stages import open_store
 from tests.tasks.shapes_drop import write_drop
 
@@ -97,7 +96,14 @@ def test_other_held_out_pairs_another_model_and_another_protocol_are_judged_anew
     judge, other = model(store, tmp_path / "model"), model(store, tmp_path / "other")
     data, more = preferences(store, tmp_path / "a"), preferences(store, tmp_path / "b", held_out=2)
     longer = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"max_tokens": 7})})
-    cases = [(settings, judge, data), (settings, other, data), (settings, judge, more), (longer, judge, data)]
+    coarser = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": "bfloat16"})})
+    cases = [
+        (settings, judge, data),
+        (settings, other, data),
+        (settings, judge, more),
+        (longer, judge, data),
+        (coarser, judge, data),
+    ]
     for number, (chosen, which, shown) in enumerate(cases):
         inputs = {"base": which, "preferences": shown}
         at_work = context(chosen, tmp_path / str(number), str(number) * 64, inputs)
@@ -106,73 +112,12 @@ def test_other_held_out_pairs_another_model_and_another_protocol_are_judged_anew
         assert len(store.entries(JUDGING)) == number + 1
 
 
-def found(settings: Settings, store: Store, which: ArtifactRef, data: ArtifactRef) -> list[JudgedRow] | None:
-    return rows_of_model(store, settings, which.digest, data.digest)
-
-
-def test_the_champions_rows_are_found_for_every_version_with_its_held_out_pairs(
-    settings: Settings, tmp_path: Path
-) -> None:
-    store = open_store(settings)
-    champion, challenger = model(store, tmp_path / "champion"), model(store, tmp_path / "challenger")
-    before, after = preferences(store, tmp_path / "a"), preferences(store, tmp_path / "b", dropped=2)
-    other = preferences(store, tmp_path / "c", held_out=2)
-    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": before})
-    judged_before(at_work, "grpo")
-    rows = judged_rows(at_work, "grpo")
-    assert found(settings, store, champion, before) == found(settings, store, champion, after) == rows
-    assert found(settings, store, challenger, after) is None and found(settings, store, champion, other) is None
-
-
-def test_judgments_of_before_held_out_pairs_were_written_down_are_found_by_their_preferences(
-    settings: Settings, tmp_path: Path
-) -> None:
-    store = open_store(settings)
-    champion = model(store, tmp_path / "champion")
-    before, after = preferences(store, tmp_path / "a"), preferences(store, tmp_path / "b", dropped=2)
-    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": before})
-    judged_before(at_work, "grpo")
-    rows = judged_rows(at_work, "grpo")
-    (entry,) = store.entries(JUDGING)
-    store.forget(JUDGING, entry.key)
-    old = {name: value for name, value in entry.config.items() if name != "held_out"}
-    store.record(IndexEntry(**{**dict(entry), "key": "0" * 64, "config": old}))
-    assert found(settings, store, champion, after) == rows
-    store.drop(before.kind, before.digest)
-    assert found(settings, store, champion, after) is None, "of what is gone nothing can be said"
-
-
 def test_preferences_without_held_out_pairs_are_named(settings: Settings, tmp_path: Path) -> None:
     store = open_store(settings)
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "file").write_text("x")
     with pytest.raises(ArtifactCorrupt, match=r"has no pairs-held_out\.parquet"):
         held_out_digest(store, store.publish("preferences", tmp_path / "odd"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "comparable"),
-    [
-        ({}, True),
-        ({"generator": {"kind": "transformers", "version": "4.0", "precision": "float32"}}, True),
-        ({"generator": {"kind": "vllm", "version": "1", "precision": "float32"}}, False),
-        ({"generator": {"kind": "transformers", "version": "1", "precision": "bfloat16"}}, False),
-        ({"generator": None}, False),  # of before it was written down
-        ({"evaluate": {"pairs": None, "max_tokens": 7}}, False),
-        ({"model": {"max_pixels": 4096, "max_frames": 8}}, False),
-    ],
-)
-def test_rows_are_compared_with_rows_of_the_same_protocol_and_kind_of_generator_alone(
-    settings: Settings, tmp_path: Path, changes: dict[str, Any], comparable: bool
-) -> None:
-    store = open_store(settings)
-    champion, data = model(store, tmp_path / "champion"), preferences(store, tmp_path / "a")
-    at_work = context(settings, tmp_path / "first", "1" * 64, {"grpo": champion, "preferences": data})
-    judged_before(at_work, "grpo")
-    rows = judged_rows(at_work, "grpo")
-    (entry,) = store.entries(JUDGING)
-    store.record(IndexEntry(**{**dict(entry), "config": {**entry.config, **changes}}))
-    assert found(settings, store, champion, data) == (rows if comparable else None)
 
 
 def test_resamples_examples_and_the_seed_have_no_model_judged_again(settings: Settings, tmp_path: Path) -> None:

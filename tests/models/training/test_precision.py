@@ -149,9 +149,7 @@ def adapted(scale: float) -> tuple[Any, Any]:
     """The base in bfloat16 with adapters whose products are of the size `scale`, and one of their layers."""
     from peft import get_peft_model
 
-    model = load_for_training(
-        BASE, dtype="bfloat16", attention="sdpa", freeze_vision=True, lora=(4, 4, 0.0)
-    )
+    model = load_for_training(BASE, dtype="bfloat16", attention="sdpa", freeze_vision=True, lora=(4, 4, 0.0))
     torch.manual_seed(0)
     model = get_peft_model(model, lora_config(model, 4, 4, 0.0))
     for name, weight in model.named_parameters():
