@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,12 +29,10 @@ from PIL import Image
 from models.errors import DataError, SplitSealed
 from models.media import data_url, decode, shrink
 from models.media_files import MediaFiles
-from models.preference import PreferencePair, Preferred, Task
+from models.preference import SPLITS, PreferencePair, Preferred, Split, Task
 from models.prompts import Message, Part, attach, chat, data_url_part, image_part
 from models.verdict import Mode
 
-Split = Literal["train", "validation", "held_out"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 MEDIA_SHARD_BYTES = 128 * 2**20
 MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
 REASONING = "reasoning.parquet"

@@ -10,8 +10,10 @@ from typing import Literal
 
 from configs.forms import Form
 from configs.schema import Section, Settings
+from models.preference import Split
 from tasks.data_files import fingerprint, fingerprint_of
 
+PREVIOUS = "previous"  # the input of prepare that is the ledger of splits of the version before
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -27,8 +29,9 @@ class Need:
 class Stage:
     """One stage. `sections` are the settings in its key; `body` is the function that computes it in a child process.
 
-    `memory` names the settings to lower when memory runs out. Inputs that no other stage makes come from the function
-    `gathers`. What a stage did outside the store may be undone there: `lapsed` is a function that says so.
+    `opens` are the splits of its preferences that the body can read, and no other. `memory` names the settings to lower
+    when memory runs out. Inputs that no other stage makes come from the function `gathers`. What a stage did outside
+    the store may be undone there: `lapsed` is a function that says so.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     body: str
+    opens: tuple[Split, ...] = ()
     memory: str = "model.max_pixels"
     gathers: str = ""
     lapsed: str = ""
@@ -87,13 +91,19 @@ STAGES: dict[str, Stage] = {
             "prepare",
             "4",
             {},
-            ("preferences",),
+            ("preferences", "splits"),
             ("prepare",),
             "tasks.preparing:prepare",
-            gathers="tasks.inbox:drops",
+            gathers="tasks.gathering:gather",
         ),
         Stage(
-            "distill", "5", {"preferences": _PREFERENCES}, ("distilled",), ("distill", "model"), "tasks.teacher:distill"
+            "distill",
+            "5",
+            {"preferences": _PREFERENCES},
+            ("distilled",),
+            ("distill", "model"),
+            "tasks.teacher:distill",
+            opens=("train",),
         ),
         Stage(
             "cold-start",
@@ -102,6 +112,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("cold_start", "model"),
             "tasks.training:cold_start",
+            opens=("train",),
             memory="cold_start.micro_batch",
         ),
         Stage(
@@ -111,6 +122,7 @@ STAGES: dict[str, Stage] = {
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
             "tasks.sampling:rejection_sampling",
+            opens=("train",),
             memory="runtime.generation_batch or rejection_sampling.sft.micro_batch",
         ),
         Stage(
@@ -124,6 +136,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("grpo", "model"),
             "tasks.training:grpo",
+            opens=("train", "validation"),
             memory="grpo.micro_batch or grpo.max_tokens",
         ),
         Stage(
@@ -142,6 +155,7 @@ STAGES: dict[str, Stage] = {
             ("report",),
             ("evaluate", "model"),
             "tasks.scoring:evaluate",
+            opens=("held_out",),
             memory="runtime.generation_batch",
         ),
         Stage(

@@ -27,9 +27,14 @@ class Hashed(Protocol):
     """Something that shows media: their sha256, and the perceptual hashes of each."""
 
     @property
-    def media(self) -> tuple[str, ...]: ...
+    def media(self) -> tuple[str, ...]:
+        """The sha256 of what is shown, in order."""
+        ...
+
     @property
-    def hashes(self) -> tuple[tuple[int, ...], ...]: ...
+    def hashes(self) -> tuple[tuple[int, ...], ...]:
+        """The perceptual hashes of each medium in its place."""
+        ...
 
 
 class Media:

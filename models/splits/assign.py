@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.dataset import SPLITS, Quarantined, Split
-from models.preference import PreferencePair
+from models.dataset import Quarantined
+from models.preference import SPLITS, PreferencePair, Split
 from models.splits.keys import Hashes, Keys, keys_of
 from models.splits.ledger import Ledger
 from models.splits.near import Near

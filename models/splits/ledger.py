@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.dataset import SPLITS, PreferenceDataset, Split, pairs_file
+from models.dataset import PreferenceDataset, pairs_file
 from models.errors import DataError
-from models.preference import PreferencePair
+from models.preference import SPLITS, PreferencePair, Split
 from models.splits.keys import Hashes, Keys, keys_of
 
 FILE = "splits.parquet"
@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
 
 @dataclass
 class Ledger:
-    """Splits by digest of media (sha256), pairs and prompts (`models.splits.keys`). An entry never changes its split."""
+    """Splits by digest of media (sha256), pairs and prompts (models/splits/keys.py). No entry changes its split."""
 
     media: dict[str, Split] = field(default_factory=dict)
     pairs: dict[str, Split] = field(default_factory=dict)

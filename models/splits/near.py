@@ -30,11 +30,17 @@ class Near:
         self._names = list(numbers)
         self._index = NearIndex(self._media, [[number] for number in numbers.values()], [0] * len(numbers))
         self._confirm = confirm
+        self._found: dict[str, tuple[str, ...]] = {}
 
-    def of(self, sha256: str) -> list[str]:
-        """The other media that look like this one."""
+    def of(self, sha256: str) -> tuple[str, ...]:
+        """The other media that look like this one; each is looked up once."""
+        if sha256 not in self._found:
+            self._found[sha256] = self._look_up(sha256)
+        return self._found[sha256]
+
+    def _look_up(self, sha256: str) -> tuple[str, ...]:
         number = self._media.numbers.get(sha256)
         if number is None:
-            return []
+            return ()
         found = [self._names[one] for one in self._index.near(number) if one != number]
-        return found if self._confirm is None else [one for one in found if self._confirm(sha256, one)]
+        return tuple(one for one in found if self._confirm is None or self._confirm(sha256, one))
