@@ -116,9 +116,13 @@ def own_pairs(folder: Path, pairs: list[tuple[int, int]]) -> Path:
     return folder
 
 
+OPENAI = {"teacher": "openai", "model": "anyone"}
+
+
 def of_own(settings: Settings, folder: Path) -> Settings:
     update = {"source": "jsonl", "path": str(folder), "held_out_share": 0.3, "validation_share": 0.2}
-    return settings.model_copy(update={"prepare": settings.prepare.model_copy(update=update)})
+    prepare, distill = settings.prepare.model_copy(update=update), settings.distill.model_copy(update=OPENAI)
+    return settings.model_copy(update={"prepare": prepare, "distill": distill})
 
 
 def splits_of(dataset: PreferenceDataset) -> dict[str, Split]:
