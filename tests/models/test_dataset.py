@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from models import dataset
-from models.dataset import PreferenceDataset, Quarantined, Split, write_dataset
+from models.dataset import PreferenceDataset, Quarantined, write_dataset
 from models.errors import DataError, MediaError
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.preference import Candidate, Media, PreferencePair, Preferred, Split, Task
 
 
 def png(colour: str, size: tuple[int, int] = (8, 8)) -> bytes:

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +111,8 @@ def own_pairs(folder: Path, pairs: list[tuple[int, int]]) -> Path:
         for number in (first, second):
             (folder / f"{number}.png").write_bytes(picture(number))
         candidates = [{"media": f"{first}.png"}, {"media": f"{second}.png"}]
-        rows.append({"id": f"{first}-{second}", "task": "image_generation", "prompt": f"scene {first} or {second}"})
-        rows[-1] |= {"preferred": 1 + len(rows) % 2, "candidates": candidates}
+        row: dict[str, Any] = {"id": f"{first}-{second}", "task": "image_generation", "candidates": candidates}
+        rows.append(row | {"prompt": f"scene {first} or {second}", "preferred": 1 + len(rows) % 2})
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.dataset import PreferenceDataset, Split, write_dataset
-from models.preference import PreferencePair, Task
+from models.dataset import PreferenceDataset, write_dataset
+from models.preference import PreferencePair, Split, Task
 from models.shapes.pairs import make_pair
 from models.sources.drops import Added, add_drops, content, presented
 from models.sources.shapes import foreign, read_shapes

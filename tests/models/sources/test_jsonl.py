@@ -11,10 +11,10 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from PIL import Image
 
-from models.dataset import Quarantined, Split, write_dataset
+from models.dataset import Quarantined, write_dataset
 from models.decoding import Decoders, Here
 from models.errors import DataError, MediaError
-from models.preference import PreferencePair
+from models.preference import PreferencePair, Split
 from models.sources.jsonl import read_rows
 from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
