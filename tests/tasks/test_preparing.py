@@ -106,7 +106,7 @@ def picture(number: int) -> bytes:
 def own_pairs(folder: Path, pairs: list[tuple[int, int]]) -> Path:
     """A folder of our own schema; each pair compares two numbered pictures under a caption of its own."""
     folder.mkdir()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for first, second in pairs:
         for number in (first, second):
             (folder / f"{number}.png").write_bytes(picture(number))
