@@ -196,7 +196,7 @@ class BenchmarkData(Section):
 
 
 class Prepare(Section):
-    """The preference data of all four tasks, in one schema with a train and a held-out split."""
+    """The preference data of all four tasks, in one schema with three splits: train, validation and held-out."""
 
     RESULT_NEUTRAL = frozenset({"decoding_processes"})
     source: Literal["shapes", "jsonl", "published"] = Field(
@@ -206,8 +206,12 @@ class Prepare(Section):
     path: str | None = Field(None, description="folder with pairs.jsonl and its media, for source jsonl")
     train_pairs: int = Field(1600, ge=1, description="training pairs a task (source shapes)")
     held_out_pairs: int = Field(400, ge=1, description="held-out pairs a task (source shapes)")
+    validation_pairs: int = Field(100, ge=1, description="validation pairs a task (source shapes)")
     held_out_share: float = Field(
-        0.1, gt=0, lt=1, description="share of the groups of media held out (sources jsonl and published)"
+        0.1, gt=0, lt=1, description="share of the groups of pairs held out (sources jsonl and published)"
+    )
+    validation_share: float = Field(
+        0.05, gt=0, lt=1, description="share of the groups of pairs that validate (sources jsonl and published)"
     )
     sources: list[PublishedSource] = Field([], description="published data sets to mix, for source published")
     pairs_per_task: int | None = Field(
@@ -216,7 +220,11 @@ class Prepare(Section):
     max_bad_share: Fraction = Field(0.1, description="share of unusable rows above which an import stops")
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
-        4, ge=0, le=8, description="of 64 bits, how many perceptual hashes of one picture may differ in"
+        4,
+        ge=0,
+        le=8,
+        description="of 64 bits, how many perceptual hashes of one picture may differ in; also "
+        "where pairs that show the same are kept in one split",
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
         "drop", description="the same pair with opposite labels: drop all, keep what most say, or keep all"
@@ -241,6 +249,15 @@ class Prepare(Section):
             raise ValueError(
                 f"source is {self.source} and sources has {len(self.sources)} data sets: name at least one for source "
                 "published, and none for another"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_trained_on(self) -> Self:
+        if self.held_out_share + self.validation_share >= 1:
+            raise ValueError(
+                f"held_out_share {self.held_out_share} and validation_share {self.validation_share} leave nothing to "
+                "train on: choose shares whose sum is below 1"
             )
         return self
 
@@ -383,7 +400,10 @@ class Grpo(Section):
     )
     pairs: Positive = Field(320, description="distinct pairs at most; each is shown in both presentation orders")
     solved_share: Fraction = Field(0.25, description="share of pairs already solved, mixed in against forgetting")
-    validation_pairs: Positive = Field(160, description="training pairs set aside to choose the checkpoint on")
+    validation_pairs: Positive = Field(
+        160,
+        description="pairs of the validation split, at most and evenly over the tasks, to choose the checkpoint on",
+    )
     group: int = Field(8, ge=2, le=256, description="completions a prompt (paper: 8)")
     prompts_per_step: Positive = Field(8, description="prompts an optimizer step")
     micro_batch: Positive = Field(

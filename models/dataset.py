@@ -3,6 +3,7 @@
 Its directory holds::
 
     <dir>/pairs-train.parquet      one pair a row: id, task, preferred, group, source, and the pair as JSON
+    <dir>/pairs-validation.parquet
     <dir>/pairs-held_out.parquet
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
     <dir>/reasoning.parquet        id, text: published reasoning about training pairs, where a source has any
@@ -15,30 +16,29 @@ The same pairs and media give the same bytes.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from models.errors import DataError
+from models.errors import DataError, SplitSealed
 from models.media import data_url, decode, shrink
 from models.media_files import MediaFiles
-from models.preference import PreferencePair, Preferred, Task
+from models.preference import SPLITS, PreferencePair, Preferred, Split, Task
 from models.prompts import Message, Part, attach, chat, data_url_part, image_part
 from models.verdict import Mode
 
-Split = Literal["train", "held_out"]
-SPLITS: tuple[Split, ...] = ("train", "held_out")
 MEDIA_SHARD_BYTES = 128 * 2**20
 MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
 REASONING = "reasoning.parquet"
 LEAST_OF_ONE_CLASS = 10  # decided pairs of a task; at even odds so many agree by chance once in 500 times
 DECODED_KEPT = 4096  # media kept decoded in memory
+SEALED = "name the split among those that the stage opens (Stage.splits in tasks/graph.py), if its method allows it"
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,66 @@ def pairs_file(split: Split) -> str:
 
 
 class PreferenceDataset:
-    """Read access to a dataset directory. Frames are reduced to the caps given here; `kept` media stay decoded."""
+    """Read access to a dataset directory. Frames are reduced to the caps given here; `kept` media stay decoded.
 
-    def __init__(self, directory: Path, *, max_pixels: int, max_frames: int, kept: int = DECODED_KEPT) -> None:
+    Only the splits named by `opens` can be read, and only the media that their pairs show. Anything else raises
+    `SplitSealed`: training must not see what it is validated or judged on.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_pixels: int,
+        max_frames: int,
+        kept: int = DECODED_KEPT,
+        opens: Collection[Split] = SPLITS,
+    ) -> None:
         self.directory = directory
         self.max_pixels = max_pixels
         self.max_frames = max_frames
+        self.opens = tuple(split for split in SPLITS if split in opens)
+        self._shown: frozenset[str] | None = None
         self._media = MediaFiles(directory)
         self._decoded = lru_cache(maxsize=kept)(self._decode)
 
     def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
-        """The pairs of a split in their stored order, of one task or of all four."""
-        table = pq.read_table(self.directory / pairs_file(split), columns=["task", "pair"])
+        """The pairs of a split in their stored order, of one task or of all four.
+
+        Raises `SplitSealed` for a split that is not open, and `DataError` for one that the dataset does not have.
+        """
+        self._check(split)
+        path = self.directory / pairs_file(split)
+        if not path.is_file():
+            raise DataError(f"{self.directory} has no {split} split, as of before there were three: refresh prepare")
+        table = pq.read_table(path, columns=["task", "pair"])
         rows = zip(table["task"].to_pylist(), table["pair"].to_pylist(), strict=True)
         return [PreferencePair.model_validate_json(pair) for name, pair in rows if task is None or name == task]
 
     def blob(self, uri: str) -> bytes:
-        """The encoded bytes of a medium. Raises `MediaError` if the dataset does not hold it."""
+        """The encoded bytes of a medium.
+
+        Raises `MediaError` if the dataset does not hold it, and `SplitSealed` if no pair of an open split shows it.
+        """
+        if len(self.opens) < len(SPLITS) and uri not in self._visible():
+            raise SplitSealed(f"{uri} is not shown by any pair of {self._opened()}: {SEALED}")
         return self._media.blob(uri)
+
+    def _check(self, split: Split) -> None:
+        if split not in self.opens:
+            raise SplitSealed(f"the {split} split is sealed here, and only {self._opened()} can be read: {SEALED}")
+
+    def _opened(self) -> str:
+        return " and ".join(self.opens) or "no split"
+
+    def _visible(self) -> frozenset[str]:
+        """The media that pairs of the open splits show."""
+        if self._shown is None:
+            there = [split for split in self.opens if (self.directory / pairs_file(split)).is_file()]
+            self._shown = frozenset(
+                medium.uri for split in there for pair in self.pairs(split) for medium in pair.media()
+            )
+        return self._shown
 
     def frames(self, uri: str) -> list[Image.Image]:
         """The decoded frames of a medium within the caps: one for an image."""
@@ -95,7 +137,11 @@ class PreferenceDataset:
         return attach(chat(pair, mode), encoded)
 
     def reasoning(self) -> dict[str, str]:
-        """Published reasoning by the id of its training pair; empty where no source has any."""
+        """Published reasoning by the id of its training pair; empty where no source has any.
+
+        Raises `SplitSealed` unless the training split is open.
+        """
+        self._check("train")
         path = self.directory / REASONING
         if not path.is_file():
             return {}
@@ -121,8 +167,8 @@ def write_dataset(
     """Write a dataset directory; the same pairs and media give the same bytes.
 
     `drops` are the training pairs that came from each drop (models/sources/drops.py), `hygiene` what was removed from
-    published sources (models/hygiene), both for the summary. `reasoning` is by pair id; that of the held-out split is
-    left out, since nothing may be trained on it.
+    published sources (models/hygiene), both for the summary. `reasoning` is by pair id; only that of the training split
+    is kept, since nothing else may be trained on.
 
     Raises `DataError` for an empty split or for labels of one class only, which would teach a judge
     nothing but a position.
@@ -160,7 +206,9 @@ def write_dataset(
 def _check_labels(split: str, pairs: Sequence[PreferencePair]) -> None:
     if not pairs:
         raise DataError(f"the {split} split has no usable pair: add pairs, or look at what was quarantined and why")
-    _check_class(f"the {split} split", [pair.preferred for pair in pairs], least=2)
+    # Few pairs of one class are a chance; of validation there are often few, and nothing is learnt from them.
+    least = LEAST_OF_ONE_CLASS if split == "validation" else 2
+    _check_class(f"the {split} split", [pair.preferred for pair in pairs], least=least)
     for task in sorted({pair.task for pair in pairs}):
         decided = [pair.preferred for pair in pairs if pair.task == task and pair.preferred != "tie"]
         _check_class(f"{task} in the {split} split", decided, least=LEAST_OF_ONE_CLASS)

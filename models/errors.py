@@ -24,6 +24,10 @@ class DataError(ThinkrewardError):
     """Preference data that cannot be used: one class of answer only, no usable rows, a bad row."""
 
 
+class SplitSealed(DataError):
+    """A stage asks for a split, or for media of one, that it does not declare."""
+
+
 class MediaError(DataError):
     """One image or video that is missing or cannot be decoded; `uri` names it."""
 

@@ -11,6 +11,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preferred = Literal[1, 2, "tie"]
+# What is trained on; what chooses a checkpoint or a threshold; what judges, and nothing else.
+Split = Literal["train", "validation", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 
 
 def turned(preferred: Preferred) -> Preferred:

@@ -12,6 +12,7 @@ from typing import Any
 from configs.schema import Settings
 from models.dataset import PreferenceDataset
 from tasks.artifacts import ArtifactRef, Store, Work
+from tasks.graph import STAGES
 from tasks.launching import Child, Done, Job
 from tasks.stages import open_store
 from tasks.tracking import TrackedRun, Tracker
@@ -41,9 +42,14 @@ class Context:
         return self.store.fetch(self.job.inputs[name])
 
     def preferences(self) -> PreferenceDataset:
-        """The preference dataset within the profile's media caps."""
+        """The preference dataset within the profile's media caps; only the stage's declared splits can be opened."""
         model = self.settings.model
-        return PreferenceDataset(self.input("preferences"), max_pixels=model.max_pixels, max_frames=model.max_frames)
+        return PreferenceDataset(
+            self.input("preferences"),
+            max_pixels=model.max_pixels,
+            max_frames=model.max_frames,
+            opens=STAGES[self.job.stage].opens,
+        )
 
     def new_folder(self, name: str) -> Path:
         """An empty folder that goes when the stage ends."""

@@ -73,6 +73,8 @@ def _samples(settings: Settings) -> list[Row]:
     sampled = r.pairs * len(Task) * 2 * r.samples
     judged = (e.pairs or settings.prepare.held_out_pairs) * len(Task) * 2 * 2 * 4
     rollouts = g.pairs * 2 * g.group
+    rounds = 1 + int(ceil(g.pairs * 2 / g.prompts_per_step) * g.epochs // g.validate_every)
+    validated = g.validation_pairs * 2 * rounds
     return [
         Row(
             "samples",
@@ -80,6 +82,11 @@ def _samples(settings: Settings) -> list[Row]:
             f"{r.pairs} pairs x 4 tasks x 2 orders x {r.samples}; {r.max_tokens} tokens at most",
         ),
         Row("grpo rollouts", f"{round(rollouts * g.epochs):,}", f"{g.pairs} pairs x 2 orders x group of {g.group}"),
+        Row(
+            "grpo validation",
+            f"{validated:,} judgments at most",
+            f"{g.validation_pairs} pairs x 2 orders x {rounds}",
+        ),
         Row("judgments", f"{judged:,}", "held-out pairs x 2 orders x 2 modes x 4 models"),
     ]
 

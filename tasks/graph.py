@@ -12,8 +12,10 @@ from typing import Any, Literal
 from configs.forms import Form
 from configs.schema import Section, Settings
 from models.generation.protocol import transformers_identity
+from models.preference import Split
 from tasks.data_files import fingerprint, fingerprint_of, model_digest
 
+PREVIOUS = "previous"  # the input of prepare that is the ledger of splits of the version before
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -31,8 +33,9 @@ class Stage:
 
     `sections` are the settings in its key: whole sections, or single fields as `section.field` where the others cannot
     change its result. With `generates` the key names what writes its texts, too, and with `seeded` the seed.
-    `memory` names the settings to lower when memory runs out. Inputs that no other stage makes come from the function
-    `gathers`. What a stage did outside the store may be undone there: `lapsed` is a function that says so.
+    `opens` are the splits of its preferences that the body can read, and no other. `memory` names the settings to lower
+    when memory runs out. Inputs that no other stage makes come from the function `gathers`. What a stage did outside
+    the store may be undone there: `lapsed` is a function that says so.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     body: str
+    opens: tuple[Split, ...] = ()
     memory: str = "model.max_pixels"
     gathers: str = ""
     lapsed: str = ""
@@ -94,13 +98,19 @@ STAGES: dict[str, Stage] = {
             "prepare",
             "4",
             {},
-            ("preferences",),
+            ("preferences", "splits"),
             ("prepare", "model.max_frames"),
             "tasks.preparing:prepare",
-            gathers="tasks.inbox:drops",
+            gathers="tasks.gathering:gather",
         ),
         Stage(
-            "distill", "5", {"preferences": _PREFERENCES}, ("distilled",), ("distill", *_SHOWN), "tasks.teacher:distill"
+            "distill",
+            "5",
+            {"preferences": _PREFERENCES},
+            ("distilled",),
+            ("distill", *_SHOWN),
+            "tasks.teacher:distill",
+            opens=("train",),
         ),
         Stage(
             "cold-start",
@@ -109,6 +119,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("cold_start", "model"),
             "tasks.training:cold_start",
+            opens=("train",),
             memory="cold_start.micro_batch",
         ),
         Stage(
@@ -118,6 +129,7 @@ STAGES: dict[str, Stage] = {
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
             "tasks.sampling:rejection_sampling",
+            opens=("train",),
             memory="runtime.generation_batch or rejection_sampling.sft.micro_batch",
             generates=True,
         ),
@@ -132,6 +144,7 @@ STAGES: dict[str, Stage] = {
             ("model", "history"),
             ("grpo", "model"),
             "tasks.training:grpo",
+            opens=("train", "validation"),
             memory="grpo.micro_batch or grpo.max_tokens",
         ),
         Stage(
@@ -150,6 +163,7 @@ STAGES: dict[str, Stage] = {
             ("report",),
             ("evaluate", "model"),
             "tasks.scoring:evaluate",
+            opens=("held_out",),
             memory="runtime.generation_batch",
             generates=True,
         ),
@@ -160,6 +174,7 @@ STAGES: dict[str, Stage] = {
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),
             "tasks.promoting:promote",
+            opens=("held_out",),
             memory="runtime.generation_batch",
             lapsed="tasks.promoting:lapsed",
         ),

@@ -1,4 +1,4 @@
-"""Training and held-out pairs out of published sets: imported, cleaned, chosen by weight, and split.
+"""Pairs of all three splits out of published sets: imported, cleaned, chosen by weight, and split.
 
 The result does not depend on the order of the sources, of their files or of their rows.
 """
@@ -11,31 +11,36 @@ from typing import Any
 
 from configs.schema import PublishedSource
 from models.blob_file import BlobFile
-from models.dataset import Quarantined, Split
+from models.dataset import Quarantined
 from models.hygiene.cleaning import clean
 from models.hygiene.known import known
 from models.hygiene.stratified import stratified
 from models.media_files import MediaFiles
-from models.preference import PreferencePair
+from models.preference import PreferencePair, Split
 from models.sources.imported import read_faulty, read_imported
-from models.sources.jsonl import split
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
 from tasks.context import Context
 from tasks.importing import Place, import_set
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Both splits, their media, what was left out and why, reasoning by pair id, and counts for the summary."""
+    """The splits, their media with perceptual hashes, what was left out and why, reasoning by pair id, and counts."""
 
     splits: dict[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
     left_out: list[Quarantined]
     reasoning: dict[str, str]
     hygiene: dict[str, Any]
+    hashes: dict[str, tuple[int, ...]]
 
 
-def mix(context: Context) -> Mixed:
-    """The published sets of the profile as one. Raises `DataError` as an import does."""
+def mix(context: Context, ledger: Ledger) -> Mixed:
+    """The published sets of the profile as one; what earlier versions held stays where it was.
+
+    Raises `DataError` as an import does.
+    """
     prepare = context.settings.prepare
     folders = {
         name_of(one, prepare.sources): _imported(context, Place(one.reader, one.path)) for one in prepare.sources
@@ -57,16 +62,28 @@ def mix(context: Context) -> Mixed:
         for name, folder in sorted(folders.items())
         for one in read_faulty(folder)
     ]
+    hashes = {
+        medium.sha256: own
+        for one in chosen
+        for medium, own in zip(rows[one.source, one.id].pair.media(), rows[one.source, one.id].hashes, strict=True)
+    }
+    shares = Shares(prepare.held_out_share, prepare.validation_share)
+    assigned = assign(pairs, hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
     hygiene = {
         **cleaned.summary(),
         "chosen": dict(sorted(Counter(f"{one.source}/{one.task}" for one in chosen).items())),
     }
     return Mixed(
-        split(pairs, prepare.held_out_share),
-        _media(folders.values(), pairs, context.new_folder("media")),
-        left_out,
+        assigned.splits,
+        _media(
+            folders.values(),
+            [pair for found in assigned.splits.values() for pair in found],
+            context.new_folder("media"),
+        ),
+        left_out + assigned.left_out,
         {name: text for name, text in reasoning.items() if text},
         hygiene,
+        hashes,
     )
 
 

@@ -1,21 +1,26 @@
 """The bodies of `base` and `prepare`: the model to start from, and the preference data of all four tasks."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from models.backbone import load_processor
-from models.dataset import Quarantined, Split, write_dataset
+from models.dataset import Quarantined, write_dataset
 from models.decoding import Decoders
 from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachable, ModelError
-from models.preference import PreferencePair
+from models.hygiene.perceptual import perceptual_hash
+from models.media import decode
+from models.preference import PreferencePair, Split
 from models.sources.drops import PREFIX, add_drops
-from models.sources.jsonl import read_jsonl
-from models.sources.shapes import foreign, read_shapes
+from models.sources.jsonl import read_rows
+from models.sources.shapes import foreign, read_shapes, same_look
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
+from models.splits.near import Confirm
 from tasks.context import Context, stage_context
-from tasks.graph import find_base
+from tasks.graph import PREVIOUS, find_base
 from tasks.launching import Child, Done, Job
 from tasks.mixing import mix
 
@@ -66,36 +71,34 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 @dataclass(frozen=True)
 class _Read:
-    """What the source gives: both splits, their media by uri, what was left out, and what published sets add."""
+    """What the source gives: the splits, their media by uri, what was left out, and what published sets add.
+
+    `hashes` are the perceptual hashes of the media by sha256; the shapes come without.
+    """
 
     splits: Mapping[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
     left_out: list[Quarantined]
     reasoning: Mapping[str, str] = field(default_factory=dict)
     hygiene: dict[str, Any] = field(default_factory=dict)
+    hashes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def prepare(job: Job, child: Child, scratch: Path) -> Done:
-    """Read the source into one schema with a train and a held-out split; drops join the training split."""
+    """Read the source into one schema with three splits; drops join the training split.
+
+    What an earlier version held stays in its split: the ledger says which, and goes on with this version's pairs.
+    """
     settings = job.settings.prepare
     with (
         stage_context(job, child, scratch) as context,
         Decoders(settings.decoding_processes, settings.decoding_timeout_s) as decoders,
     ):
-        read = _read_source(context, decoders)
+        ledger = _previous(context)
+        read = _read_source(context, decoders, ledger)
         drops: dict[str, int] = {}
         if folders := _drops(context):
-            added = add_drops(
-                read.splits,
-                read.blobs,
-                folders,
-                max_frames=job.settings.model.max_frames,
-                decoding=decoders,
-                on_progress=context.progress("drops"),
-                foreign=foreign if settings.source == "shapes" else None,
-            )
-            left_out = [*read.left_out, *added.left_out]
-            read, drops = replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out), added.counts
+            read, drops = _with_drops(context, decoders, ledger, read, folders)
         for one in read.left_out[:20]:
             child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
@@ -106,35 +109,99 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
         if drops:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
-        return context.done(
-            {"preferences": context.publish("preferences", folder)}, **facts, quarantined=len(read.left_out)
-        )
+        connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
+        if connecting:
+            facts |= {"connecting": connecting}
+            child.say(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
+        ledger.add(read.splits, read.hashes)
+        kept = context.new_folder("splits")
+        ledger.write(kept)
+        outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
+        return context.done(outputs, **facts, quarantined=len(read.left_out))
 
 
-def _read_source(context: Context, decoders: Decoders) -> _Read:
+def _previous(context: Context) -> Ledger:
+    """The ledger of the version before, or an empty one. Raises `ArtifactMissing` if it is gone from the store."""
+    if PREVIOUS not in context.job.inputs:
+        return Ledger()
+    try:
+        return Ledger.read(context.input(PREVIOUS))
+    except ArtifactMissing as error:
+        raise ArtifactMissing(
+            f"{error}; it says which pairs were held out so far: bring it back from a copy of the store, or begin with "
+            "a store of your own if no earlier model is to be compared with"
+        ) from error
+
+
+def _with_drops(
+    context: Context, decoders: Decoders, ledger: Ledger, read: _Read, folders: Mapping[str, Path]
+) -> tuple[_Read, dict[str, int]]:
+    """The source's pairs with those of the drops before them, and how many each drop gave."""
+    settings = context.settings
+    hashes, confirm = read.hashes, None
+    if settings.prepare.source == "shapes":
+        hashes, confirm = _look(read, settings.model.max_frames)
+    added = add_drops(
+        read.splits,
+        read.blobs,
+        folders,
+        ledger=ledger,
+        hashes=hashes,
+        near_bits=settings.prepare.near_duplicate_bits,
+        confirm=confirm,
+        max_frames=settings.model.max_frames,
+        decoding=decoders,
+        on_progress=context.progress("drops"),
+        foreign=foreign if settings.prepare.source == "shapes" else None,
+    )
+    left_out = [*read.left_out, *added.left_out]
+    together = {**read.hashes, **added.hashes}
+    return replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out, hashes=together), added.counts
+
+
+def _look(read: _Read, max_frames: int) -> tuple[dict[str, tuple[int, ...]], Callable[[Mapping[str, bytes]], Confirm]]:
+    """Perceptual hashes of what the shapes hold out and validate on, and how two of their pictures are compared."""
+    sealed = {
+        medium.sha256: read.blobs[medium.uri]
+        for split in ("validation", "held_out")
+        for pair in read.splits[split]
+        for medium in pair.media()
+    }
+    hashes = {name: perceptual_hash(decode(data, name, max_frames=max_frames)) for name, data in sealed.items()}
+    return hashes, lambda dropped: same_look({**sealed, **dropped}, max_frames)
+
+
+def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     """What the source that the profile names gives."""
     prepare, progress = context.settings.prepare, context.progress("pairs")
     if prepare.source == "shapes":
+        left_out: list[Quarantined] = []
         splits, blobs = read_shapes(
             train_pairs=prepare.train_pairs,
+            validation_pairs=prepare.validation_pairs,
             held_out_pairs=prepare.held_out_pairs,
             seed=context.settings.seed,
+            ledger=ledger,
+            left_out=left_out,
             on_progress=progress,
         )
-        return _Read(splits, blobs, [])
+        return _Read(splits, blobs, left_out)
     if prepare.source == "published":
-        mixed = mix(context)
-        return _Read(mixed.splits, mixed.blobs, mixed.left_out, mixed.reasoning, mixed.hygiene)
+        mixed = mix(context, ledger)
+        return _Read(mixed.splits, mixed.blobs, mixed.left_out, mixed.reasoning, mixed.hygiene, mixed.hashes)
     if prepare.path is None:
         raise DataError("prepare.path is empty")
-    splits, blobs, left_out = read_jsonl(
+    rows = read_rows(
         Path(prepare.path),
-        held_out_share=prepare.held_out_share,
         max_frames=context.settings.model.max_frames,
         decoding=decoders,
         on_progress=progress,
     )
-    return _Read(splits, blobs, left_out)
+    shares = Shares(prepare.held_out_share, prepare.validation_share)
+    found = assign(rows.pairs, rows.hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
+    shown = {medium.uri for pairs in found.splits.values() for pair in pairs for medium in pair.media()}
+    blobs = {uri: data for uri, data in rows.blobs.items() if uri in shown}
+    return _Read(found.splits, blobs, [one for _, one in rows.left_out] + found.left_out, hashes=rows.hashes)
 
 
 def _drops(context: Context) -> dict[str, Path]:

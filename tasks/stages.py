@@ -21,7 +21,7 @@ from configs.schema import Settings
 from models.backbone import untrainable
 from models.errors import ArtifactCorrupt, ArtifactMissing, ConfigError, StageFailed, UpstreamMissing
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.graph import RECIPE, STAGES, TRAINED, Stage
+from tasks.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage
 from tasks.launching import Job, named, run_child
 from tasks.pinning import resolve_pins
 
@@ -100,7 +100,7 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
     if name in known:
         return known[name]
     stage = STAGES[name]
-    inputs = _gathered(store, stage)
+    inputs = _gathered(store, settings, stage)
     missing = []
     for input_name, need in stage.needs.items():
         upstream = plan(store, settings, need.stage, known)
@@ -136,8 +136,10 @@ def _why_not(store: Store, stage: Stage, settings: Settings, inputs: Mapping[str
     last = entries[0]
     if last.code_version != stage.version:
         return f"code version {last.code_version} -> {stage.version}"
-    changed = [n for n, ref in inputs.items() if n not in last.inputs or last.inputs[n].digest != ref.digest]
-    gone = [name for name in last.inputs if name not in inputs]
+    # The ledger before this version is another one whenever anything else is: it is no reason.
+    old, new = ({n: ref for n, ref in found.items() if n != PREVIOUS} for found in (last.inputs, inputs))
+    changed = [n for n, ref in new.items() if n not in old or old[n].digest != ref.digest]
+    gone = [name for name in old if name not in new]
     differences = list(_differences("", last.config, json.loads(json.dumps(stage.config(settings)))))
     said = differences + [f"new {name}" for name in changed] + [f"without {name}" for name in gone]
     return ", ".join(said[:4]) or "its artifact is gone or damaged"
@@ -152,9 +154,9 @@ def _differences(path: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{path} {old!r} -> {new!r}"]
 
 
-def _gathered(store: Store, stage: Stage) -> dict[str, ArtifactRef]:
+def _gathered(store: Store, settings: Settings, stage: Stage) -> dict[str, ArtifactRef]:
     """Inputs that no other stage makes."""
-    found: dict[str, ArtifactRef] = named(stage.gathers)(store) if stage.gathers else {}
+    found: dict[str, ArtifactRef] = named(stage.gathers)(store, settings) if stage.gathers else {}
     return dict(found)
 
 
@@ -168,7 +170,7 @@ def resolve_inputs(
     stage = STAGES[name]
     pinned = resolve_pins(store, settings, stage, pins or {})
     known: dict[str, Planned] = {}
-    inputs = _gathered(store, stage)
+    inputs = _gathered(store, settings, stage)
     for input_name, need in stage.needs.items():
         if input_name in pinned:
             inputs[input_name] = pinned[input_name]

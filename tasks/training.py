@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from configs.schema import Lora, Sft
-from models.curriculum import plan_curriculum
+from models.curriculum import draw_validation, plan_curriculum
 from models.errors import DataError
 from models.history import HISTORY, best_of
 from models.preference import PreferencePair, Task
@@ -109,14 +109,13 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             band=settings.grpo.hard,
             pairs=settings.grpo.pairs,
             solved_share=settings.grpo.solved_share,
-            validation=settings.grpo.validation_pairs,
             seed=settings.seed,
         )
         start = context.input("model")
         if not chosen.hard:
             child.say(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
-        result = _optimise(context, start, chosen.train, chosen.validation)
+        result = _optimise(context, start, chosen.train)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
         outputs = {"model": _best_model(context, result), "history": context.publish("history", history)}
@@ -144,7 +143,7 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
     return {"model": context.job.inputs["model"], "history": context.publish("history", history)}
 
 
-def _optimise(context: Context, start: Path, train: tuple[str, ...], validation: tuple[str, ...]) -> dict[str, Any]:
+def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str, Any]:
     from models.training.grpo import GrpoHooks, GrpoPlan, train_grpo
 
     settings, g = context.settings, context.settings.grpo
@@ -186,7 +185,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...], validation:
     result: dict[str, Any] = train_grpo(
         start,
         [pairs[one] for one in train],
-        [pairs[one] for one in validation],
+        draw_validation(media.pairs("validation"), g.validation_pairs, settings.seed),
         media,
         plan=plan,
         scratch=trainer,

@@ -7,13 +7,12 @@ that it samples the whole picture: neighbouring bits are often equal in many pic
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigError
-from models.hygiene.known import Known
 from models.hygiene.perceptual import BITS, least_bits
 
 Ints = NDArray[np.int32]
@@ -24,10 +23,24 @@ MOST_BITS = 16  # beyond, a band is too short to part anything, and different pi
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that groups are spread over all 64 bits (Knuth, TAOCP 3, section 6.4)
 
 
+class Hashed(Protocol):
+    """Something that shows media: their sha256, and the perceptual hashes of each."""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The sha256 of what is shown, in order."""
+        ...
+
+    @property
+    def hashes(self) -> tuple[tuple[int, ...], ...]:
+        """The perceptual hashes of each medium in its place."""
+        ...
+
+
 class Media:
     """Distinct media by number, and whether two of them look the same (`models.hygiene.perceptual.near`)."""
 
-    def __init__(self, pairs: Iterable[Known], within: int) -> None:
+    def __init__(self, pairs: Iterable[Hashed], within: int) -> None:
         if not 0 <= within <= MOST_BITS:
             raise ConfigError(f"near means within {within} bits, and must mean 0 to {MOST_BITS}: 4 suits most sets")
         hashes: dict[str, tuple[int, ...]] = {}

@@ -38,10 +38,19 @@ class MadePair:
 
 
 def make_pair(
-    task: Task, number: int, *, seed: int, held_out: bool, levels: Mapping[Level, float] = LEVEL_WEIGHTS
+    task: Task,
+    number: int,
+    *,
+    seed: int,
+    held_out: bool,
+    validation: bool = False,
+    levels: Mapping[Level, float] = LEVEL_WEIGHTS,
 ) -> MadePair:
-    """The pair `number` of a task and split. Even numbers prefer the first candidate, odd ones the second."""
-    split = "held_out" if held_out else "train"
+    """The pair `number` of a task and split. Even numbers prefer the first candidate, odd ones the second.
+
+    `validation` pairs have random numbers and names of their own; their scenes are those that training is drawn from.
+    """
+    split = "held_out" if held_out else "validation" if validation else "train"
     rng = Random(f"{seed}/{split}/{task}/{number}")
     level = rng.choices(list(levels), weights=list(levels.values()))[0]
     preferred: Preferred = 1 if number % 2 == 0 else 2

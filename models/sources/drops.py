@@ -1,43 +1,55 @@
 """Pairs that people dropped into the inbox, added to what a source gave (tasks/inbox.py brings the drops here).
 
-They join the training split alone: the held-out split stays what it was, so that models trained before and after
-a drop are compared on the same pairs. A dropped pair that would show the held-out split is left out:
+They join the training split alone: the validation and held-out splits stay what they were, so that models trained
+before and after a drop are chosen and compared on the same pairs. A dropped pair that would show one of those splits,
+of this version or of an earlier one, is left out (models/splits/keys.py says what connects pairs):
 
-- one that shows a medium of the held-out split (the same bytes), whatever the task;
-- one of a generation task with a caption of the held-out split, where the source itself keeps captions apart. The
-  shapes do; in a source whose splits share captions a caption alone gives nothing away.
+- one that shows a medium of it, whatever the task: the same bytes, or what looks the same, such as a re-encoded copy;
+- one of a generation task with a caption of it.
 
 Dropped pairs come before the source's own, since stages take the first so many pairs a task and what people have
 just said must be among them. Drops take turns, one pair each, so that a large one hides no small one.
 """
 
 import hashlib
-import json
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from models.dataset import Quarantined, Split
+from models.dataset import Quarantined
 from models.decoding import HERE, Decoding
-from models.preference import Media, PreferencePair
+from models.preference import Media, PreferencePair, Split
 from models.sources.jsonl import Rows, read_rows
+from models.splits.assign import NEAR, PROMPT, SAME, touched
+from models.splits.keys import Hashes, content, keys_of
+from models.splits.ledger import Ledger
+from models.splits.near import Confirm, Near
 
 PREFIX = "drop-"  # before the digits that name a drop
 Splits = Mapping[Split, list[PreferencePair]]
 Foreign = Callable[[PreferencePair], str]
+_LEAKS = {
+    SAME: "shows a medium of the {split} split",
+    NEAR: "shows what looks like a medium of the {split} split",
+    PROMPT: "has a caption of the {split} split",
+}
 
 
 @dataclass(frozen=True)
 class Added:
-    """The splits and media with the drops in them, what of the drops was left out, and each one's pairs by name."""
+    """The splits and media with the drops in them, what of the drops was left out, and each one's pairs by name.
+
+    `hashes` are the perceptual hashes of the dropped media.
+    """
 
     splits: dict[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
     left_out: list[Quarantined]
     counts: dict[str, int]
+    hashes: dict[str, tuple[int, ...]]
 
 
 def add_drops(
@@ -46,30 +58,53 @@ def add_drops(
     drops: Mapping[str, Path],
     *,
     max_frames: int,
+    ledger: Ledger | None = None,
+    hashes: Hashes | None = None,
+    near_bits: int = 0,
+    confirm: Callable[[Mapping[str, bytes]], Confirm] | None = None,
     decoding: Decoding = HERE,
     foreign: Foreign | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
     """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/inbox.py names them.
 
-    `foreign` says why a pair cannot stand among the source's, or nothing. Ids get the drop's name in front, media are
-    named by their digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The
-    result does not depend on the order of `drops`.
+    `ledger` has the splits of earlier versions, `hashes` the perceptual hashes of the source's media, of which
+    `near_bits` may differ in what looks the same; `confirm` makes the last word on that out of the dropped media by
+    sha256 (models/splits/near.py). `foreign` says why a pair cannot stand among the source's, or nothing. Ids get the
+    drop's name in front, media are named by their digest. Of equal pairs the source's own stays, else the one of the
+    drop whose name comes first. The result does not depend on the order of `drops`.
     """
-    sieve = _Sieve.of(splits, foreign)
+    known = Ledger() if ledger is None else ledger.copy()
+    known.add(splits, hashes or {})
+    read: dict[str, Rows] = {}
+    for done, name in enumerate(sorted(drops), start=1):
+        read[name] = read_rows(drops[name], max_frames=max_frames, decoding=decoding)
+        if on_progress is not None:
+            on_progress(done, len(drops))
+    found = {sha256: own for rows in read.values() for sha256, own in rows.hashes.items()}
+    keys = [keys_of(pair, found) for rows in read.values() for pair in rows.pairs]
+    near = Near(known, keys, near_bits, confirm(_by_digest(read)) if confirm is not None else None)
+    sieve = _Sieve(foreign, known, near, {content(pair) for pair in splits["train"]})
     media: dict[str, bytes] = {}
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
-    for done, name in enumerate(sorted(drops), start=1):
-        rows = read_rows(drops[name], max_frames=max_frames, decoding=decoding)
+    for name, rows in read.items():
         left_out += [Quarantined(_row(name, at, one.id), one.reason, one.uri) for at, one in rows.left_out]
         kept[name] = _sifted(name, rows, sieve, media, left_out)
-        if on_progress is not None:
-            on_progress(done, len(drops))
     in_turn = [pair for turn in zip_longest(*kept.values()) for pair in turn if pair is not None]
     train = [*in_turn, *splits["train"]]
     together = cast("Mapping[str, bytes]", ChainMap(media, cast("dict[str, bytes]", blobs)))  # which may be on disk
-    return Added({**splits, "train": train}, together, left_out, {name: len(pairs) for name, pairs in kept.items()})
+    counts = {name: len(pairs) for name, pairs in kept.items()}
+    return Added({**splits, "train": train}, together, left_out, counts, found)
+
+
+def _by_digest(read: Mapping[str, Rows]) -> dict[str, bytes]:
+    return {
+        medium.sha256: rows.blobs[medium.uri]
+        for rows in read.values()
+        for pair in rows.pairs
+        for medium in pair.media()
+    }
 
 
 def _sifted(
@@ -77,7 +112,7 @@ def _sifted(
 ) -> list[PreferencePair]:
     kept = []
     for pair in rows.pairs:
-        reason, uri = sieve.objection(pair)
+        reason, uri = sieve.objection(pair, rows.hashes)
         if reason:
             left_out.append(Quarantined(_row(name, rows.lines[pair.id], pair.id), reason, uri))
             continue
@@ -90,16 +125,6 @@ def _sifted(
 def _row(drop: str, line: int, name: str) -> str:
     """A row of a drop as it is named to people."""
     return f"{drop}/line {line}" + ("" if name == f"line {line}" else f" ({name})")
-
-
-def content(pair: PreferencePair) -> str:
-    """What two rows that say the same have in common, whatever their ids, sources and presentation order."""
-    return min(_said(pair), _said(pair.swapped()))
-
-
-def _said(pair: PreferencePair) -> str:
-    shown = [one.text if one.media is None else one.media.sha256 for one in pair.candidates]
-    return json.dumps([pair.task, pair.prompt, [one.sha256 for one in pair.context], shown, pair.preferred])
 
 
 def presented(pair: PreferencePair) -> PreferencePair:
@@ -131,40 +156,37 @@ def _own(name: str, pair: PreferencePair) -> PreferencePair:
 
 @dataclass
 class _Sieve:
-    """What a dropped pair is held against: the held-out split, and every training pair so far."""
+    """What a dropped pair is held against: all that has a split, and every training pair so far."""
 
     foreign: Foreign | None
-    media: frozenset[str]
-    captions: frozenset[tuple[str, str]]
+    ledger: Ledger
+    near: Near
     seen: set[str] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, splits: Splits, foreign: Foreign | None) -> "_Sieve":
-        held_out = splits["held_out"]
-        captions = _captions(held_out)
-        return cls(
-            foreign=foreign,
-            media=frozenset(media.sha256 for pair in held_out for media in pair.media()),
-            captions=captions if captions.isdisjoint(_captions(splits["train"])) else frozenset(),
-            seen={content(pair) for pair in splits["train"]},
-        )
-
-    def objection(self, pair: PreferencePair) -> tuple[str, str]:
+    def objection(self, pair: PreferencePair, hashes: Hashes) -> tuple[str, str]:
         """Why the pair is left out and the medium at fault, or two empty texts; a pair without one is then known."""
         if self.foreign is not None and (reason := self.foreign(pair)):
             return reason, ""
-        for media in pair.media():
-            if media.sha256 in self.media:
-                return "leak: shows a medium of the held-out split", media.uri
-        if not self.captions.isdisjoint(_captions([pair])):
-            return "leak: has a caption of the held-out split", ""
+        if leak := self._leak(pair, hashes):
+            return leak
         known = content(pair)
         if known in self.seen:
             return "duplicate: the training split has this pair already", ""
         self.seen.add(known)
         return "", ""
 
+    def _leak(self, pair: PreferencePair, hashes: Hashes) -> tuple[str, str] | None:
+        found = touched(keys_of(pair, hashes), self.ledger, self.near)
+        hows = [(how, split) for split in ("held_out", "validation") for how in found.get(split, ())]
+        if not hows:
+            return None
+        how, split = min(hows, key=lambda one: (list(_LEAKS).index(one[0]), one[1]))
+        said = _LEAKS[how].format(split=split.replace("_", "-"))
+        return f"leak: {said}", self._at_fault(pair, split) if how != PROMPT else ""
 
-def _captions(pairs: Iterable[PreferencePair]) -> frozenset[tuple[str, str]]:
-    """The captions by kind of medium; a question is none, since many scenes share it."""
-    return frozenset((pair.task, " ".join(pair.prompt.casefold().split())) for pair in pairs if pair.task.judges_media)
+    def _at_fault(self, pair: PreferencePair, split: str) -> str:
+        """The first medium that the split shows, or that looks like one that it shows."""
+        for medium in pair.media():
+            if split in {self.ledger.media.get(one) for one in (medium.sha256, *self.near.of(medium.sha256))}:
+                return medium.uri
+        return ""

@@ -6,44 +6,54 @@
      "context": ["kite-1.png"], "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
 
 A line that cannot be read, and a pair whose medium is missing or cannot be decoded, is quarantined with
-its reason; the others go on. Pairs that share a medium, directly or through others, stay in one split.
+its reason; the others go on. Which split a pair joins is decided in models/splits/assign.py.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from models.dataset import Quarantined, Split
+from models.dataset import Quarantined
 from models.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
+from models.hygiene.perceptual import perceptual_hash
 from models.media import decode
 from models.preference import PreferencePair, Task
 
 LISTING = "pairs.jsonl"
-SPLIT_STEPS = 10_000
 
 
 @dataclass(frozen=True)
 class Rows:
     """What a folder of pairs holds: the usable ones in the order of their lines, and what was left out.
 
-    `lines` gives each usable pair's line by its id, `left_out` the line of each other one; counted from 1.
+    `lines` gives each usable pair's line by its id, `left_out` the line of each other one; counted from 1. `hashes` are
+    the perceptual hashes of the media by sha256.
     """
 
     pairs: list[PreferencePair]
     lines: dict[str, int]
     blobs: dict[str, bytes]
     left_out: list[tuple[int, Quarantined]]
+    hashes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """How many lines hold something."""
         return len(self.pairs) + len(self.left_out)
+
+
+@dataclass(frozen=True)
+class _Medium:
+    """One medium that can be decoded: its bytes, and the perceptual hashes of its frames."""
+
+    data: bytes
+    hashes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,19 +63,6 @@ class _Errand:
     folder: Path
     name: str
     max_frames: int
-
-
-def read_jsonl(
-    folder: Path,
-    *,
-    held_out_share: float,
-    max_frames: int,
-    decoding: Decoding = HERE,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
-    """Both splits, the media by uri, and what was left out. Raises `DataError` without a `pairs.jsonl`."""
-    rows = read_rows(folder, max_frames=max_frames, decoding=decoding, on_progress=on_progress)
-    return split(rows.pairs, held_out_share), rows.blobs, [one for _, one in rows.left_out]
 
 
 def read_rows(
@@ -105,7 +102,9 @@ def read_rows(
         if on_progress is not None:
             on_progress(done, len(rows))
     used = {medium.uri for pair in pairs.values() for medium in pair.media()}
-    return Rows(list(pairs.values()), found_at, {uri: media.blob(uri) for uri in sorted(used)}, left_out)
+    blobs = {uri: media.blob(uri) for uri in sorted(used)}
+    hashes = {medium.sha256: media.hashes(medium.uri) for pair in pairs.values() for medium in pair.media()}
+    return Rows(list(pairs.values()), found_at, blobs, left_out, hashes)
 
 
 class _Media:
@@ -115,10 +114,17 @@ class _Media:
         wanted = list(dict.fromkeys(names))
         errands = ((name, _Errand(folder, name, max_frames)) for name in wanted)
         self._arriving = zip(wanted, decoding.map(_read_medium, errands), strict=True)
-        self._there: dict[str, bytes | MediaError] = {}
+        self._there: dict[str, _Medium | MediaError] = {}
 
     def blob(self, name: str) -> bytes:
         """The bytes of a medium that can be decoded. Raises its `MediaError` if it cannot."""
+        return self._found(name).data
+
+    def hashes(self, name: str) -> tuple[int, ...]:
+        """The perceptual hashes of a medium that can be decoded. Raises as `blob` does."""
+        return self._found(name).hashes
+
+    def _found(self, name: str) -> "_Medium":
         if not isinstance(name, str):
             raise DataError(f"{name!r} names no medium: give a path as text")
         while name not in self._there:
@@ -168,7 +174,7 @@ def _read_pair(given: Any, media: _Media) -> PreferencePair:
     return PreferencePair.model_validate(row)
 
 
-def _read_medium(errand: _Errand) -> bytes:
+def _read_medium(errand: _Errand) -> _Medium:
     folder, name = errand.folder, errand.name
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -179,8 +185,7 @@ def _read_medium(errand: _Errand) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise MediaError(name, f"cannot be read: {error.strerror}") from error
-    decode(data, name, max_frames=errand.max_frames)
-    return data
+    return _Medium(data, perceptual_hash(decode(data, name, max_frames=errand.max_frames)))
 
 
 def _name(row: Any, number: int) -> str:
@@ -197,23 +202,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg}"
     return f"{error} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
-
-
-def split(pairs: Iterable[PreferencePair], share: float) -> dict[Split, list[PreferencePair]]:
-    """By the smallest digest among all media that pairs connect, so that the order of lines does not matter."""
-    smaller: dict[str, str] = {}
-
-    def smallest(digest: str) -> str:
-        while (below := smaller.setdefault(digest, digest)) != digest:
-            smaller[digest] = digest = smaller[below]
-        return digest
-
-    pairs = list(pairs)
-    for pair in pairs:
-        roots = {smallest(media.sha256) for media in pair.media()}
-        smaller.update(dict.fromkeys(roots, min(roots)))
-    splits: dict[Split, list[PreferencePair]] = {"train": [], "held_out": []}
-    for pair in pairs:
-        step = int(smallest(pair.media()[0].sha256)[:8], 16) % SPLIT_STEPS
-        splits["held_out" if step < share * SPLIT_STEPS else "train"].append(pair)
-    return splits

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from models import dataset
-from models.dataset import PreferenceDataset, Quarantined, Split, write_dataset
+from models.dataset import PreferenceDataset, Quarantined, write_dataset
 from models.errors import DataError, MediaError
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.preference import Candidate, Media, PreferencePair, Preferred, Split, Task
 
 
 def png(colour: str, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -56,7 +56,8 @@ SPLITS: dict[Split, list[PreferencePair]] = {"train": [pair("a", 1), pair("b", 2
 def written(folder: Path, splits: Mapping[Split, list[PreferencePair]] = SPLITS, **caps: int) -> PreferenceDataset:
     folder.mkdir(exist_ok=True)
     write_dataset(folder, splits, BLOBS, [Quarantined("x", "media: does not exist", "x.png")])
-    return PreferenceDataset(folder, **{"max_pixels": 10_000, "max_frames": 8} | caps)
+    limits = {"max_pixels": 10_000, "max_frames": 8} | caps
+    return PreferenceDataset(folder, max_pixels=limits["max_pixels"], max_frames=limits["max_frames"])
 
 
 def test_the_same_pairs_and_media_give_the_same_bytes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {
     "runtime.retry_delay_s": 1.0,
     "prepare.train_pairs": 160,
+    "prepare.validation_pairs": 3,
     "prepare.held_out_pairs": 6,
     "distill.pairs": 120,
     "distill.other_pairs": 20,

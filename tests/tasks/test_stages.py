@@ -197,13 +197,17 @@ def test_a_changed_base_model_changes_its_key(settings: Settings, tmp_path: Path
 
 
 def of_few_pairs(settings: Settings) -> Settings:
-    few = settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})
+    few = settings.prepare.model_copy(update={"train_pairs": 2, "validation_pairs": 1, "held_out_pairs": 2})
     return settings.model_copy(update={"prepare": few})
 
 
 def test_a_refresh_that_is_tried_again_takes_the_result_of_its_own_first_try(settings: Settings) -> None:
     small = settings.model_copy(
-        update={"prepare": settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})}
+        update={
+            "prepare": settings.prepare.model_copy(
+                update={"train_pairs": 2, "validation_pairs": 1, "held_out_pairs": 2}
+            )
+        }
     )
     assert run_stage("prepare", small, refresh="a wish").state == "computed"
     assert run_stage("prepare", small, refresh="a wish").state == "cached"
@@ -213,7 +217,11 @@ def test_a_refresh_that_is_tried_again_takes_the_result_of_its_own_first_try(set
 
 def test_a_refresh_that_was_interrupted_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     small = settings.model_copy(
-        update={"prepare": settings.prepare.model_copy(update={"train_pairs": 2, "held_out_pairs": 2})}
+        update={
+            "prepare": settings.prepare.model_copy(
+                update={"train_pairs": 2, "validation_pairs": 1, "held_out_pairs": 2}
+            )
+        }
     )
     first = run_stage("prepare", small)
 

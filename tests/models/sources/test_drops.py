@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from models.dataset import PreferenceDataset, Split, write_dataset
-from models.preference import PreferencePair, Task
+from models.dataset import PreferenceDataset, write_dataset
+from models.preference import PreferencePair, Split, Task
 from models.shapes.pairs import make_pair
-from models.sources.drops import Added, add_drops, content, presented
+from models.sources.drops import Added, add_drops, presented
 from models.sources.shapes import foreign, read_shapes
+from models.splits.keys import content
 from tests.tasks.shapes_drop import row_of, write_drop
 
 SPLITS, BLOBS = read_shapes(train_pairs=4, held_out_pairs=3, seed=0)

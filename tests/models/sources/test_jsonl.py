@@ -11,11 +11,13 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from PIL import Image
 
-from models.dataset import Quarantined, Split, write_dataset
+from models.dataset import Quarantined, write_dataset
 from models.decoding import Decoders, Here
 from models.errors import DataError, MediaError
-from models.preference import PreferencePair
-from models.sources.jsonl import read_jsonl, read_rows
+from models.preference import PreferencePair, Split
+from models.sources.jsonl import read_rows
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,7 +30,7 @@ def png(number: int) -> bytes:
 
 
 def row(name: str, first: str, second: str, **changes: Any) -> dict[str, Any]:
-    fields = {"id": name, "task": "image_generation", "prompt": "a kite", "preferred": 1}
+    fields = {"id": name, "task": "image_generation", "prompt": f"a kite, {name}", "preferred": 1}
     return fields | {"candidates": [{"media": first}, {"media": second}]} | changes
 
 
@@ -44,7 +46,9 @@ def folder_of(folder: Path, rows: list[Any], images: int = 40) -> Path:
 def read(
     folder: Path, share: float = 0.3
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
-    return read_jsonl(folder, held_out_share=share, max_frames=8)
+    rows = read_rows(folder, max_frames=8)
+    splits = assign(rows.pairs, rows.hashes, Ledger(), Shares(share, 0.2), near_bits=4).splits
+    return splits, rows.blobs, [one for _, one in rows.left_out]
 
 
 def ids(splits: dict[Split, list[PreferencePair]]) -> dict[str, set[str]]:
@@ -180,7 +184,7 @@ def test_the_split_depends_on_the_media_and_not_on_the_order_of_lines(tmp_path: 
     Random(1).shuffle(rows)
     shuffled, _, _ = read(folder_of(tmp_path, rows))
     assert ids(given) == ids(shuffled)
-    assert all(ids(given).values()), "both splits hold something"
+    assert all(ids(given).values()), "every split holds something"
     for split in given.values():
         for pair in split:
             swapped = row(pair.id, pair.media()[1].uri, pair.media()[0].uri)
@@ -195,8 +199,8 @@ def test_pairs_that_share_a_medium_stay_together_also_through_others(tmp_path: P
     folder = folder_of(tmp_path, rows, images=60)
     (folder / "0.png").write_bytes(png(7))  # the bytes of 7.png under another name
     splits, _, _ = read(folder)
-    train, held_out = ({media.sha256 for pair in pairs for media in pair.media()} for pairs in splits.values())
-    assert train and held_out and not train & held_out
+    shown = [{media.sha256 for pair in pairs for media in pair.media()} for pairs in splits.values()]
+    assert len(shown) == 3 and all(shown) and len(set.union(*shown)) == sum(map(len, shown))
 
 
 def test_a_folder_without_a_listing_says_what_belongs_there(tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_a_folder_without_a_listing_says_what_belongs_there(tmp_path: Path) -> N
 def test_progress_ends_with_all_lines(tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     folder = folder_of(tmp_path, [row("a", "0.png", "1.png"), b"{", row("b", "2.png", "3.png")])
-    read_jsonl(folder, held_out_share=0.5, max_frames=8, on_progress=lambda at, of: done.append((at, of)))
+    read_rows(folder, max_frames=8, on_progress=lambda at, of: done.append((at, of)))
     assert done == [(1, 3), (2, 3), (3, 3)]
 
 
