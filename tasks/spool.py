@@ -94,6 +94,7 @@ class Spool:
         if self.path is None:
             return
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             aside = self.path.with_name(self.path.name + ".new")
             aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
             aside.replace(self.path)

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +19,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from configs.schema import Settings
-from models.errors import ArtifactCorrupt, ArtifactMissing, StageFailed, UpstreamMissing
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from models.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    StageFailed,
+    StoreError,
+    ThinkrewardError,
+    UpstreamMissing,
+)
+from tasks.artifacts import ArtifactRef, IndexEntry, Store, Work
+from tasks.delivery import deliver_beside
 from tasks.graph import RECIPE, STAGES, Stage
-from tasks.launching import Job, named, run_child
+from tasks.launching import Job, log_file, named, run_child
 from tasks.pinning import resolve_pins
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
+KEPT_LOG = "output.log"
 WISH = "refresh"
 State = Literal["computed", "cached", "resumed"]
 
@@ -222,6 +232,7 @@ def run_stage(
     inputs = resolve_inputs(store, settings, name, pins)
     key = stage_key(stage, settings, inputs)
     watch.keyed(key)
+    deliver_beside(store, settings, watch.say)
     if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
         return _result(entry, "cached", started)
     store.check_writable()
@@ -243,7 +254,13 @@ def run_stage(
         resumed = bool(progress)
         work.put_json(PROGRESS, {"started": True, WISH: wish})
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
-        done = run_child(job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say)
+        try:
+            done = run_child(
+                job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say
+            )
+        except ThinkrewardError:
+            _keep_log(work, job, watch)
+            raise
         lease.check()
         entry = IndexEntry(
             stage=name,
@@ -258,6 +275,13 @@ def run_stage(
         store.record(entry)
         work.clear()
     return _result(entry, "resumed" if resumed else "computed", started)
+
+
+def _keep_log(work: Work, job: Job, watch: "Watch") -> None:
+    """What a stage that failed has printed, beside its work: this machine may be gone when somebody asks."""
+    with suppress(StoreError, OSError):
+        work.put_file(KEPT_LOG, log_file(job))
+        watch.say(f"what it printed is kept in {work.path}/blobs/{KEPT_LOG} of {job.settings.storage.root}")
 
 
 def _flow_run() -> dict[str, str]:

@@ -104,16 +104,18 @@ class Tracker:
         parent: str | None = None,
         spool: Path | None = None,
         outbox: "tuple[Outbox, About] | None" = None,
+        attempted: bool = False,
         retry_pause_s: float = RETRY_PAUSE_S,
     ) -> Iterator["TrackedRun"]:
         """A run, ended as FINISHED, FAILED (an error) or KILLED (Ctrl-C, cancellation) with the block.
 
         `run_id` resumes that run; if it is gone, a new one is made. `parent` nests it below another run's id.
         `spool` is the file for what cannot be delivered, `outbox` where it goes at the end; a resumed stage should give
-        the same ones. Never raises because of MLflow.
+        the same ones, and say with `attempted` that its run may be there although its id is not known. Never raises
+        because of MLflow.
         """
         left = _taken(outbox[0], spool) if outbox else []
-        run = TrackedRun(self, run_id, Spool(spool, left), retry_pause_s, outbox)
+        run = TrackedRun(self, run_id, Spool(spool, left), retry_pause_s, outbox, attempted)
         run.begin(name, {**(tags or {}), **({"mlflow.parentRunId": parent} if parent else {})}, params or {})
         try:
             yield run
@@ -137,6 +139,7 @@ class TrackedRun:
         spool: Spool,
         retry_pause_s: float,
         outbox: "tuple[Outbox, About] | None" = None,
+        attempted: bool = False,
     ) -> None:
         self._tracker = tracker
         self._run_id = run_id
@@ -152,8 +155,8 @@ class TrackedRun:
         self._not_before = 0.0
         self._out = False
         self._refused = 0
-        self._asked = False  # for the run's creation, to which the answer may have been lost
-        self._resumed = False
+        self._asked = attempted  # for the run's creation, to which the answer may have been lost
+        self._resumed = attempted or len(spool) > 0  # so that what is logged may have been logged before
         self._history: dict[str, dict[int, float]] = {}
 
     @property
@@ -260,7 +263,6 @@ class TrackedRun:
         May be repeated: what MLflow has is not added again, and what it took before an answer was lost is found.
         """
         with self._lock:
-            self._asked = True
             self._begin = next(record for record in records if record["do"] == "begin")
             ends = [record for record in records if record["do"] == "finish"]
             last_ms = max(record["with"].get("time_ms", 0) for record in records)
@@ -402,6 +404,8 @@ class TrackedRun:
     def _do_begin(self, name: str, tags: dict[str, str], params: dict[str, str], time_ms: int) -> None:
         from mlflow.entities import Param, RunTag
 
+        if self._run_id is None:
+            self._run_id = self._found()
         known = self._resume()
         if self._run_id is None:
             self._run_id = self._created(name, time_ms)
@@ -419,25 +423,25 @@ class TrackedRun:
             lambda batch: self._client.log_batch(run_id, tags=batch, synchronous=True),
         )
 
+    def _found(self) -> str | None:
+        """The run that an earlier attempt made, whose answer did not reach us."""
+        if self._outbox is None or not self._asked:
+            return None
+        of_token = f"tags.`{TOKEN_TAG}` = '{self._outbox[0].token}'"
+        found = self._client.search_runs([self._experiment()], filter_string=of_token, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
     def _created(self, name: str, time_ms: int) -> str:
-        """The id of the new run; of the one that an earlier attempt made, if its answer did not reach us."""
-        token = self._outbox[0].token if self._outbox else ""
-        try:
-            experiment = self._tracker.experiment_id
-            if token and self._asked:
-                of_token = f"tags.`{TOKEN_TAG}` = '{token}'"
-                for found in self._client.search_runs([experiment], filter_string=of_token, max_results=1):
-                    self._run_id = found.info.run_id
-                    self._resumed = True
-                    self._client.update_run(found.info.run_id, status="RUNNING")
-                    return str(found.info.run_id)
-            self._asked = True
-            tags = {TOKEN_TAG: token} if token else None
-            run = self._client.create_run(experiment, start_time=time_ms, run_name=name, tags=tags)
-        except Exception:
-            self._tracker.__dict__.pop("experiment_id", None)  # it may have been deleted, and made again since
-            raise
+        tags = {TOKEN_TAG: self._outbox[0].token} if self._outbox else None
+        self._asked = True
+        run = self._client.create_run(self._experiment(), start_time=time_ms, run_name=name, tags=tags)
         return str(run.info.run_id)
+
+    def _experiment(self) -> str:
+        """Its id, looked up again: it may have been deleted, and made anew, since the last attempt."""
+        if self._asked:
+            self._tracker.__dict__.pop("experiment_id", None)
+        return self._tracker.experiment_id
 
     def _resume(self) -> dict[str, str]:
         """Reopens the run if there is one, and gives its parameters."""
@@ -471,9 +475,12 @@ class TrackedRun:
             [Metric(name, value, time_ms, step, model_id=model_id) for name, value in new.items()],
             lambda batch: self._client.log_batch(self.run_id, metrics=batch, synchronous=True),
         )
+        for name, value in new.items():
+            if self._resumed and not model_id:
+                self._history[name][step] = value
 
     def _has(self, name: str, step: int, value: float) -> bool:
-        """Whether an earlier process of this run logged the same value for the step."""
+        """Whether an earlier attempt of this run logged the same value for the step."""
         if not self._resumed:
             return False
         if name not in self._history:
