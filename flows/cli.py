@@ -156,10 +156,10 @@ def _run(
         dry_run_lines(settings, stages, refresh or [], as_json=as_json)
         return
     with _interruptible():
-        results = run_recipe(
+        ran = run_recipe(
             settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing
         )
-    announce(settings, results, as_json=as_json, options=given_options(profile, sets))
+    announce(settings, ran, as_json=as_json, options=given_options(profile, sets))
 
 
 @contextmanager

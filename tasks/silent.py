@@ -67,19 +67,16 @@ def free_pending_runs(client: SyncPrefectClient, pool: str) -> list[str]:
 def keep_due_runs(client: SyncPrefectClient) -> list[str]:
     """Let the runs that wait for a worker outlive a deployment that is made anew; their names.
 
-    Prefect deletes a deployment's scheduled runs when it is deployed, and makes anew those of the schedule that are still
-    to come: a nightly that is late, and runs that somebody asked for, are gone. It spares those that wait for their
-    deployment's place (AwaitingConcurrencySlot), which workers take like any scheduled run, so that is what they become.
+    Prefect deletes the runs that a deployment's schedule made when it is deployed, and makes anew those that are still to
+    come: a nightly that is late is gone. It spares those that wait for their deployment's place
+    (AwaitingConcurrencySlot), which workers take like any scheduled run, so that is what they become.
     """
     now, kept = datetime.now(UTC), []
     for run in _in_state(client, None, StateType.SCHEDULED):
-        due = run.expected_start_time is not None and run.expected_start_time <= now
-        if run.deployment_id is None or run.run_count or run.state is None or (run.auto_scheduled and not due):
+        due = run.expected_start_time
+        if not run.auto_scheduled or due is None or due > now or run.state is None or run.state.name == AWAITING:
             continue
-        if run.state.name == AWAITING:
-            continue
-        when = run.next_scheduled_start_time or run.expected_start_time or now
-        state = Scheduled(scheduled_time=when, name=AWAITING, message="kept while its deployment is made anew")
+        state = Scheduled(scheduled_time=due, name=AWAITING, message="kept while its deployment is made anew")
         client.set_flow_run_state(run.id, state, force=True)
         kept.append(run.name)
     return kept

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,13 +179,35 @@ def resolve_inputs(
         if upstream.entry is None:
             # The base model is published by the stages that need it, the first of which is distill.
             first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), "distill")
-            raise UpstreamMissing(
-                f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
-                f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
-                f"`prefect deployment run {first}/default`, or this one with -p build_missing=true"
-            )
+            raise _missing(settings, name, input_name, first)
         inputs[input_name] = upstream.entry.outputs[need.output]
     return inputs
+
+
+def _missing(settings: Settings, name: str, input_name: str, first: str) -> UpstreamMissing:
+    need = STAGES[name].needs[input_name]
+    return UpstreamMissing(
+        f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
+        f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
+        f"`prefect deployment run {first}/default`, or this one with -p build_missing=true"
+    )
+
+
+def refuse_missing(store: Store, settings: Settings, stages: Sequence[str], pins: Mapping[str, str]) -> None:
+    """Raises `UpstreamMissing` for an input that none of these stages makes and that is known not to be there.
+
+    To be asked before anything is started. What cannot be known yet, since it depends on what these stages make or on a
+    base model that has not been published, passes.
+    """
+    for name in stages:
+        for input_name, need in STAGES[name].needs.items():
+            if input_name in pins:
+                continue
+            known: dict[str, Planned] = {}
+            plan(store, settings, need.stage, known)
+            for one in known.values():
+                if one.key is not None and not one.cached and one.name in RECIPE and one.name not in stages:
+                    raise _missing(settings, name, input_name, one.name)
 
 
 def missing_upstream(store: Store, settings: Settings, name: str, pins: Mapping[str, str]) -> list[str]:

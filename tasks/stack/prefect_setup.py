@@ -34,6 +34,8 @@ CRASHED_MESSAGE = (
 NOT_STARTED = "a flow run that its worker did not start is scheduled again"
 NOT_STARTED_S = 3600  # a pod may wait for a node, and for its image; `stack up` and waiting nightlies look sooner
 NOT_STARTED_MESSAGE = f"Taken by a worker that did not start it within {NOT_STARTED_S} s: scheduled again."
+ENDED = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
+AWAY = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "AwaitingConcurrencySlot")
 # Blocks that are made if their variable is set; tasks read them where a worker's environment lacks the variable.
 SECRETS = {
     "openai-api-key": "OPENAI_API_KEY",
@@ -189,9 +191,7 @@ def crash_automation() -> "AutomationCore":
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    ended = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
-    away = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "AwaitingConcurrencySlot")
-    expected = {f"prefect.flow-run.{state}" for state in (*ended, *away)}
+    expected = {f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY)}
     return AutomationCore(
         name=CRASHED,
         description=f"After {SILENCE_S} s without a heartbeat, three of 30 s. Made by `thinkreward stack setup`.",
@@ -225,7 +225,7 @@ def pending_automation() -> "AutomationCore":
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             for_each={"prefect.resource.id"},
             after={"prefect.flow-run.Pending"},
-            expect={"prefect.flow-run.*"},
+            expect={f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY, "Running", "Cancelling", "Late")},
             posture=Posture.Proactive,
             threshold=1,
             within=timedelta(seconds=NOT_STARTED_S),
