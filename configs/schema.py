@@ -95,7 +95,7 @@ class Runtime(Section):
     stall_timeout_s: float = Field(
         1800.0,
         gt=0,
-        description="seconds without progress (no report, and no processor used) after which a stage's process is ended "
+        description="seconds without progress (no report, no processor used) after which a stage's process is ended "
         "and tried again; one that computes and reports nothing is given twelve times as long",
     )
     retries: int = Field(

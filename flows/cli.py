@@ -156,9 +156,7 @@ def _run(
         dry_run_lines(settings, stages, refresh or [], as_json=as_json)
         return
     with _interruptible():
-        ran = run_recipe(
-            settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing
-        )
+        ran = run_recipe(settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing)
     announce(settings, ran, as_json=as_json, options=given_options(profile, sets))
 
 

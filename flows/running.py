@@ -90,8 +90,8 @@ def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> No
     out.print()
     out.print(stage_lines(results))
     out.print(
-        f"{seconds['total']:.1f} s by the clock: {seconds['stages']:.1f} s in stages, {seconds['start']:.1f} s before the "
-        f"first (starting Python and Prefect's server), {seconds['rest']:.1f} s between and after them (planning, Prefect)"
+        f"{seconds['total']:.1f} s by the clock: {seconds['stages']:.1f} s in stages, {seconds['start']:.1f} s before "
+        f"the first (starting Python and Prefect's server), {seconds['rest']:.1f} s between and after (planning, Prefect)"
     )
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")

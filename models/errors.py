@@ -114,7 +114,7 @@ class StageKilled(StageFailed):
 
 
 class StageStalled(StageKilled):
-    """The child process made no progress for `runtime.stall_timeout_s` and was ended; a further try resumes its work."""
+    """The child process made no progress for `runtime.stall_timeout_s` and was ended; a further try resumes."""
 
 
 class OutOfMemory(StageFailed):

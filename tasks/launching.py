@@ -1,7 +1,7 @@
 """Child processes: a stage's work runs in a process group of its own that can be ended as a whole.
 
-The child reports over a channel of its own (tasks/watching.py); what it prints, it or any library, is a log file that is
-kept. It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
+The child reports over a channel of its own (tasks/watching.py); what it prints, it or any library, is a log that is kept.
+ It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
 leaves when that closes.
 """
 
@@ -72,7 +72,7 @@ def run_child(
     """Run a stage's body in a child process group and wait for it.
 
     Raises the child's own named error, `StageStalled` if it made no progress for `runtime.stall_timeout_s`, or
-    `StageFailed` with the last lines it printed. On any exception here, Ctrl-C included, the whole group is ended first.
+    `StageFailed` with the last lines it printed. On any exception, Ctrl-C included, the whole group is ended first.
     """
     with tempfile.TemporaryDirectory(prefix="thinkreward-") as scratch, _open_log(job) as output:
         begin = output.tell()
@@ -114,7 +114,9 @@ def run_child(
                 process.stdin.close()
         if heard.done is not None and heard.failure is None:
             if code:  # after its last word: everything that it made is in the store
-                log.warning("%s delivered its result, then ended with %s: see %s", job.stage, _ending(code), output.name)
+                log.warning(
+                    "%s delivered its result, then ended with %s: see %s", job.stage, _ending(code), output.name
+                )
             return heard.done
         if timed_out.is_set():
             raise StageFailed(
@@ -146,7 +148,7 @@ def _open_log(job: Job) -> "BinaryIO":
                 old.unlink()
     if path.is_file() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_suffix(".old.log"))
-    file = open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: PTH123
+    file = open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
     file.write(f"--- {job.stage} {job.key[:16]}, {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
     return cast("BinaryIO", file)
 

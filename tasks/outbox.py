@@ -1,11 +1,11 @@
 """Tracking records that MLflow has not taken yet, in the store's work area: they outlive the process and its machine.
 
-    <root>/work/tracking/<token>/blobs/about.json       whose they are: stage, key, experiment, and the run's id if known
+    <root>/work/tracking/<token>/blobs/about.json       whose they are: stage, key, experiment, run id if known
     <root>/work/tracking/<token>/blobs/records.jsonl    the records in order, of the form of tasks/spool.py
     <root>/work/tracking/<token>/blobs/files/<name>     the files that they deliver
 
-A token stands for one MLflow run, over all attempts of its stage. No index entry has this work's address, so neither the
-end of the stage nor garbage collection removes it; delivery does.
+A token stands for one MLflow run, over all attempts of its stage. No index entry has this work's address, so neither
+the end of the stage nor garbage collection removes it; delivery does.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Flow runs that nobody works on any more, and that still hold a place in their work pool, or their deployment's only one.
+"""Flow runs that nobody works on any more, and that still hold a place in a work pool or their deployment's only one.
 
 Two kinds. A run that is RUNNING and gives no sign of life: the automation that `thinkreward stack setup` makes marks it
 as crashed soon after its last heartbeat, but may miss one, when the server was away itself or its database refused the
@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed, Scheduled
 
 from tasks.retries import run_logger
@@ -57,7 +57,7 @@ def free_pending_runs(client: SyncPrefectClient, pool: str) -> list[str]:
             continue
         taken = sum(state.type == StateType.PENDING for state in client.read_flow_run_states(run.id))
         what = f"taken by a worker that did not start it within {limit_s:g} s"
-        state = Scheduled(message=f"{what}: scheduled again") if taken < 2 else Crashed(message=f"twice {what}")
+        state: State = Scheduled(message=f"{what}: scheduled again") if taken < 2 else Crashed(message=f"twice {what}")
         client.set_flow_run_state(run.id, state, force=True)
         run_logger().warning("flow run %s was %s: %s", run.name, what, "scheduled again" if taken < 2 else "crashed")
         freed.append(run.name)
@@ -76,7 +76,7 @@ def keep_due_runs(client: SyncPrefectClient) -> list[str]:
         due = run.expected_start_time
         if not run.auto_scheduled or due is None or due > now or run.state is None or run.state.name == AWAITING:
             continue
-        state = Scheduled(scheduled_time=due, name=AWAITING, message="kept while its deployment is made anew")
+        state: State = Scheduled(scheduled_time=due, name=AWAITING, message="kept while its deployment is made anew")
         client.set_flow_run_state(run.id, state, force=True)
         kept.append(run.name)
     return kept
@@ -88,9 +88,7 @@ def _in_state(client: SyncPrefectClient, pool: str | None, kind: StateType) -> l
     of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])) if pool else None
     found: list[FlowRun] = []
     while True:
-        page = client.read_flow_runs(
-            flow_run_filter=wanted, work_pool_filter=of_pool, limit=PAGE, offset=len(found)
-        )
+        page = client.read_flow_runs(flow_run_filter=wanted, work_pool_filter=of_pool, limit=PAGE, offset=len(found))
         found += page
         if len(page) < PAGE:
             return found

@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 def parsed(text: str, where: str) -> list[Record]:
-    """The records in a JSONL text. A process that was killed while it appended leaves half a line, which is left out."""
+    """The records in a JSONL text; half a line, as a process leaves that is killed while it appends, is left out."""
     records: list[Record] = []
     for line in text.splitlines():
         try:

@@ -1,7 +1,7 @@
 """What a stage's parent process sees of its child: events over a FIFO of their own, the log's end, signs of life.
 
 Events do not travel over standard output, which belongs to whatever the child loads: a progress bar without a newline,
-a C library, or code that closes it. A FIFO rather than an inherited descriptor, since torchrun closes those of its ranks.
+a C library, or code that closes it. A FIFO, not an inherited descriptor, since torchrun closes those of its ranks.
 """
 
 import contextlib

@@ -215,7 +215,7 @@ def test_the_page_of_a_proxy_before_mlflow_is_an_outage_and_no_refusal(
             self.end_headers()
             self.wfile.write(page.encode())
 
-        do_GET = do_POST = do_PUT = do_PATCH = answer
+        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Silent."""

@@ -13,7 +13,8 @@ import pytest
 
 from configs.schema import Settings
 from models.errors import DataError, OutOfMemory, StageFailed, StageKilled, StageStalled
-from tasks.launching import REPOSITORY, Done, Job, log_file, run_child
+from tasks.graph import REPOSITORY
+from tasks.launching import Done, Job, log_file, run_child
 
 
 @pytest.fixture

@@ -95,7 +95,9 @@ def taken(client: SyncPrefectClient, run: UUID) -> bool:
 
 def offered(client: SyncPrefectClient) -> set[UUID]:
     """What a worker of the pool would take now."""
-    answer = client.request("POST", "/work_pools/cpu/get_scheduled_flow_runs", json={"scheduled_before": datetime.now(UTC).isoformat()})
+    answer = client.request(
+        "POST", "/work_pools/cpu/get_scheduled_flow_runs", json={"scheduled_before": datetime.now(UTC).isoformat()}
+    )
     return {UUID(one["flow_run"]["id"]) for one in answer.raise_for_status().json()}
 
 

@@ -147,7 +147,9 @@ def test_a_missing_input_is_refused_before_anything_is_started(settings: Setting
     refuse_missing(store, settings, ["cold-start"], {})
     refuse_missing(store, changed, ["distill", "cold-start"], {})  # the one makes what the other needs
     refuse_missing(store, changed, ["cold-start"], {"distilled": "of somebody's"})
-    with pytest.raises(UpstreamMissing, match=r"cold-start needs the distilled of distill.*`thinkreward distill` first"):
+    with pytest.raises(
+        UpstreamMissing, match=r"cold-start needs the distilled of distill.*`thinkreward distill` first"
+    ):
         refuse_missing(store, changed, ["cold-start"], {})
     with pytest.raises(UpstreamMissing, match="`thinkreward distill` first"):
         refuse_missing(store, changed, ["grpo", "evaluate"], {})
