@@ -26,7 +26,6 @@ SILENT_S = 300.0  # ten heartbeats of 30 s; the automation takes three
 # From PENDING to RUNNING a process takes some 20 s; a pod may have to wait for a node and pull an image first.
 PENDING_S = {"process": 600.0}
 PENDING_ELSEWHERE_S = 3600.0
-AWAITING = "AwaitingConcurrencySlot"
 PAGE = 200  # of flow runs, which is what Prefect's server gives at once
 
 
@@ -64,28 +63,10 @@ def free_pending_runs(client: SyncPrefectClient, pool: str) -> list[str]:
     return freed
 
 
-def keep_due_runs(client: SyncPrefectClient) -> list[str]:
-    """Let the runs that wait for a worker outlive a deployment that is made anew; their names.
-
-    Prefect deletes the runs that a deployment's schedule made when it is deployed, and makes anew those that are still to
-    come: a nightly that is late is gone. It spares those that wait for their deployment's place
-    (AwaitingConcurrencySlot), which workers take like any scheduled run, so that is what they become.
-    """
-    now, kept = datetime.now(UTC), []
-    for run in _in_state(client, None, StateType.SCHEDULED):
-        due = run.expected_start_time
-        if not run.auto_scheduled or due is None or due > now or run.state is None or run.state.name == AWAITING:
-            continue
-        state: State = Scheduled(scheduled_time=due, name=AWAITING, message="kept while its deployment is made anew")
-        client.set_flow_run_state(run.id, state, force=True)
-        kept.append(run.name)
-    return kept
-
-
-def _in_state(client: SyncPrefectClient, pool: str | None, kind: StateType) -> list[FlowRun]:
-    """All flow runs in a state, of one pool or of any."""
+def _in_state(client: SyncPrefectClient, pool: str, kind: StateType) -> list[FlowRun]:
+    """All flow runs of a pool in a state."""
     wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[kind])))
-    of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])) if pool else None
+    of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
     found: list[FlowRun] = []
     while True:
         page = client.read_flow_runs(flow_run_filter=wanted, work_pool_filter=of_pool, limit=PAGE, offset=len(found))

@@ -107,17 +107,15 @@ def prepare(api: str, pools: list[Pool], environ: Mapping[str, str], say: Say) -
 
 
 def _mend_runs(pools: list[Pool], say: Say) -> None:
-    """What an earlier stack's end left behind, and what deploying would take away."""
+    """What workers left behind that died between taking a run and starting it."""
     from prefect.client.orchestration import get_client
 
-    from tasks.silent import free_pending_runs, keep_due_runs
+    from tasks.silent import free_pending_runs
 
     with get_client(sync_client=True) as client:
         for pool in pools:
             for name in free_pending_runs(client, pool.name):
                 say(f"flow run {name}: its worker never started it; it no longer holds its place")
-        if kept := keep_due_runs(client):
-            say(f"kept {len(kept)} flow runs that wait for a worker: {', '.join(kept[:5])}")
 
 
 async def _pool(client: "PrefectClient", pool: Pool, template: dict[str, Any] | None) -> str:
