@@ -91,7 +91,7 @@ def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> No
     out.print(stage_lines(results))
     out.print(
         f"{seconds['total']:.1f} s by the clock: {seconds['stages']:.1f} s in stages, {seconds['start']:.1f} s before "
-        f"the first (starting Python and Prefect's server), {seconds['rest']:.1f} s between and after (planning, Prefect)"
+        f"the first (starting Python and Prefect's server), {seconds['rest']:.1f} s around them (planning, Prefect)"
     )
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")

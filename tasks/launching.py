@@ -1,6 +1,6 @@
 """Child processes: a stage's work runs in a process group of its own that can be ended as a whole.
 
-The child reports over a channel of its own (tasks/watching.py); what it prints, it or any library, is a log that is kept.
+The child reports over a channel of its own (tasks/watching.py); what it prints, it or a library, is a log that is kept.
 It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
 leaves when that closes.
 """

@@ -371,9 +371,9 @@ class TrackedRun:
         try:
             return bool(self._client.get_run(self.run_id).info.lifecycle_stage != "active")
         except MlflowException as error:
-            return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
-    def _send(self, what: str, entries: Sequence[Any], send: Callable[[Sequence[Any]], None]) -> None:
+    def _send(self, what: str, entries: Sequence[Any], send: Callable[[Sequence[Any]], object]) -> None:
         """In MLflow's batches. Of a batch that is refused all are tried alone, so that one bad value costs itself."""
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]

@@ -130,7 +130,9 @@ def nightly(client: SyncPrefectClient, name: str) -> UUID:
     deployment = deployed(client, name)
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
     asked = {"start_time": hour_ago.isoformat(), "end_time": (hour_ago + timedelta(minutes=2)).isoformat()}
-    client.request("POST", f"/deployments/{deployment}/schedule", json={**asked, "max_runs": 1}).raise_for_status()
+    client.request(
+        "POST", "/deployments/{id}/schedule", {"id": str(deployment)}, json={**asked, "max_runs": 1}
+    ).raise_for_status()
     of_it = {"deployments": {"id": {"any_": [str(deployment)]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 1}
     (late,) = client.request("POST", "/flow_runs/filter", json=of_it).json()
     until(lambda: at(client, UUID(late["id"])).state.name == "Late", "the run is late")  # type: ignore[union-attr]
