@@ -95,7 +95,10 @@ def taken(client: SyncPrefectClient, run: UUID) -> bool:
 def offered(client: SyncPrefectClient) -> set[UUID]:
     """What a worker of the pool would take now."""
     answer = client.request(
-        "POST", "/work_pools/cpu/get_scheduled_flow_runs", json={"scheduled_before": datetime.now(UTC).isoformat()}
+        "POST",
+        "/work_pools/{name}/get_scheduled_flow_runs",
+        path_params={"name": "cpu"},
+        json={"scheduled_before": datetime.now(UTC).isoformat()},
     )
     return {UUID(one["flow_run"]["id"]) for one in answer.raise_for_status().json()}
 
@@ -131,7 +134,7 @@ def nightly(client: SyncPrefectClient, name: str) -> UUID:
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
     asked = {"start_time": hour_ago.isoformat(), "end_time": (hour_ago + timedelta(minutes=2)).isoformat()}
     client.request(
-        "POST", "/deployments/{id}/schedule", {"id": str(deployment)}, json={**asked, "max_runs": 1}
+        "POST", "/deployments/{id}/schedule", path_params={"id": str(deployment)}, json={**asked, "max_runs": 1}
     ).raise_for_status()
     of_it = {"deployments": {"id": {"any_": [str(deployment)]}}, "sort": "EXPECTED_START_TIME_ASC", "limit": 1}
     (late,) = client.request("POST", "/flow_runs/filter", json=of_it).json()
