@@ -100,6 +100,12 @@ class Runtime(Section):
         "start through torchrun",
     )
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
+    stall_timeout_s: float = Field(
+        1800.0,
+        gt=0,
+        description="seconds without progress (no report, no processor used) after which a stage's process is ended "
+        "and tried again; one that computes and reports nothing is given twelve times as long",
+    )
     retries: int = Field(
         2, ge=0, le=100, description="further tries of a stage after what may pass: lost connections, 5xx, preemption"
     )

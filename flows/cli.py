@@ -19,7 +19,7 @@ from flows.cli_serve import serve
 from flows.cli_stack import stack
 from flows.cli_tools import benchmark, doctor, estimate, judge
 from flows.cli_workbench import workbench
-from flows.console import out, print_json
+from flows.console import out, print_json, screen
 from flows.options import (
     DEFAULT_PROFILE,
     BuildMissing,
@@ -91,6 +91,25 @@ def approve(
         out.print(said)
 
 
+@app.command()
+def sync(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+    """Deliver to MLflow what it missed while it was away; exit status 1 if something still waits."""
+    from tasks.delivery import deliver
+    from tasks.stages import open_store
+
+    settings = settings_from(profile, sets)
+    said = deliver(open_store(settings), settings, lambda line: screen.print(line, markup=False))
+    if as_json:
+        print_json(said.model_dump())
+    else:
+        out.print(
+            f"{said.runs} MLflow runs completed; {said.waiting} records wait on, {said.refused} were refused"
+            + (f"; {said.running} runs belong to stages at work, which deliver them" if said.running else "")
+        )
+    if said.waiting:
+        raise typer.Exit(1)
+
+
 def _stage_command(name: str) -> None:
     def command(
         profile: Profile = DEFAULT_PROFILE,
@@ -137,10 +156,8 @@ def _run(
         dry_run_lines(settings, stages, refresh or [], as_json=as_json)
         return
     with _interruptible():
-        results = run_recipe(
-            settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing
-        )
-    announce(settings, results, as_json=as_json, options=given_options(profile, sets))
+        ran = run_recipe(settings, stages, refresh or [], quiet=as_json, pins=pins or {}, build_missing=build_missing)
+    announce(settings, ran, as_json=as_json, options=given_options(profile, sets))
 
 
 @contextmanager

@@ -4,14 +4,21 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.schema import Settings
 from flows.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
 from flows.options import program
 from models.report.table import stage_cells
 from tasks.graph import EVALUATED, RECIPE
-from tasks.stages import Planned, StageResult, open_store, plan, read_output
+from tasks.stages import Planned, StageResult, Watch, open_store, plan, read_output, refuse_missing
+
+
+class Ran(NamedTuple):
+    """What a run gave, and where its seconds went: total, start, stages, rest."""
+
+    results: list[StageResult]
+    seconds: dict[str, float]
 
 
 def run_recipe(
@@ -22,9 +29,15 @@ def run_recipe(
     quiet: bool,
     pins: Mapping[str, str],
     build_missing: bool,
-) -> list[StageResult]:
-    """Check storage, then run the flow with progress on standard error; one stage alone runs as its own flow."""
-    open_store(settings).check_writable()
+) -> Ran:
+    """Check storage and inputs, then run the flow with progress on standard error; one stage runs as its own flow.
+
+    Raises `UpstreamMissing` before anything is started, where an input is known to be missing.
+    """
+    store = open_store(settings)
+    store.check_writable()
+    if not build_missing:
+        refuse_missing(store, settings, stages, pins)
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
@@ -34,27 +47,52 @@ def run_recipe(
 
     if "promote" in stages:
         load_ahead()
+    began: list[float] = []
+
     with progress_bars(quiet=quiet) as bars:
-        watch_with(bars.watch)
+
+        def watch(name: str) -> Watch:
+            began.append(time.time())
+            return bars.watch(name)
+
+        watch_with(watch)
         try:
             if len(stages) == 1:
                 stage = METHOD[stages[0]]
-                return [stage(settings, inputs=pins, build_missing=build_missing, refresh=bool(refresh))]
-            wanted, again = ([name for name in RECIPE if name in names] for names in (stages, refresh))
-            return nightly(settings, stages=wanted, refresh=again)
+                results = [stage(settings, inputs=pins, build_missing=build_missing, refresh=bool(refresh))]
+            else:
+                wanted, again = ([name for name in RECIPE if name in names] for names in (stages, refresh))
+                results = nightly(settings, stages=wanted, refresh=again)
+            return Ran(results, _seconds(results, began[0] if began else time.time()))
         finally:
             watch_with(None)
 
 
-def announce(settings: Settings, results: Sequence[StageResult], *, as_json: bool, options: str) -> None:
+def _seconds(results: Sequence[StageResult], began: float) -> dict[str, float]:
+    """Where the time since this process was started went: before the first stage, in stages, and the rest."""
+    import psutil
+
+    created = psutil.Process().create_time()
+    total, stages = time.time() - created, sum(result.seconds for result in results)
+    parts = {"total": total, "stages": stages, "start": began - created}
+    parts["rest"] = max(0.0, total - stages - parts["start"])
+    return {name: round(value, 1) for name, value in parts.items()}
+
+
+def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> None:
     """The stages, the accuracy table, the report, the registry entry and the next commands, which take `options`."""
+    results, seconds = ran
     report = _report(settings, results)
     if as_json:
         accuracy = {name: _accuracy(scores) for name, scores in report["accuracy"].items()} if report else {}
-        print_json({"stages": [stage_json(result) for result in results], "accuracy": accuracy})
+        print_json({"stages": [stage_json(result) for result in results], "accuracy": accuracy, "seconds": seconds})
         return
     out.print()
     out.print(stage_lines(results))
+    out.print(
+        f"{seconds['total']:.1f} s by the clock: {seconds['stages']:.1f} s in stages, {seconds['start']:.1f} s before "
+        f"the first (starting Python and Prefect's server), {seconds['rest']:.1f} s around them (planning, Prefect)"
+    )
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")
         out.print(plain_table(_column_a_model({name: report["accuracy"][name] for name in EVALUATED})))

@@ -117,6 +117,10 @@ class StageKilled(StageFailed):
     retryable = True
 
 
+class StageStalled(StageKilled):
+    """The child process made no progress for `runtime.stall_timeout_s` and was ended; a further try resumes."""
+
+
 class OutOfMemory(StageFailed):
     """The device's or the machine's memory did not suffice; the message names the setting to lower."""
 

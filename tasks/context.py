@@ -1,8 +1,10 @@
 """What every stage's body works with, in its child process: store, work in progress, tracking, progress."""
 
+import os
 import resource
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +16,12 @@ from models.dataset import PreferenceDataset
 from tasks.artifacts import ArtifactRef, Store, Work
 from tasks.graph import STAGES
 from tasks.launching import Child, Done, Job
+from tasks.outbox import About, Outbox
 from tasks.stages import open_store
 from tasks.tracking import TrackedRun, Tracker
 
 RUN_FILE = "mlflow.json"
+LOG_BYTES = 4 << 20  # of a stage's log, so many go to MLflow
 
 
 @dataclass
@@ -87,25 +91,48 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
     work = store.work(job.stage, job.key)
     # The run asked once whether MLflow answers, before its first work. An outage since then stops no stage.
     tracker = Tracker.later(settings.tracking.uri, settings.tracking.experiment)
-    earlier = work.get_json(RUN_FILE) or {}
+    earlier = {} if (known := work.get_json(RUN_FILE)) is None or "token" not in known else known
+    # Kept before MLflow is asked, so that whatever attempt comes next finds the run that this one made.
+    token = earlier.get("token") or uuid.uuid4().hex
+    if not earlier:
+        work.put_json(RUN_FILE, {"run_id": "", "token": token})
+    outbox = Outbox(store, token)
     tags = {"thinkreward.stage": job.stage, "thinkreward.key": job.key, "thinkreward.profile": settings.profile}
     tags |= {f"thinkreward.input.{name}": f"{ref.kind}/{ref.digest}" for name, ref in job.inputs.items()}
     with tracker.run(
         f"{job.stage} {job.key[:8]}",
         tags=tags,
         params=flat(job.settings, job.stage),
-        run_id=earlier.get("run_id"),
-        spool=spool_file(job),
+        run_id=earlier.get("run_id") or None,
+        spool=Path(settings.storage.cache_dir) / "tracking" / f"{job.stage}-{token}.jsonl",
+        outbox=(outbox, About(stage=job.stage, key=job.key, experiment=settings.tracking.experiment)),
+        attempted=bool(earlier),
     ) as run:
-        work.put_json(RUN_FILE, {"run_id": run.run_id})
-        yield Context(job=job, store=store, work=work, run=run, child=child, scratch=scratch)
+        if run.run_id:
+            work.put_json(RUN_FILE, {"run_id": run.run_id, "token": token})
+        try:
+            yield Context(job=job, store=store, work=work, run=run, child=child, scratch=scratch)
+        finally:
+            _log_output(run, child, scratch)
     if run.lost:
-        child.say(f"{run.lost} tracking records have not reached MLflow; they wait in {spool_file(job)}")
+        child.say(
+            f"{run.lost} tracking records have not reached MLflow; what it did not refuse waits in {outbox.uri}, and "
+            "the next run, or `thinkreward sync`, delivers it"
+        )
 
 
-def spool_file(job: Job) -> Path:
-    """Where tracking records wait while MLflow is away; the same file for a resumed stage."""
-    return Path(job.settings.storage.cache_dir) / "tracking" / f"{job.stage}-{job.key[:16]}.jsonl"
+def _log_output(run: TrackedRun, child: Child, scratch: Path) -> None:
+    """What this stage's processes printed, the end of it where it is long, as a file of the MLflow run."""
+    if child.log is None:
+        return
+    try:
+        with child.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            (scratch / "output.log").write_bytes(file.read())
+    except OSError as error:
+        child.say(f"the log {child.log} cannot be read: {error}")
+    else:
+        run.log_file(scratch / "output.log", "log/output.log")
 
 
 def flat(settings: Settings, stage: str) -> dict[str, str]:

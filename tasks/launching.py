@@ -1,12 +1,13 @@
 """Child processes: a stage's work runs in a process group of its own that can be ended as a whole.
 
-The child reports over a pipe, one JSON object a line, and ends by itself when its parent is gone, however
-that went: it holds the other end of the parent's pipe and leaves when that closes.
+The child reports over a channel of its own (tasks/watching.py); what it prints, it or a library, is a log that is kept.
+It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
+leaves when that closes.
 """
 
 import contextlib
+import faulthandler
 import importlib
-import json
 import logging
 import os
 import signal
@@ -15,27 +16,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
 import models.errors as errors
 from configs.schema import Settings
-from models.errors import OutOfMemory, StageFailed, StageKilled, ThinkrewardError
+from models.errors import OutOfMemory, StageFailed, StageKilled, StageStalled, ThinkrewardError
 from tasks.artifacts import ArtifactRef
 from tasks.graph import REPOSITORY, STAGES, Stage
+from tasks.watching import EVENTS, LOG, EventReader, EventWriter, Pulse, descendants, last_lines, write_stacks
 
 log = logging.getLogger(__name__)
 GRACE_S = 10.0
 # glibc gives large blocks back and asks for them anew, page by page, at each step of training (a tenth of the time on
 # two cores): kept instead. See mallopt(3).
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
-EVENT = "\x1ethinkreward "  # starts a report line; all else a child prints is its log
-TAIL_LINES = 30
+POLL_S = 0.1
+HEARTBEAT_S = 10.0
+LOG_BYTES = 32 << 20  # a longer log is put aside when the next attempt starts
+LOG_DAYS = 30  # a log that nothing was written to for so long is removed
 
 
 class Job(BaseModel):
@@ -67,22 +71,23 @@ def run_child(
 ) -> Done:
     """Run a stage's body in a child process group and wait for it.
 
-    Raises the child's own named error, or `StageFailed` with the last lines it printed. On any exception
-    here, Ctrl-C included, the whole group is ended first.
+    Raises the child's own named error, `StageStalled` if it made no progress for `runtime.stall_timeout_s`, or
+    `StageFailed` with the last lines it printed. On any exception, Ctrl-C included, the whole group is ended first.
     """
-    with tempfile.TemporaryDirectory(prefix="thinkreward-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="thinkreward-") as scratch, _open_log(job) as output:
+        begin = output.tell()
         request = Path(scratch) / "job.json"
         request.write_text(job.model_dump_json())
+        channel = EventReader(Path(scratch) / "events")
+        own = {EVENTS: str(Path(scratch) / "events"), LOG: output.name}
         process = subprocess.Popen(
             [*_command(job.settings), str(request)],
             cwd=os.getcwd(),
-            env=_environment(job.settings),
+            env={**_environment(job.settings), **own},
             start_new_session=True,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
         )
         timed_out, killed_before = threading.Event(), _killed_for_memory()
 
@@ -93,24 +98,59 @@ def run_child(
         timer = threading.Timer(timeout_s, end)
         timer.daemon = True
         timer.start()
+        heard = Heard(watch_progress, say)
+        stalled = ""
         try:
-            done, failure, tail = _follow(process, watch_progress, say)
+            stalled = _follow(process, channel, heard, Pulse(process.pid, job.settings.runtime.stall_timeout_s))
+            if stalled:
+                write_stacks(process.pid)
+                _end_group(process)
             code = process.wait()
         finally:
             timer.cancel()
             _end_group(process)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-        if done is not None and code == 0:
-            return done
+            channel.close()
+            if process.stdin is not None:
+                process.stdin.close()
+        if heard.done is not None and heard.failure is None:
+            if code:  # after its last word: everything that it made is in the store
+                log.warning(
+                    "%s delivered its result, then ended with %s: see %s", job.stage, _ending(code), output.name
+                )
+            return heard.done
         if timed_out.is_set():
             raise StageFailed(
                 f"{job.stage} passed its limit of {timeout_s:g} s and was ended: raise runtime.stage_timeout_s"
             )
-        if failure is not None:
-            raise _as_error(failure)
-        raise _without_a_word(job.stage, code, "\n".join(tail), starved=_killed_for_memory() > killed_before)
+        words = f"{last_lines(Path(output.name), begin)}\nIts whole log: {output.name}"
+        if stalled:
+            raise StageStalled(
+                f"{job.stage}'s process made no progress and was ended: it {stalled} (runtime.stall_timeout_s is "
+                f"{job.settings.runtime.stall_timeout_s:g}); its last words:\n{words}"
+            )
+        if heard.failure is not None:
+            raise _as_error(heard.failure, output.name)
+        raise _without_a_word(job.stage, code, words, starved=_killed_for_memory() > killed_before)
+
+
+def log_file(job: Job) -> Path:
+    """What the stage's processes print, all attempts on this machine one after the other."""
+    return Path(job.settings.storage.cache_dir).absolute() / "logs" / f"{job.stage}-{job.key[:16]}.log"
+
+
+def _open_log(job: Job) -> "BinaryIO":
+    """The stage's log, to be appended to; one that has become too long is put aside, and those long unused go."""
+    path = log_file(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # removed by another run meanwhile
+            if old.stat().st_mtime < time.time() - LOG_DAYS * 86400:
+                old.unlink()
+    if path.is_file() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".old.log"))
+    file = open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+    file.write(f"--- {job.stage} {job.key[:16]}, {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+    return cast("BinaryIO", file)
 
 
 def _command(settings: Settings) -> list[str]:
@@ -142,38 +182,51 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {**MEMORY, **os.environ, **quiet, **own}
 
 
-def _follow(
-    process: "subprocess.Popen[str]", progress: Callable[[int, int, str], None], say: Callable[[str], None]
-) -> tuple[Done | None, dict[str, str] | None, "deque[str]"]:
-    done: Done | None = None
-    failure: dict[str, str] | None = None
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if not line.startswith(EVENT):
-            tail.append(line.rstrip())
-            log.debug("%s", line.rstrip())
-            continue
-        event = json.loads(line[len(EVENT) :])
+class Heard:
+    """What a child reported: events that are for whoever watches are passed on, its last word is kept."""
+
+    def __init__(self, progress: Callable[[int, int, str], None], say: Callable[[str], None]) -> None:
+        self._progress, self._say = progress, say
+        self.done: Done | None = None
+        self.failure: dict[str, str] | None = None
+
+    def take(self, event: dict[str, Any]) -> None:
+        """One event."""
         if "progress" in event:
-            progress(*event["progress"])
+            self._progress(*event["progress"])
         elif "say" in event:
-            say(event["say"])
+            self._say(event["say"])
         elif "done" in event:
-            done = Done.model_validate(event["done"])
+            self.done = Done.model_validate(event["done"])
         elif "failed" in event:
-            failure = event["failed"]
-    return done, failure, tail
+            self.failure = event["failed"]
 
 
-def _end_group(process: "subprocess.Popen[str]") -> None:
+def _follow(process: "subprocess.Popen[bytes]", channel: EventReader, heard: Heard, pulse: Pulse) -> str:
+    """Hear what the child reports until it has ended, or stalled: how, in words."""
+    while True:
+        ended = process.poll() is not None
+        events = channel.read(0 if ended else POLL_S)
+        if events is None:
+            if ended:
+                return ""
+            if stalled := pulse.stalled():
+                return stalled
+            continue
+        pulse.beat()
+        for event in events:
+            heard.take(event)
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
     """Ask the group to end, then make it; also ranks, which torchrun starts in groups of their own."""
-    below = _descendants(process.pid)
+    below = descendants(process.pid)
     for how, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
         if process.poll() is not None and how is signal.SIGTERM:
             break
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, how)
+            os.killpg(process.pid, signal.SIGCONT)  # a stopped process takes no signal but this one and SIGKILL
         deadline = time.monotonic() + wait_s
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -182,12 +235,6 @@ def _end_group(process: "subprocess.Popen[str]") -> None:
     for one in below:
         with contextlib.suppress(psutil.Error):
             one.kill()
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return list(psutil.Process(pid).children(recursive=True))
-    return []
 
 
 def _killed_for_memory() -> int:
@@ -210,8 +257,11 @@ def _without_a_word(stage: str, code: int, said: str, *, starved: bool = False) 
         )
     if code == -signal.SIGTERM:
         return StageKilled(f"{stage}'s process was told to end (signal SIGTERM); its last words:\n{said}")
-    ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    return StageFailed(f"{stage}'s process ended with {ending}; its last words:\n{said}")
+    return StageFailed(f"{stage}'s process ended with {_ending(code)}; its last words:\n{said}")
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
 def memory_of(stage: str) -> str:
@@ -228,12 +278,13 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _as_error(failure: dict[str, str]) -> ThinkrewardError:
-    """The child's error under its own name, if the tree has it."""
+def _as_error(failure: dict[str, str], log: str) -> ThinkrewardError:
+    """The child's error under its own name, if the tree has it; of others with where they arose, and the log."""
     kind = getattr(errors, failure["kind"], None)
     if isinstance(kind, type) and issubclass(kind, ThinkrewardError) and kind is not errors.MediaError:
         return kind(failure["message"])
-    return StageFailed(f"{failure['kind']}: {failure['message']}\n{failure.get('trace', '')}".rstrip())
+    trace = failure.get("trace", "").rstrip()
+    return StageFailed(f"{failure['kind']}: {failure['message']}\n{trace}\nIts whole log: {log}")
 
 
 class Child:
@@ -241,10 +292,29 @@ class Child:
 
     def __init__(self) -> None:
         self._last = 0.0
+        self._writer = EventWriter(os.environ[EVENTS]) if EVENTS in os.environ else None
+        self.log = Path(os.environ[LOG]) if LOG in os.environ else None
 
     def _emit(self, event: dict[str, Any]) -> None:
-        sys.stdout.write(EVENT + json.dumps(event) + "\n")
-        sys.stdout.flush()
+        if self._writer is not None:  # else nobody started this process to hear of it
+            self._writer.write(event)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a body waits for somebody else's service, which uses no processor: that is no stall."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_S):
+                self._emit({"alive": True})
+
+        thread = threading.Thread(target=beat, daemon=True, name="waiting")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def progress(self, done: int, total: int, what: str = "") -> None:
         """Report progress, at most five times a second and always at the end."""
@@ -274,11 +344,15 @@ def named(function: str) -> Callable[..., Any]:
 
 
 def _leave_with_parent() -> None:
-    """End this process when the parent's end of our standard input closes."""
+    """End this process when the parent's end of our standard input closes; to all others that input is empty."""
+    watched = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
     def wait() -> None:
         with contextlib.suppress(OSError, ValueError):
-            while os.read(0, 4096):
+            while os.read(watched, 4096):
                 pass
         os._exit(143)
 
@@ -296,6 +370,8 @@ def main() -> int:
     import traceback
 
     logging.basicConfig(level=logging.INFO)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for when this process has stalled
     rank = int(os.environ.get("RANK", "0"))
     _leave_with_parent()  # torchrun hands its standard input on to its ranks
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())

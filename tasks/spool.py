@@ -1,12 +1,14 @@
 """What tracking could not deliver yet: a JSONL file beside the work, in the order it was made.
 
 A record is `{"do": operation, "with": arguments}`. The file outlives the process, so a stage that is killed
-while the tracking server is away delivers the records when it is resumed with the same file.
+while the tracking server is away delivers the records when it is resumed with the same file. What still waits when a
+stage ends goes to the store (tasks/outbox.py), and so does, now and then, what waits meanwhile.
 """
 
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,27 @@ logger = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 
+def parsed(text: str, where: str) -> list[Record]:
+    """The records in a JSONL text; half a line, as a process leaves that is killed while it appends, is left out."""
+    records: list[Record] = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+            records.append({"do": str(record["do"]), "with": dict(record["with"])})
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: left out an unreadable record of %d characters", where, len(line))
+    return records
+
+
 class Spool:
     """Records that wait, in memory and in `path` (None: in memory only). Never raises: tracking must not stop work."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, waiting: Sequence[Record] = ()) -> None:
         self.path = path
         self._complained = False
         self._waiting: list[Record] = self._read()
+        if waiting and not self._waiting:
+            self.replace(list(waiting))
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -78,6 +94,7 @@ class Spool:
         if self.path is None:
             return
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             aside = self.path.with_name(self.path.name + ".new")
             aside.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
             aside.replace(self.path)
@@ -92,14 +109,7 @@ class Spool:
         except OSError as error:
             self._complain(error)
             return []
-        records: list[Record] = []
-        for line in text.splitlines():
-            try:
-                record = json.loads(line)
-                records.append({"do": str(record["do"]), "with": dict(record["with"])})
-            except (ValueError, KeyError, TypeError):
-                # A process that was killed while it appended leaves half a line.
-                logger.warning("%s: left out an unreadable record of %d characters", self.path, len(line))
+        records = parsed(text, str(self.path))
         if text and not text.endswith("\n"):
             self._write(records)  # else the next record would be appended to that half line
         return records

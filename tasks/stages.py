@@ -10,7 +10,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +20,24 @@ from pydantic import BaseModel, ConfigDict
 
 from configs.schema import Settings
 from models.backbone import untrainable
-from models.errors import ArtifactCorrupt, ArtifactMissing, ConfigError, StageFailed, UpstreamMissing
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
+from models.errors import (
+    ArtifactCorrupt,
+    ArtifactMissing,
+    ConfigError,
+    StageFailed,
+    StoreError,
+    ThinkrewardError,
+    UpstreamMissing,
+)
+from tasks.artifacts import ArtifactRef, IndexEntry, Store, Work
+from tasks.delivery import deliver_beside
 from tasks.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage
-from tasks.launching import Job, named, run_child
+from tasks.launching import Job, log_file, named, run_child
 from tasks.pinning import resolve_pins
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
+KEPT_LOG = "output.log"
 WISH = "refresh"
 State = Literal["computed", "cached", "resumed"]
 
@@ -179,13 +190,35 @@ def resolve_inputs(
         if upstream.entry is None:
             # The base model is published by the stages that need it, the first of which is distill.
             first = next((p.name for p in known.values() if not p.cached and p.name in RECIPE), "distill")
-            raise UpstreamMissing(
-                f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
-                f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
-                f"`prefect deployment run {first}/default`, or this one with -p build_missing=true"
-            )
+            raise _missing(settings, name, input_name, first)
         inputs[input_name] = upstream.entry.outputs[need.output]
     return inputs
+
+
+def _missing(settings: Settings, name: str, input_name: str, first: str) -> UpstreamMissing:
+    need = STAGES[name].needs[input_name]
+    return UpstreamMissing(
+        f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
+        f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
+        f"`prefect deployment run {first}/default`, or this one with -p build_missing=true"
+    )
+
+
+def refuse_missing(store: Store, settings: Settings, stages: Sequence[str], pins: Mapping[str, str]) -> None:
+    """Raises `UpstreamMissing` for an input that none of these stages makes and that is known not to be there.
+
+    To be asked before anything is started. What cannot be known yet, since it depends on what these stages make or on a
+    base model that has not been published, passes.
+    """
+    for name in stages:
+        for input_name, need in STAGES[name].needs.items():
+            if input_name in pins:
+                continue
+            known: dict[str, Planned] = {}
+            plan(store, settings, need.stage, known)
+            for one in known.values():
+                if one.key is not None and not one.cached and one.name in RECIPE and one.name not in stages:
+                    raise _missing(settings, name, input_name, one.name)
 
 
 def missing_upstream(store: Store, settings: Settings, name: str, pins: Mapping[str, str]) -> list[str]:
@@ -232,6 +265,7 @@ def run_stage(
     inputs = resolve_inputs(store, settings, name, pins)
     key = stage_key(stage, settings, inputs)
     watch.keyed(key)
+    deliver_beside(store, settings, watch.say)
     if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
         return _result(entry, "cached", started)
     store.check_writable()
@@ -253,7 +287,13 @@ def run_stage(
         resumed = bool(progress)
         work.put_json(PROGRESS, {"started": True, WISH: wish})
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
-        done = run_child(job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say)
+        try:
+            done = run_child(
+                job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say
+            )
+        except ThinkrewardError:
+            _keep_log(work, job, watch)
+            raise
         lease.check()
         entry = IndexEntry(
             stage=name,
@@ -268,6 +308,13 @@ def run_stage(
         store.record(entry)
         work.clear()
     return _result(entry, "resumed" if resumed else "computed", started)
+
+
+def _keep_log(work: Work, job: Job, watch: "Watch") -> None:
+    """What a stage that failed has printed, beside its work: this machine may be gone when somebody asks."""
+    with suppress(StoreError, OSError):
+        work.put_file(KEPT_LOG, log_file(job))
+        watch.say(f"what it printed is kept in {work.path}/blobs/{KEPT_LOG} of {job.settings.storage.root}")
 
 
 def _flow_run() -> dict[str, str]:

@@ -68,6 +68,7 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
             pairs = _pairs(dataset, config)
             endpoint = stack.enter_context(_endpoint(config, job.settings.seed))
             kept = KeptAnswers(context.store.work(TEACHER, teacher_key(config, job.settings.seed, endpoint.base_url)))
+            stack.enter_context(child.waiting())  # a batch may take a day
             ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
         folder = context.new_folder("distilled")
         facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))

@@ -4,7 +4,8 @@
     with tracker.run("grpo", params=…, run_id=earlier, spool=work / "tracking.jsonl") as run:
         run.log_metrics({"reward/accuracy": 0.7}, step=10)
 
-What cannot be delivered waits in the spool (tasks/spool.py) and is delivered in order when MLflow answers again.
+What cannot be delivered waits in the spool (tasks/spool.py) and is delivered in order when MLflow answers again; what
+still waits at the end goes to the store (tasks/outbox.py), from where a later run or `thinkreward sync` delivers it.
 Records carry the time they were made, so what is delivered twice is one point in MLflow, and a resumed run that logs
 the same value for a step again adds nothing. This module and tasks/registry.py are the only ones in tasks/ that
 know MLflow; it is imported when it is first used, since that takes seconds.
@@ -17,13 +18,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from models.errors import TrackingError
+from models.errors import ThinkrewardError, TrackingError
 from tasks.spool import Record, Spool
 from tasks.tracking_address import (
     check_database,
@@ -40,15 +41,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
+    from tasks.outbox import About, Outbox
+
 logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 RETRY_PAUSE_S = 5.0  # after a failure nothing is tried for so long, then twice as long, up to the next line
 LONGEST_PAUSE_S = 60.0
-FAILURES_AT_THE_END = 3  # in a row, then the rest is given up
-# Errors that no later attempt can mend; all others may be an outage.
-REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"})
+FAILURES_AT_THE_END = 3  # in a row, then the rest is left for later
+KEEP_EVERY_S = 60.0  # while MLflow is away, what waits is copied to the store so often
+# What a server answers of a value itself, so that no later attempt can help. All others may be an outage: a run or
+# experiment that is gone, a full disk behind the server, and the pages of a proxy, whatever their status.
+REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"})
+TOKEN_TAG = "thinkreward.token"  # noqa: S105  (of one run over all attempts, by which it is found again)
 LONGEST_PARAM, LONGEST_TAG, BATCH = 6000, 5000, 100  # MLflow's limits, which it applies by refusing
 TABLES_TAG = "mlflow.loggedArtifacts"  # what the tables view of MLflow's page lists
 
@@ -56,10 +62,14 @@ TABLES_TAG = "mlflow.loggedArtifacts"  # what the tables view of MLflow's page l
 class Tracker:
     """One experiment of one MLflow. Get one through `connect`, or `later` where an outage must not stop work."""
 
-    def __init__(self, uri: str, client: "MlflowClient", experiment: str) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri
-        self.client = client
         self.experiment = experiment
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's own client. Raises `TrackingError`: for a database server that is away, already here."""
+        return open_client(self.uri)
 
     @cached_property
     def experiment_id(self) -> str:
@@ -74,14 +84,14 @@ class Tracker:
         URI and the cure if MLflow cannot be reached or refuses.
         """
         tracker = cls.later(uri, experiment)
+        _ = tracker.client
         within(tracker.uri, lambda: tracker.experiment_id)
         return tracker
 
     @classmethod
     def later(cls, uri: str, experiment: str) -> "Tracker":
         """The same without asking whether MLflow answers: what it misses waits in the run's spool."""
-        uri = normalised(uri)
-        return cls(uri, open_client(uri), experiment)
+        return cls(normalised(uri), experiment)
 
     @contextmanager
     def run(
@@ -93,15 +103,19 @@ class Tracker:
         run_id: str | None = None,
         parent: str | None = None,
         spool: Path | None = None,
+        outbox: "tuple[Outbox, About] | None" = None,
+        attempted: bool = False,
         retry_pause_s: float = RETRY_PAUSE_S,
     ) -> Iterator["TrackedRun"]:
         """A run, ended as FINISHED, FAILED (an error) or KILLED (Ctrl-C, cancellation) with the block.
 
         `run_id` resumes that run; if it is gone, a new one is made. `parent` nests it below another run's id.
-        `spool` is the file for what cannot be delivered; a resumed stage should give the same one. Never raises
+        `spool` is the file for what cannot be delivered, `outbox` where it goes at the end; a resumed stage should give
+        the same ones, and say with `attempted` that its run may be there although its id is not known. Never raises
         because of MLflow.
         """
-        run = TrackedRun(self, run_id, Spool(spool), retry_pause_s)
+        left = _taken(outbox[0], spool) if outbox else []
+        run = TrackedRun(self, run_id, Spool(spool, left), retry_pause_s, outbox, attempted)
         run.begin(name, {**(tags or {}), **({"mlflow.parentRunId": parent} if parent else {})}, params or {})
         try:
             yield run
@@ -118,18 +132,36 @@ class Tracker:
 class TrackedRun:
     """One MLflow run. Its methods are safe to call from several threads and never raise because of MLflow."""
 
-    def __init__(self, tracker: Tracker, run_id: str | None, spool: Spool, retry_pause_s: float) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        run_id: str | None,
+        spool: Spool,
+        retry_pause_s: float,
+        outbox: "tuple[Outbox, About] | None" = None,
+        attempted: bool = False,
+    ) -> None:
         self._tracker = tracker
-        self._client = tracker.client
         self._run_id = run_id
+        self._outbox = outbox
+        self._kept = 0  # records that the outbox has and the spool no longer
+        self._kept_at = time.monotonic()
+        self._in_outbox = bool(outbox) and len(spool) > 0
+        self._begin: Record | None = None
+        self._end: Record | None = None
         self._spool = spool
         self._lock = threading.RLock()
         self._first_pause = self._pause = retry_pause_s
         self._not_before = 0.0
         self._out = False
         self._refused = 0
-        self._resumed = False
+        self._asked = attempted  # for the run's creation, to which the answer may have been lost
+        self._resumed = attempted or len(spool) > 0  # so that what is logged may have been logged before
         self._history: dict[str, dict[int, float]] = {}
+
+    @property
+    def _client(self) -> "MlflowClient":
+        return self._tracker.client
 
     @property
     def run_id(self) -> str:
@@ -151,7 +183,7 @@ class TrackedRun:
     @property
     def lost(self) -> int:
         """Records that have not reached MLflow: still waiting, or refused by it."""
-        return self._refused + len(self._spool)
+        return self._refused + len(self._spool) + self._kept
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds one value a metric at `step`. Names are cleaned of characters that MLflow refuses."""
@@ -186,36 +218,62 @@ class TrackedRun:
 
     def begin(self, name: str, tags: Mapping[str, object], params: Mapping[str, object]) -> None:
         """Creates or resumes the run; `Tracker.run` calls it."""
-        record = {
+        # What an earlier process could not deliver. How that process ended no longer matters, but when it began does.
+        waiting = self._spool.waiting()
+        began = [record["with"]["time_ms"] for record in waiting if record["do"] == "begin"]
+        record: Record = {
             "do": "begin",
             "with": {
                 "name": name,
                 "tags": _strings(tags, LONGEST_TAG),
                 "params": _strings(params, LONGEST_PARAM),
-                "time_ms": _now_ms(),
+                "time_ms": min([*began, _now_ms()]),
             },
         }
         with self._lock:
-            # What an earlier process could not deliver; how that process began and ended no longer matters.
-            left = [record for record in self._spool.waiting() if record["do"] not in ("begin", "finish")]
+            self._begin = record
+            left = [record for record in waiting if record["do"] not in ("begin", "finish")]
             if not self._deliver(record):
                 self._spool.replace([record, *left])
-            elif len(self._spool):
+            elif waiting:
                 self._spool.replace(left)
                 self._catch_up()
 
     def finish(self, status: Status) -> None:
-        """Ends the run after a last attempt at what waits; `Tracker.run` calls it. Says what is lost."""
+        """Ends the run after a last attempt at what waits; `Tracker.run` calls it. Says what is still missing."""
         with self._lock:
             self._not_before = 0.0
-            self._log("finish", status=status, time_ms=_now_ms())
+            self._end = {"do": "finish", "with": {"status": status, "time_ms": _now_ms()}}
+            self._log("finish", **self._end["with"])
             if len(self._spool):
+                self._not_before = 0.0
                 self._catch_up(final=True)
             if self.lost:
                 where = shown(self._tracker.uri)
-                logger.warning("MLflow at %s misses %d records of run %s", where, self.lost, self.run_id)
-            if len(self._spool) and self._spool.path:
+                logger.warning("MLflow at %s misses %d records of run %s", where, self.lost, self.run_id or "to come")
+            if len(self._spool) and self._keep():
+                self._kept = len(self._spool)
+                self._spool.replace([])
+            elif len(self._spool) and self._spool.path:
                 logger.warning("%s keeps them; a resumed run delivers them", self._spool.path)
+
+    def replay(self, records: list[Record]) -> int:
+        """Delivers what an ended run left in its outbox, in order, and gives how many it could not deliver yet.
+
+        May be repeated: what MLflow has is not added again, and what it took before an answer was lost is found.
+        """
+        with self._lock:
+            self._begin = next(record for record in records if record["do"] == "begin")
+            ends = [record for record in records if record["do"] == "finish"]
+            last_ms = max(record["with"].get("time_ms", 0) for record in records)
+            self._end = ends[-1] if ends else {"do": "finish", "with": {"status": "KILLED", "time_ms": last_ms}}
+            between = [record for record in records if record["do"] not in ("begin", "finish")]
+            self._in_outbox = True
+            self._spool.replace([self._begin, *between, self._end])
+            self._catch_up(final=True)
+            if len(self._spool):
+                self._keep()
+            return len(self._spool)
 
     def _log(self, operation: str, **arguments: Any) -> None:
         record: Record = {"do": operation, "with": arguments}
@@ -227,26 +285,61 @@ class TrackedRun:
             self._spool.add(record)
             if time.monotonic() >= self._not_before:
                 self._catch_up()
+            if len(self._spool) and time.monotonic() - self._kept_at > KEEP_EVERY_S:
+                self._keep()
+
+    def _keep(self) -> bool:
+        """Copies what waits to the outbox, with what it takes to find the run and to end it; whether that was done."""
+        if self._outbox is None or self._begin is None:
+            return False
+        outbox, about = self._outbox
+        between = [record for record in self._spool.waiting() if record["do"] not in ("begin", "finish")]
+        records = [self._begin, *between, *([self._end] if self._end else [])]
+        self._kept_at = time.monotonic()
+        try:
+            outbox.put(about.model_copy(update={"run_id": self.run_id}), records)
+        except ThinkrewardError as error:
+            logger.warning("what MLflow misses cannot be kept in %s: %s", outbox.uri, error)
+            return False
+        self._in_outbox = True
+        return True
 
     def _catch_up(self, *, final: bool = False) -> None:
-        """Delivers what waits, in order, up to the first failure; at the end, past single failures."""
+        """Delivers what waits, in order, up to the first failure; at the end, past single failures.
+
+        Nothing goes past a run that could not be created, nor past an older state of the same file.
+        """
         kept: list[Record] = []
+        held: set[str] = set()
         waiting = self._spool.waiting()
         in_a_row = 0
         for at, record in enumerate(waiting):
-            if self._deliver(record):
+            path = str(record["with"].get("path", ""))
+            if path not in held and self._deliver(record):
                 in_a_row = 0
                 continue
             kept.append(record)
+            held |= {path} - {""}
             in_a_row += 1
-            if not final or in_a_row == FAILURES_AT_THE_END:
+            if not final or record["do"] == "begin" or in_a_row == FAILURES_AT_THE_END:
                 kept += waiting[at + 1 :]
                 break
             self._not_before = 0.0
         if len(kept) < len(waiting):
             self._spool.replace(kept)
         if not kept:
+            self._emptied()
             logger.info("MLflow at %s has caught up: %d records delivered", shown(self._tracker.uri), len(waiting))
+
+    def _emptied(self) -> None:
+        if self._outbox is None or not self._in_outbox:
+            return
+        try:
+            self._outbox[0].clear()
+        except ThinkrewardError as error:  # delivered once more by the next run, which adds nothing
+            logger.warning("what was delivered stays in %s: %s", self._outbox[0].uri, error)
+        else:
+            self._in_outbox = False
 
     def _deliver(self, record: Record) -> bool:
         """Whether MLflow is done with the record: it has it, or has refused it for good."""
@@ -254,19 +347,46 @@ class TrackedRun:
             return False
         try:
             if self._run_id is None and record["do"] != "begin":
-                raise ValueError("the run could not be created")
+                raise TrackingError("the run could not be created yet")
             getattr(self, f"_do_{record['do']}")(**record["with"])
         # Tracking must not stop work, whatever goes wrong in it.
         except Exception as error:  # noqa: BLE001
-            if _is_refusal(error):
-                self._refused += 1
-                logger.warning("MLflow at %s refused %s: %s", shown(self._tracker.uri), record["do"], _short(error))
+            if record["do"] != "begin" and _is_refusal(error) and not self._is_gone():
+                self._refuse(record["do"], error)
                 return True
             self._failed(error)
             return False
         self._out = False
         self._pause = self._first_pause
         return True
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self._refused += 1
+        logger.warning("MLflow at %s refused %s: %s", shown(self._tracker.uri), what, _short(error))
+
+    def _is_gone(self) -> bool:
+        """Whether MLflow refuses everything of this run, which was deleted: a later delivery makes it anew."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(self.run_id).info.lifecycle_stage != "active")
+        except MlflowException as error:
+            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+
+    def _send(self, what: str, entries: Sequence[Any], send: Callable[[Sequence[Any]], object]) -> None:
+        """In MLflow's batches. Of a batch that is refused all are tried alone, so that one bad value costs itself."""
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            try:
+                send(batch)
+            except Exception as error:
+                if not _is_refusal(error) or self._is_gone():
+                    raise
+                if len(batch) == 1:
+                    self._refuse(f"{what} {batch[0].key}", error)
+                    continue
+                for one in batch:
+                    self._send(what, [one], send)
 
     def _failed(self, error: Exception) -> None:
         self._not_before = time.monotonic() + self._pause
@@ -284,18 +404,44 @@ class TrackedRun:
     def _do_begin(self, name: str, tags: dict[str, str], params: dict[str, str], time_ms: int) -> None:
         from mlflow.entities import Param, RunTag
 
+        if self._run_id is None:
+            self._run_id = self._found()
         known = self._resume()
         if self._run_id is None:
-            run = self._client.create_run(self._tracker.experiment_id, start_time=time_ms, run_name=name)
-            self._run_id = run.info.run_id
+            self._run_id = self._created(name, time_ms)
         # A parameter never changes in MLflow. What a resumed run was given anew is kept as a tag.
         changed = {f"resumed.{key}": value for key, value in params.items() if known.get(key, value) != value}
-        entries = [Param(key, value) for key, value in params.items() if key not in known]
-        for start in range(0, len(entries), BATCH):
-            self._client.log_batch(self._run_id, params=entries[start : start + BATCH], synchronous=True)
-        labels = [RunTag(key, value) for key, value in {**tags, **changed}.items()]
-        for start in range(0, len(labels), BATCH):
-            self._client.log_batch(self._run_id, tags=labels[start : start + BATCH], synchronous=True)
+        run_id = self._run_id
+        self._send(
+            "the parameter",
+            [Param(key, value) for key, value in params.items() if key not in known],
+            lambda batch: self._client.log_batch(run_id, params=batch, synchronous=True),
+        )
+        self._send(
+            "the tag",
+            [RunTag(key, value) for key, value in {**tags, **changed}.items()],
+            lambda batch: self._client.log_batch(run_id, tags=batch, synchronous=True),
+        )
+
+    def _found(self) -> str | None:
+        """The run that an earlier attempt made, whose answer did not reach us."""
+        if self._outbox is None or not self._asked:
+            return None
+        of_token = f"tags.`{TOKEN_TAG}` = '{self._outbox[0].token}'"
+        found = self._client.search_runs([self._experiment()], filter_string=of_token, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def _created(self, name: str, time_ms: int) -> str:
+        tags = {TOKEN_TAG: self._outbox[0].token} if self._outbox else None
+        self._asked = True
+        run = self._client.create_run(self._experiment(), start_time=time_ms, run_name=name, tags=tags)
+        return str(run.info.run_id)
+
+    def _experiment(self) -> str:
+        """Its id, looked up again: it may have been deleted, and made anew, since the last attempt."""
+        if self._asked:
+            self._tracker.__dict__.pop("experiment_id", None)
+        return self._tracker.experiment_id
 
     def _resume(self) -> dict[str, str]:
         """Reopens the run if there is one, and gives its parameters."""
@@ -324,12 +470,17 @@ class TrackedRun:
         from mlflow.entities import Metric
 
         new = {name: value for name, value in values.items() if model_id or not self._has(name, step, value)}
-        entries = [Metric(name, value, time_ms, step, model_id=model_id) for name, value in new.items()]
-        for start in range(0, len(entries), BATCH):
-            self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH], synchronous=True)
+        self._send(
+            "the metric",
+            [Metric(name, value, time_ms, step, model_id=model_id) for name, value in new.items()],
+            lambda batch: self._client.log_batch(self.run_id, metrics=batch, synchronous=True),
+        )
+        for name, value in new.items():
+            if self._resumed and not model_id:
+                self._history[name][step] = value
 
     def _has(self, name: str, step: int, value: float) -> bool:
-        """Whether an earlier process of this run logged the same value for the step."""
+        """Whether an earlier attempt of this run logged the same value for the step."""
         if not self._resumed:
             return False
         if name not in self._history:
@@ -351,8 +502,12 @@ class TrackedRun:
                 listed.pop(0)  # the file stays; only the view forgets the oldest
             self._client.set_tag(self.run_id, TABLES_TAG, json.dumps(listed), synchronous=True)
 
-    def _do_file(self, source: str, path: str) -> None:
+    def _do_file(self, source: str, path: str, kept: str = "") -> None:
         import tempfile
+
+        if not Path(source).is_file():
+            self._refuse(f"the file {path}", FileNotFoundError(f"{source} is not there any more"))
+            return
 
         folder, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory() as aside:
@@ -386,6 +541,15 @@ class TrackedRun:
         wanted = f"name = '{name}' AND source_run_id = '{self.run_id}' AND tags.`thinkreward.step` = '{step}'"
         found = self._client.search_logged_models([self._tracker.experiment_id], filter_string=wanted, max_results=1)
         return found[0] if found else None
+
+
+def _taken(outbox: "Outbox", spool: Path | None) -> list[Record]:
+    """What an earlier attempt left in the store; its files go beside the spool. None where the store fails."""
+    try:
+        return outbox.take(spool.with_name(spool.name + ".files")) if spool else []
+    except (ThinkrewardError, OSError) as error:
+        logger.warning("what MLflow misses cannot be read from %s: %s", outbox.uri, error)
+        return []
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -460,12 +624,10 @@ def _experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether a later attempt cannot help: MLflow says so, or the arguments themselves are at fault."""
+    """Whether MLflow refuses the value itself, so that a later attempt cannot help."""
     from mlflow.exceptions import MlflowException
 
-    if isinstance(error, MlflowException):
-        return error.error_code in REFUSALS
-    return isinstance(error, (ValueError, TypeError, KeyError, FileNotFoundError))
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS
 
 
 def _short(error: Exception) -> str:

@@ -68,7 +68,7 @@ PRESETS: dict[str, Preset] = {
         {**_PLAIN, "loss_type": "dr_grpo", "scale_rewards": "none"},
         accuracy_needs_format=True,
     ),
-    # MiniMax-M1: no lower bound. For this loss TRL takes `epsilon_high` as the bound of the ratio itself: 5, of ScaleRL.
+    # MiniMax-M1: no lower bound. For this loss TRL takes `epsilon_high` as the ratio's bound itself: 5, of ScaleRL.
     "cispo": Preset(
         ("2506.13585", "2510.13786"),
         {**_PLAIN, "loss_type": "cispo", "scale_rewards": "group", "epsilon_high": 5.0},

@@ -31,6 +31,11 @@ CRASHED_MESSAGE = (
     f"No sign of life for {SILENCE_S} s: its worker or machine is gone. Run it again: stages that were done are "
     "reused, and the one that was interrupted resumes from its last checkpoint."
 )
+NOT_STARTED = "a flow run that its worker did not start is scheduled again"
+NOT_STARTED_S = 3600  # a pod may wait for a node, and for its image; `stack up` and waiting nightlies look sooner
+NOT_STARTED_MESSAGE = f"Taken by a worker that did not start it within {NOT_STARTED_S} s: scheduled again."
+ENDED = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
+AWAY = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "AwaitingConcurrencySlot")
 # Blocks that are made if their variable is set; tasks read them where a worker's environment lacks the variable.
 SECRETS = {
     "openai-api-key": "OPENAI_API_KEY",
@@ -89,14 +94,28 @@ def prepare(api: str, pools: list[Pool], environ: Mapping[str, str], say: Say) -
                     await _secret(client, name, value)
                     say(f"secret block {name}: from {variable}")
             say(await _automation(client, crash_automation()))
+            say(await _automation(client, pending_automation()))
 
     try:
         with temporary_settings({PREFECT_API_URL: api}):
             asyncio.run(all_of_it())
+            _mend_runs(pools, say)
     except httpx.TransportError as error:
         raise StackError(f"Prefect at {api} does not answer ({error}): start it, or set PREFECT_API_URL") from error
     except PrefectHTTPStatusError as error:
         raise StackError(f"Prefect at {api} refused: {error.response.status_code} {error.response.text}") from error
+
+
+def _mend_runs(pools: list[Pool], say: Say) -> None:
+    """What workers left behind that died between taking a run and starting it."""
+    from prefect.client.orchestration import get_client
+
+    from tasks.silent import free_pending_runs
+
+    with get_client(sync_client=True) as client:
+        for pool in pools:
+            for name in free_pending_runs(client, pool.name):
+                say(f"flow run {name}: its worker never started it; it no longer holds its place")
 
 
 async def _pool(client: "PrefectClient", pool: Pool, template: dict[str, Any] | None) -> str:
@@ -170,9 +189,7 @@ def crash_automation() -> "AutomationCore":
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    ended = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
-    away = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "AwaitingConcurrencySlot")
-    expected = {f"prefect.flow-run.{state}" for state in (*ended, *away)}
+    expected = {f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY)}
     return AutomationCore(
         name=CRASHED,
         description=f"After {SILENCE_S} s without a heartbeat, three of 30 s. Made by `thinkreward stack setup`.",
@@ -186,6 +203,32 @@ def crash_automation() -> "AutomationCore":
             within=timedelta(seconds=SILENCE_S),
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message=CRASHED_MESSAGE)],
+    )
+
+
+def pending_automation() -> "AutomationCore":
+    """Schedules a run again that a worker took and did not start within `NOT_STARTED_S`.
+
+    Its worker died in between. It would hold its place for ever: no heartbeat was ever expected of it.
+    """
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    return AutomationCore(
+        name=NOT_STARTED,
+        description=f"After {NOT_STARTED_S} s as Pending. Made by `thinkreward stack setup`.",
+        trigger=EventTrigger(
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.Pending"},
+            expect={f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY, "Running", "Cancelling", "Late")},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=NOT_STARTED_S),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="Scheduled", message=NOT_STARTED_MESSAGE)],
     )
 
 

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from configs.schema import Settings
-from models.errors import DataError, OutOfMemory, StageFailed, StageKilled
-from tasks.launching import REPOSITORY, Done, Job, run_child
+from models.errors import DataError, OutOfMemory, StageFailed, StageKilled, StageStalled
+from tasks.graph import REPOSITORY
+from tasks.launching import Done, Job, log_file, run_child
 
 
 @pytest.fixture
@@ -50,6 +51,61 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 import torch
                 torch.empty(2**46)
 
+            def unfinished_line(job, child, scratch):
+                print("10%|#         |", end="", flush=True)
+                child.progress(1, 2, "halves")
+                os.write(1, b"a library's own words, without a newline")
+                return Done(outputs={}, facts={"delivered": True})
+
+            def closes_output(job, child, scratch):
+                os.close(1)
+                os.close(2)
+                child.say("still heard")
+                sys.stdout.close()
+                return Done(outputs={}, facts={"delivered": True})
+
+            def forges_reports(job, child, scratch):
+                sys.stdout.write('\\x1ethinkreward {"done": {"outputs": {}, "facts": {"delivered": false}}}\\n')
+                sys.stdout.buffer.write(bytes(range(256)) * 64)
+                return Done(outputs={}, facts={"delivered": True, "long": "x" * 100_000})
+
+            def leaves_a_grandchild(job, child, scratch):
+                subprocess.Popen(["sleep", "600"])
+                return Done(outputs={}, facts={"delivered": True})
+
+            def crashes_on_the_way_out(job, child, scratch):
+                import atexit
+                atexit.register(os.abort)
+                return Done(outputs={}, facts={"delivered": True})
+
+            def stopped(job, child, scratch):
+                child.progress(1, 9, "steps")
+                child.say("stops")
+                os.kill(os.getpid(), 19)
+
+            def deadlocked(job, child, scratch):
+                import threading
+                lock = threading.Lock()
+                lock.acquire()
+                lock.acquire()
+
+            def spins(job, child, scratch):
+                while True:
+                    pass
+
+            def long_step(job, child, scratch):
+                until = time.monotonic() + 6
+                while time.monotonic() < until:
+                    sum(range(10_000))
+                return Done(outputs={}, facts={"delivered": True})
+
+            def waits_for_others(job, child, scratch):
+                from tasks import launching
+                launching.HEARTBEAT_S = 0.5
+                with child.waiting():
+                    time.sleep(6)
+                return Done(outputs={}, facts={"delivered": True})
+
             def sleeps(job, child, scratch):
                 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
                 Path(job.settings.storage.cache_dir, "pids").write_text(f"{os.getpid()} {grandchild.pid}")
@@ -61,15 +117,17 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def job(body: str, folder: Path, stage: str = "tested") -> Job:
-    settings = Settings.model_validate({"storage": {"cache_dir": str(folder)}, "runtime": {"threads": 1}})
+def job(body: str, folder: Path, stage: str = "tested", **runtime: float) -> Job:
+    settings = Settings.model_validate({"storage": {"cache_dir": str(folder)}, "runtime": {"threads": 1, **runtime}})
     return Job(stage=stage, key="0" * 64, body=f"bodies_under_test:{body}", settings=settings, inputs={})
 
 
-def run(body: str, folder: Path, timeout_s: float = 60, stage: str = "tested") -> tuple[Done, list[object]]:
+def run(
+    body: str, folder: Path, timeout_s: float = 60, stage: str = "tested", **runtime: float
+) -> tuple[Done, list[object]]:
     heard: list[object] = []
     done = run_child(
-        job(body, folder, stage),
+        job(body, folder, stage, **runtime),
         timeout_s=timeout_s,
         watch_progress=lambda *event: heard.append(event),
         say=heard.append,
@@ -119,6 +177,61 @@ def test_a_child_that_is_killed_is_told_with_its_last_words(bodies: Path) -> Non
 def test_a_child_that_is_killed_may_be_tried_again(bodies: Path) -> None:
     with pytest.raises(StageKilled, match="preempted or, if it happens again, out of memory"):
         run("dies", bodies)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "unfinished_line",
+        "closes_output",
+        "forges_reports",
+        "leaves_a_grandchild",
+        "crashes_on_the_way_out",
+    ],
+)
+def test_nothing_that_is_printed_or_left_behind_swallows_the_result(body: str, bodies: Path) -> None:
+    done, _ = run(body, bodies)
+    assert done.facts["delivered"] is True
+
+
+def test_what_a_child_prints_is_kept_in_a_log_of_its_stage(bodies: Path) -> None:
+    run("unfinished_line", bodies)
+    run("unfinished_line", bodies)
+    text = log_file(job("unfinished_line", bodies)).read_text()
+    assert text.count("--- tested") == text.count("a library's own words") == 2
+
+
+def test_an_error_quotes_this_attempts_log_and_names_the_file(bodies: Path) -> None:
+    run("unfinished_line", bodies)
+    with pytest.raises(StageKilled) as killed:
+        run("dies", bodies)
+    assert "the last words" in str(killed.value)
+    assert "a library's own words" not in str(killed.value)
+    assert str(log_file(job("dies", bodies))) in str(killed.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", ["stopped", "deadlocked"])
+def test_a_child_that_makes_no_progress_is_ended_and_may_be_tried_again(body: str, bodies: Path) -> None:
+    with pytest.raises(StageStalled, match=r"used no processor for .*runtime\.stall_timeout_s") as stalled:
+        run(body, bodies, stall_timeout_s=3)
+    assert stalled.value.retryable
+    if body == "deadlocked":
+        assert 'bodies_under_test.py", line' in str(stalled.value)  # where it stood
+
+
+@pytest.mark.slow
+def test_a_child_that_spins_without_a_word_is_ended_too(bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.watching.BUSY_TIMES", 2)
+    with pytest.raises(StageStalled, match="used a processor but reported nothing"):
+        run("spins", bodies, stall_timeout_s=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", ["long_step", "waits_for_others"])
+def test_a_long_step_and_waiting_for_somebody_else_are_no_stall(body: str, bodies: Path) -> None:
+    done, _ = run(body, bodies, stall_timeout_s=3)
+    assert done.facts["delivered"] is True
 
 
 @pytest.mark.parametrize("body", ["eats", "torch_eats"])

@@ -1,16 +1,28 @@
 """Keys, reuse and planning, on stages whose bodies are not run."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from configs.load import load_settings
 from configs.schema import Model, Settings
-from models.errors import StageFailed
+from models.errors import StageFailed, UpstreamMissing
 from models.generation.protocol import GeneratorIdentity
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.graph import RECIPE, STAGES
-from tasks.stages import Planned, open_store, plan, resolve_inputs, run_stage, stage_key, verified_entry
+from tasks.graph import RECIPE, REPOSITORY, STAGES
+from tasks.stages import (
+    Planned,
+    open_store,
+    plan,
+    refuse_missing,
+    resolve_inputs,
+    run_stage,
+    stage_key,
+    verified_entry,
+)
 
 
 @pytest.fixture
@@ -167,6 +179,39 @@ def test_a_new_store_says_that_nothing_was_computed(settings: Settings) -> None:
 def test_a_missing_upstream_names_the_command_to_run(settings: Settings) -> None:
     with pytest.raises(StageFailed, match="thinkreward prepare"):
         resolve_inputs(open_store(settings), settings, "grpo")
+
+
+def test_a_missing_input_is_refused_before_anything_is_started(settings: Settings, tmp_path: Path) -> None:
+    store = everything_computed(settings, tmp_path / "made")
+    changed = settings.model_copy(update={"distill": settings.distill.model_copy(update={"pairs": 3})})
+    refuse_missing(store, settings, ["cold-start"], {})
+    refuse_missing(store, changed, ["distill", "cold-start"], {})  # the one makes what the other needs
+    refuse_missing(store, changed, ["cold-start"], {"distilled": "of somebody's"})
+    with pytest.raises(
+        UpstreamMissing, match=r"cold-start needs the distilled of distill.*`thinkreward distill` first"
+    ):
+        refuse_missing(store, changed, ["cold-start"], {})
+    with pytest.raises(UpstreamMissing, match="`thinkreward distill` first"):
+        refuse_missing(store, changed, ["grpo", "evaluate"], {})
+
+
+def test_a_base_that_is_not_published_yet_is_no_reason_to_refuse(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    for name in ("prepare", "distill"):
+        recorded(store, settings, name, tmp_path / "made")
+    refuse_missing(store, settings, ["cold-start"], {})
+
+
+@pytest.mark.slow
+def test_the_command_line_refuses_a_missing_input_without_starting_prefect(tmp_path: Path) -> None:
+    """In a folder of its own; Prefect's server would leave its database there."""
+    command = [sys.executable, "-m", "flows.cli", "cold-start", "--set", "distill.pairs=3"]
+    said = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True
+    )
+    assert said.returncode == 1
+    assert "`thinkreward prepare` first" in said.stderr
+    assert not list(tmp_path.rglob("prefect.db"))
 
 
 def test_a_cached_stage_is_reused_without_a_process(settings: Settings, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from models.errors import TrackingError
 from tasks.spool import Spool
 from tasks.tracking import Tracker
 from tasks.tracking_address import normalised, shown
+from tests.tasks.mlflow_server import Server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -73,30 +73,6 @@ def uri(empty_database: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def tracker(uri: str) -> Tracker:
     return Tracker.connect(uri, "recipe")
-
-
-class Server:
-    """MLflow's own REST application on a real socket, which can be stopped and started again."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
-        self.start()
-
-    def start(self) -> None:
-        from mlflow.server import app
-        from werkzeug.serving import make_server
-
-        self._server = make_server("127.0.0.1", self.port, app, threaded=True)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 @pytest.fixture(scope="module")
