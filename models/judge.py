@@ -116,6 +116,7 @@ class Judge:
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed,
+            mode=mode,
             on_progress=on_progress,
             **telling,
         )

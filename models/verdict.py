@@ -131,6 +131,21 @@ def inert(text: str) -> str:
     return _LIVE.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
 
 
+def with_reasoning(reasoning: str, content: str) -> str:
+    r"""An answer in one text, whose reasoning block an endpoint told apart from the rest.
+
+    Content that has a reasoning block of its own stays as it is: what was told apart was another one, as of a model
+    that thinks before it writes the block that it is asked for.
+
+    >>> with_reasoning("1. ...", "<answer>Image 1 is better</answer>")
+    '<think>\n1. ...\n</think>\n<answer>Image 1 is better</answer>'
+    """
+    if THINK_OPEN in content or not reasoning.strip():
+        return content
+    inside = reasoning.strip().removeprefix(THINK_OPEN).removesuffix(THINK_CLOSE).strip()
+    return f"{THINK_OPEN}\n{inside}\n{THINK_CLOSE}\n{content.strip()}"
+
+
 def mode_instructions(mode: Mode) -> str:
     """The half of the instructions that depends on the mode alone."""
     return _MODE_INSTRUCTIONS[mode]

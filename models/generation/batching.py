@@ -17,6 +17,7 @@ from typing import Any
 from models.errors import ThinkrewardError
 from models.generation.protocol import Generated, OnText, Progress, Telling
 from models.prompts import Message
+from models.verdict import Mode
 
 
 class QueueFull(ThinkrewardError):
@@ -95,6 +96,7 @@ class BatchingGenerator:
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
         given_up: threading.Event | None = None,
@@ -103,7 +105,8 @@ class BatchingGenerator:
 
         Raises `QueueFull` if not all conversations may wait, and `GivenUp` once `given_up` is set or this is closed.
         """
-        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}.items())
+        asked = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed, "mode": mode}
+        options = tuple(asked.items())
         gone = given_up or threading.Event()
         items = [_Item(one, options, place, gone, on_text) for place, one in enumerate(conversations)]
         with self._changed:

@@ -4,8 +4,8 @@ The key and the address come from OPENAI_API_KEY and OPENAI_BASE_URL alone and s
 between calls but the count of what was used, so a caller that wants to resume stores the results.
 
 Greedy means the endpoint's greedy: a vLLM server adds the penalties of the checkpoint's own `generation_config.json`
-unless it is started with `--generation-config vllm`, and one with a reasoning parser takes the reasoning out of the
-answer (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
+unless it is started with `--generation-config vllm`. What one with a reasoning parser takes out of an answer is put
+back (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
 """
 
 import asyncio
@@ -21,8 +21,9 @@ from models.errors import TeacherRefused
 from models.generation.protocol import Generated, Progress
 from models.media import data_url
 from models.prompts import Message, data_url_part
-from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected
+from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected, whole_text
 from models.teacher_limits import Limits, guess_prompt_tokens
+from models.verdict import Mode
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class EndpointGenerator:
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. A request the endpoint rejects, such as for its content, has `n` empty completions.
@@ -84,7 +86,7 @@ class EndpointGenerator:
 
         async def all_of_them() -> list[list[Generated]]:
             async with Connection(self.endpoint, self.limits, FOR_JUDGE) as connection:
-                call = _Call(self, connection, n, temperature, max_tokens, seed)
+                call = _Call(self, connection, n, temperature, max_tokens, seed, mode)
                 try:
                     return await call.answer(conversations, on_progress)
                 finally:
@@ -97,7 +99,14 @@ class _Call:
     """One call of `generate`: its settings, and the requests they make."""
 
     def __init__(
-        self, owner: EndpointGenerator, connection: Connection, n: int, temperature: float, max_tokens: int, seed: int
+        self,
+        owner: EndpointGenerator,
+        connection: Connection,
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        mode: Mode,
     ) -> None:
         self.owner = owner
         self.connection = connection
@@ -105,6 +114,7 @@ class _Call:
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.seed = seed
+        self.mode = mode
 
     async def answer(
         self, conversations: Sequence[list[Message]], on_progress: Progress | None
@@ -167,13 +177,17 @@ class _Call:
         spent.requests += 1
         spent.prompt_tokens += usage.get("prompt_tokens") or 0
         spent.completion_tokens += usage.get("completion_tokens") or 0
-        return [_generated(choice) for choice in completion["choices"]]
+        return [_generated(choice, self.mode) for choice in completion["choices"]]
 
 
-def _generated(choice: dict[str, Any]) -> Generated:
-    """A choice's text, that of a refusal included: it reads as no verdict, and shows why there is none."""
+def _generated(choice: dict[str, Any], mode: Mode) -> Generated:
+    """A choice's text, that of a refusal included: it reads as no verdict, and shows why there is none.
+
+    What a reasoning parser took out of a thinking answer is put back; before a direct answer it is none of the answer.
+    """
     message = choice.get("message") or {}
-    text = message.get("content") or message.get("refusal")
+    text = whole_text(message) if mode == "think" else message.get("content")
+    text = text or message.get("refusal")
     return Generated(text.strip() if isinstance(text, str) else "", truncated=choice.get("finish_reason") == "length")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from models.prompts import Message
+from models.verdict import Mode
 
 Progress = Callable[[int, int], None]
 OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
@@ -29,9 +30,14 @@ class Generator(Protocol):
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
-        """`n` completions a conversation, in order. Temperature 0 is greedy; `seed` fixes the rest."""
+        """`n` completions a conversation, in order. Temperature 0 is greedy; `seed` fixes the rest.
+
+        `mode` says which prompt the chat template is to write, see `models.chat_template`; a text is the whole answer,
+        what of it stands in the prompt included.
+        """
         ...
 
 
@@ -49,6 +55,7 @@ class Telling(Protocol):
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:

@@ -15,11 +15,13 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from models.backbone import freeze_vision, load_model, load_processor, lora_config, resolve_device, save
+from models.chat_template import opening
 from models.dataset import PreferenceDataset
 from models.generation.local import LocalGenerator
+from models.generation.tokens import placeholder_tokens
 from models.judge import Judge
 from models.preference import PreferencePair
-from models.rewards import REWARDS, completion_text
+from models.rewards import REWARDS, completion_text, opened
 from models.training.checkpoints import HookCallback, Hooks, training_arguments
 from models.training.rows import training_rows
 
@@ -78,9 +80,10 @@ class CompletionsTrainer(GRPOTrainer):
     `frac_reward_zero_std` tells of the batch as a whole.
     """
 
-    def __init__(self, *, hooks: GrpoHooks, completions_every: int, **kwargs: Any) -> None:
+    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._hooks = hooks
+        self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -94,7 +97,7 @@ class CompletionsTrainer(GRPOTrainer):
             rewards: Any = self._logs["rewards"]
             rows = [
                 {
-                    "completion": completion_text(completion),
+                    "completion": self._begun + completion_text(completion),
                     "advantage": advantage,
                     **{name: rewards[name][at] for name in rewards},
                 }
@@ -200,12 +203,16 @@ def train_grpo(
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
+    begun = opening(processor, "think")
     trainer = CompletionsTrainer(
         hooks=hooks,
+        begun=begun,
         completions_every=plan.completions_every,
         model=model,
-        reward_funcs=[REWARDS[name] for name in plan.reward_weights],  # those of weight 0 are logged all the same
-        args=_arguments(plan, scratch, list(plan.reward_weights.values())),
+        reward_funcs=[
+            opened(REWARDS[name], begun) for name in plan.reward_weights
+        ],  # those of weight 0 are logged all the same
+        args=_arguments(plan, scratch, list(plan.reward_weights.values()), placeholder_tokens(model, processor)),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
         peft_config=lora_config(*plan.lora) if plan.lora else None,
@@ -226,7 +233,7 @@ def _left_padding(processor: Any) -> Any:
     return processor
 
 
-def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfig:
+def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[int]) -> GRPOConfig:
     from accelerate import PartialState
 
     device = resolve_device(plan.device)
@@ -246,6 +253,9 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         max_completion_length=plan.max_tokens,
         cache_implementation="static",  # as in `models.generation.local`
         temperature=plan.temperature,
+        generation_kwargs={"suppress_tokens": never}
+        if never
+        else None,  # TRL's own list has the image's alone; it knows all ends
         reward_weights=weights,
         gradient_checkpointing=plan.gradient_checkpointing,
         save_steps=plan.checkpoint_every,
