@@ -21,6 +21,7 @@ stop, and may be a tie. The layouts are those of the prompts that `models/wordin
 Reading is one pass over the lines with anchored patterns and `str.find`: linear in the text's length.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -158,10 +159,10 @@ def instructions(task: Task, mode: Mode) -> str:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One scored line of reasoning: scores are whole numbers from 1 to 10, candidate 1 first."""
+    """One scored line of reasoning: scores are from 1 to 10, candidate 1 first, whole numbers in the grammar."""
 
     name: str
-    scores: tuple[int, int]
+    scores: tuple[float, float]
     rationales: tuple[str, str]
 
 
@@ -169,8 +170,8 @@ class Dimension:
 class Total:
     """A written sum: `8+7=15` has terms (8, 7) and value 15, right or wrong."""
 
-    terms: tuple[int, ...]
-    value: int
+    terms: tuple[float, ...]
+    value: float
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Verdict:
             return False
         for index, total in enumerate(self.totals):
             scores = tuple(dimension.scores[index] for dimension in self.dimensions)
-            if total.terms != scores or total.value != sum(scores):
+            if total.terms != scores or not math.isclose(total.value, sum(scores)):
                 return False
         return True
 
