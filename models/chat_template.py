@@ -72,16 +72,21 @@ def normalise(processor: Any) -> Any:
 
     A processor without a template, or with several by name, stays as it is.
     """
-    template = processor.chat_template
-    if not isinstance(template, str) or _is_normal(processor):
+    import jinja2
+
+    template = getattr(processor, "chat_template", None)
+    if not isinstance(template, str):
         return processor
-    processor.chat_template = _normalised(processor, template)
-    if not _is_normal(processor):
+    try:
+        if _is_normal(processor):
+            return processor
+        processor.chat_template = _normalised(processor, template)
+        why = "" if _is_normal(processor) else "thinking stays open, or closed, whatever enable_thinking says"
+    except jinja2.TemplateError as error:
+        why = str(error)
+    if why:
         processor.chat_template = template
-        raise ModelError(
-            "the chat template cannot be brought to one that opens thinking and closes it by enable_thinking: give the "
-            "model another chat_template.jinja"
-        )
+        raise ModelError(f"the chat template cannot be used ({why}): give the model another chat_template.jinja")
     if getattr(processor.tokenizer, "chat_template", None):
         processor.tokenizer.chat_template = processor.chat_template
     return processor

@@ -147,6 +147,19 @@ def with_reasoning(reasoning: str, content: str) -> str:
     return f"{THINK_OPEN}\n{inside}\n{THINK_CLOSE}\n{content.strip()}"
 
 
+def with_opening(content: str) -> str:
+    r"""An answer whose reasoning block was opened in the prompt, where nobody here sees it, with its opening.
+
+    That is how a server without a reasoning parser answers for a model whose chat template opens the block.
+
+    >>> with_opening("1. ...\n</think>\n<answer>Image 1 is better</answer>").startswith("<think>\n1.")
+    True
+    """
+    if THINK_OPEN in content or THINK_CLOSE not in content:
+        return content
+    return f"{THINK_OPEN}\n{content.lstrip()}"
+
+
 def mode_instructions(mode: Mode) -> str:
     """The half of the instructions that depends on the mode alone."""
     return _MODE_INSTRUCTIONS[mode]

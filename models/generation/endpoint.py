@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 Returned = TypeVar("Returned")
 
+# What vLLM and SGLang pass on to a chat template: a direct answer begins after any thinking block is closed
+# (`models.chat_template`). OpenAI's own API refuses the field by name, and is asked again without it.
+TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+WITHOUT_THINKING = {TEMPLATE_ARGUMENTS: {"enable_thinking": False}}
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
 FOR_JUDGE = Advice(
     without_key="",
@@ -60,6 +64,7 @@ class EndpointGenerator:
         self.limits = limits or Limits()
         self.spent = Spent()
         self.answers = False  # some request was answered, or refused for its content alone
+        self.template_arguments = True  # the endpoint takes them, or has not been asked yet
         self.one_by_one = False  # the endpoint gives one choice whatever `n` asks for
 
     @classmethod
@@ -165,19 +170,33 @@ class _Call:
         return found[: self.n]
 
     async def _request(self, messages: list[Message], n: int, seed: int) -> list[Generated]:
-        completion = await self.connection.completion(
-            messages,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            extra={"seed": seed} | ({"n": n} if n > 1 else {}),
-            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
-        )
+        extra: dict[str, Any] = {"seed": seed} | ({"n": n} if n > 1 else {})
+        if self.mode == "direct" and self.owner.template_arguments:
+            try:
+                completion = await self._complete(messages, n, {**extra, "extra_body": WITHOUT_THINKING})
+            except RequestRejected as rejected:
+                if TEMPLATE_ARGUMENTS not in str(rejected):
+                    raise
+                logger.info("%s takes no %s: %s", self.connection.endpoint.host, TEMPLATE_ARGUMENTS, rejected)
+                self.owner.template_arguments = False
+                completion = await self._complete(messages, n, extra)
+        else:
+            completion = await self._complete(messages, n, extra)
         usage, spent = completion.get("usage") or {}, self.owner.spent
         self.owner.answers = True
         spent.requests += 1
         spent.prompt_tokens += usage.get("prompt_tokens") or 0
         spent.completion_tokens += usage.get("completion_tokens") or 0
         return [_generated(choice, self.mode) for choice in completion["choices"]]
+
+    async def _complete(self, messages: list[Message], n: int, extra: dict[str, Any]) -> dict[str, Any]:
+        return await self.connection.completion(
+            messages,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            extra=extra,
+            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
+        )
 
 
 def _generated(choice: dict[str, Any], mode: Mode) -> Generated:
