@@ -304,6 +304,11 @@ class Distill(Section):
     temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature asked for")
     max_tokens: Positive = Field(1024, description="tokens of an answer at most")
     max_reasks: int = Field(1, ge=0, le=10, description="further asks after a malformed answer")
+    lenient: bool = Field(
+        True,
+        description="true: an answer that states a clear verdict in another layout (bold names, =22/30) is written "
+        "again in the grammar; false: it is malformed. What is trained on is in the grammar either way",
+    )
     max_cost_usd: float = Field(50.0, ge=0, description="dollars after which no request is sent; all paid for is kept")
     max_requests: Positive = Field(100_000, description="requests after which none is sent")
     usd_per_million_input: float = Field(2.5, ge=0, description="price of prompt tokens, dollars a million")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.chat_template import normalise
 from models.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ def resolve_device(device: str) -> str:
 
 
 def load_processor(source: str | Path, *, revision: str | None = None) -> Any:
-    """The processor of a model directory or hub id. Raises `ModelError` if a directory has none."""
+    """The processor of a model directory or hub id, its chat template normalised (`models.chat_template`).
+
+    Raises `ModelError` if a directory has none.
+    """
     from transformers import AutoProcessor
 
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in PROCESSOR_FILES):
@@ -36,9 +40,10 @@ def load_processor(source: str | Path, *, revision: str | None = None) -> Any:
             "copy the processor files of the model it was trained from beside the weights"
         )
     try:
-        return AutoProcessor.from_pretrained(source, revision=revision)
+        processor = AutoProcessor.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         raise ModelError(f"no processor can be loaded from {source}: {error}") from error
+    return normalise(processor)
 
 
 def load_model(

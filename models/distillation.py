@@ -5,7 +5,7 @@ valid, the totals must be the sums and the answer must follow from them.
 
     out_dir/distilled.parquet    pair_id, task, completion: kept reasoning in the pairs' order
     out_dir/rejected.parquet     the same, and rejection: why it was not kept; for people, nothing trains on it
-    out_dir/yield.json           asked, answered, kept, rejected by reason, re-asks, unanswered
+    out_dir/yield.json           asked, answered, kept, of these normalised, rejected by reason, re-asks, unanswered
 
 Both depend on the answers alone, so an interrupted and resumed distillation writes the same bytes.
 """
@@ -23,10 +23,9 @@ from models.dataset import PreferenceDataset
 from models.errors import BudgetReached, DataError
 from models.preference import PreferencePair
 from models.prompts import Message
-from models.selection import rejection
+from models.selection import Rejection, select
 from models.teacher import Answers, Asked
 from models.teacher_limits import Usage
-from models.verdict import Malformed, parse_verdict
 
 ROWS = pa.schema([("pair_id", pa.string()), ("task", pa.string()), ("completion", pa.string())])
 REJECTED_ROWS = ROWS.append(pa.field("rejection", pa.string()))
@@ -88,25 +87,28 @@ def distill(
     out_dir: Path,
     *,
     ask: Ask,
+    lenient: bool = True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Ask a teacher about every pair and write what is kept. Returns the yield, with `usage` and `stopped` beside it.
 
     An answer outside the grammar is asked for again (as often as `ask` allows); one that is wrong is not, since
-    asking until the label comes would keep lucky guesses.
+    asking until the label comes would keep lucky guesses. With `lenient`, one that states a clear verdict in another
+    layout is written again in the grammar (`models.selection.select`) and counted as `normalised`.
 
     Raises what `ask` raises, `BudgetReached` if the budget allowed no answer at all, and `DataError` if none is kept.
     """
 
     def well_formed(index: int, text: str) -> bool:
-        return not isinstance(parse_verdict(text, pairs[index].task), Malformed)
+        reason = select(text, pairs[index], lenient=lenient).rejection or ""
+        return not reason.startswith("malformed:") and reason != Rejection.FRACTIONAL_SCORES
 
     asked = ask(PairRequests(pairs, dataset), acceptable=well_formed, on_answer=on_answer)
     if asked.stopped and not any(answers.texts for answers in asked.answers):
         raise BudgetReached(
             f"{asked.stopped}: no answer was paid for; raise distill.max_cost_usd or distill.max_requests"
         )
-    kept, rejected, facts = _select(pairs, asked.answers)
+    kept, rejected, facts = _select(pairs, asked.answers, lenient)
     if not kept:
         raise DataError(
             f"none of {facts['answered']} answers can be kept, rejected: {facts['rejected']}; try another teacher"
@@ -118,26 +120,29 @@ def distill(
 
 
 def _select(
-    pairs: Sequence[PreferencePair], answers: Sequence[Answers]
+    pairs: Sequence[PreferencePair], answers: Sequence[Answers], lenient: bool
 ) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, Any]]:
     """The rows to keep, those to reject, and the yield."""
     kept: list[dict[str, str]] = []
     rejected: list[dict[str, str]] = []
+    normalised = 0
     for pair, answer in zip(pairs, answers, strict=True):
         if answer.text is None:
             continue
-        reason = rejection(answer.text, pair)
-        row = {"pair_id": pair.id, "task": str(pair.task), "completion": answer.text}
-        if reason is None:
+        found = select(answer.text, pair, lenient=lenient)
+        row = {"pair_id": pair.id, "task": str(pair.task), "completion": found.text}
+        normalised += found.normalised
+        if found.rejection is None:
             kept.append(row)
         else:
-            rejected.append({**row, "rejection": reason})
+            rejected.append({**row, "rejection": found.rejection})
     answered = sum(answer.text is not None for answer in answers)
     facts = {
         "asked": len(pairs),
         "answered": answered,
         "unanswered": len(pairs) - answered,
         "kept": len(kept),
+        "normalised": normalised,
         "rejected": dict(sorted(Counter(row["rejection"] for row in rejected).items())),
         "reasks": sum(max(0, len(answer.texts) - 1) for answer in answers),
     }

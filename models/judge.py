@@ -129,6 +129,7 @@ class Judge:
             temperature=temperature,
             max_tokens=max_tokens,
             seed=[sampling_seed(seed, pair, mode) for pair, _ in shown],
+            mode=mode,
             on_progress=on_progress,
             **telling,
         )

@@ -241,8 +241,9 @@ class RewardModel:
         """
         media = self.media()
         (pair,) = read_pairs([row], media)
-        conversation = Judge(self.generator, media.frames, self.wording).conversation(pair, read_mode(row, mode, 0))
-        return streamed(self.generator, conversation, max_tokens=self.max_tokens)
+        mode = read_mode(row, mode, 0)
+        conversation = Judge(self.generator, media.frames, self.wording).conversation(pair, mode)
+        return streamed(self.generator, conversation, max_tokens=self.max_tokens, mode=mode)
 
     async def astream(self, *, mode: Mode = "think", **row: Any) -> AsyncIterator[str]:
         """`stream` for an event loop."""
@@ -252,13 +253,19 @@ class RewardModel:
 
 
 def streamed(
-    generator: Generator, conversation: list[Message], *, max_tokens: int, temperature: float = 0.0, seed: int = 0
+    generator: Generator,
+    conversation: list[Message],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    mode: Mode = "think",
 ) -> Iterator[str]:
     """One completion in pieces as they come, generated in a thread of its own. What that raises is raised here."""
     pieces: queue.Queue[str | BaseException | None] = queue.Queue()
 
     def generate() -> None:
-        options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+        options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "mode": mode}
         try:
             if isinstance(generator, Telling):
                 generator.generate([conversation], on_text=lambda _, __, piece: pieces.put(piece), **options)

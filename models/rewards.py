@@ -7,6 +7,7 @@ Each returns one number between 0 and 1 a completion. A malformed or hedged answ
 [0.0]
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -68,6 +69,18 @@ def consistency_reward(completions: Sequence[Completion], task: Sequence[str], *
         0.5 * verdict.sums_agree + 0.5 * verdict.answer_agrees if isinstance(verdict, Verdict) else 0.0
         for verdict in _verdicts(completions, task)
     ]
+
+
+def opened(reward: Reward, begun: str) -> Reward:
+    """The reward of completions whose first part, `begun`, stands in the prompt (`models.chat_template.opening`)."""
+    if not begun:
+        return reward
+
+    @functools.wraps(reward)
+    def of_the_whole(completions: Sequence[Completion], **columns: Any) -> list[float]:
+        return reward(completions=[begun + completion_text(one) for one in completions], **columns)
+
+    return of_the_whole
 
 
 REWARDS: dict[str, Reward] = {

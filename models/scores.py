@@ -14,6 +14,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from models.preference import PreferencePair, Preferred, Task
 from models.verdict import Malformed, Mode, parse_verdict
+from models.verdict_lenient import parse_lenient
 
 MODES: tuple[Mode, ...] = ("think", "direct")
 QUANTILES = (0.025, 0.975)
@@ -103,6 +105,17 @@ class JudgedRow:
         """Whether the text is a verdict at all."""
         return self.preferred is not None
 
+    @cached_property
+    def lenient(self) -> Preferred | None:
+        """What the text prefers by a lenient reading (`models.verdict_lenient`), which has all that the grammar reads.
+
+        `None` where no reading finds a clear answer.
+        """
+        if self.preferred is not None or self.task not in set(Task):
+            return self.preferred
+        verdict = parse_lenient(self.text, Task(self.task), mode=self.mode)
+        return None if isinstance(verdict, Malformed) else verdict.preferred
+
     @property
     def right(self) -> bool:
         """Whether the answer is the label. An unparsed text is wrong, and so is a tie where the label is none."""
@@ -145,13 +158,15 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
     `think` and `direct` hold accuracies: `overall` and one a task, or nothing for a mode not judged. `overall` is
     the macro average: the unweighted mean over the tasks present, so that no task counts more for having
     more pairs. The other shares at the top are over all judgments together: `unparsed` of both modes,
-    the rest of the thinking mode. `by_task`, `groups` and `counts` break both modes down, see `_measure`.
+    the rest of the thinking mode. `lenient` holds for each mode what a lenient reading of the same texts
+    gives, and enters no other figure. `by_task`, `groups` and `counts` break both modes down, see `_measure`.
 
     `bootstrap` is the number of resamples. The result does not depend on the order of `rows`. Raises `DataError`
     for no rows at all and for two answers to one pair, mode and order.
     """
     _check(rows, bootstrap)
     scores: Scores = {"intervals": {}, "by_task": defaultdict(dict), "groups": defaultdict(dict), "counts": {}}
+    scores["lenient"] = {}
     for mode in MODES:
         judged = [row for row in rows if row.mode == mode]
         accuracies, replicates = {}, {}
@@ -168,6 +183,7 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
         scores[mode] = accuracies
         scores["intervals"][mode] = {name: list(_interval(values)) for name, values in replicates.items()}
         scores["counts"][mode] = _counts(judged)
+        scores["lenient"][mode] = _lenient(judged)
     thinking = _shares([row for row in rows if row.mode == "think"], "think")
     shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees")
     unparsed = {"unparsed": _share(not row.parsed for row in rows)}
@@ -257,6 +273,16 @@ def _shares(rows: Sequence[JudgedRow], mode: Mode) -> Scores:
         "position_bias": None if first is None else first - 0.5,
         "sums_agree": _share(row.sums_agree for row in reasoned),
         "answer_agrees": _share(row.answer_agrees for row in reasoned),
+    }
+
+
+def _lenient(rows: Sequence[JudgedRow]) -> Scores:
+    """Accuracy (macro average over tasks) and share of valid answers by a lenient reading, beside the strict ones."""
+    tasks = _by(rows, "task").values()
+    right = [_share(row.lenient == row.label for row in of_task) for of_task in tasks]
+    return {
+        "accuracy": float(np.mean([share for share in right if share is not None])) if right else None,
+        "valid_rate": _share(row.lenient is not None for row in rows),
     }
 
 

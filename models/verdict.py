@@ -21,6 +21,7 @@ stop, and may be a tie. The layouts are those of the prompts that `models/wordin
 Reading is one pass over the lines with anchored patterns and `str.find`: linear in the text's length.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -131,6 +132,34 @@ def inert(text: str) -> str:
     return _LIVE.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)
 
 
+def with_reasoning(reasoning: str, content: str) -> str:
+    r"""An answer in one text, whose reasoning block an endpoint told apart from the rest.
+
+    Content that has a reasoning block of its own stays as it is: what was told apart was another one, as of a model
+    that thinks before it writes the block that it is asked for.
+
+    >>> with_reasoning("1. ...", "<answer>Image 1 is better</answer>")
+    '<think>\n1. ...\n</think>\n<answer>Image 1 is better</answer>'
+    """
+    if THINK_OPEN in content or not reasoning.strip():
+        return content
+    inside = reasoning.strip().removeprefix(THINK_OPEN).removesuffix(THINK_CLOSE).strip()
+    return f"{THINK_OPEN}\n{inside}\n{THINK_CLOSE}\n{content.strip()}"
+
+
+def with_opening(content: str) -> str:
+    r"""An answer whose reasoning block was opened in the prompt, where nobody here sees it, with its opening.
+
+    That is how a server without a reasoning parser answers for a model whose chat template opens the block.
+
+    >>> with_opening("1. ...\n</think>\n<answer>Image 1 is better</answer>").startswith("<think>\n1.")
+    True
+    """
+    if THINK_OPEN in content or THINK_CLOSE not in content:
+        return content
+    return f"{THINK_OPEN}\n{content.lstrip()}"
+
+
 def mode_instructions(mode: Mode) -> str:
     """The half of the instructions that depends on the mode alone."""
     return _MODE_INSTRUCTIONS[mode]
@@ -143,10 +172,10 @@ def instructions(task: Task, mode: Mode) -> str:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One scored line of reasoning: scores are whole numbers from 1 to 10, candidate 1 first."""
+    """One scored line of reasoning: scores are from 1 to 10, candidate 1 first, whole numbers in the grammar."""
 
     name: str
-    scores: tuple[int, int]
+    scores: tuple[float, float]
     rationales: tuple[str, str]
 
 
@@ -154,8 +183,8 @@ class Dimension:
 class Total:
     """A written sum: `8+7=15` has terms (8, 7) and value 15, right or wrong."""
 
-    terms: tuple[int, ...]
-    value: int
+    terms: tuple[float, ...]
+    value: float
 
 
 @dataclass(frozen=True)
@@ -174,7 +203,7 @@ class Verdict:
             return False
         for index, total in enumerate(self.totals):
             scores = tuple(dimension.scores[index] for dimension in self.dimensions)
-            if total.terms != scores or total.value != sum(scores):
+            if total.terms != scores or not math.isclose(total.value, sum(scores)):
                 return False
         return True
 

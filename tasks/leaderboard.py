@@ -36,10 +36,11 @@ class Benched:
     @property
     def table(self) -> list[list[str]]:
         """A header, and a line for each judge and benchmark."""
-        header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable"]
+        header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable", "lenient"]
         return [header] + [
             [judge, name, share_text(said["paper"]["strict"]), share_text(said["paper"]["ours"])]
             + [str(said[what]["count"]) for what in ("unparsed", "undecodable")]
+            + [share_text(said["lenient"]["overall"])]
             for judge, measured in self.scores["judges"].items()
             for name, said in measured.items()
         ]

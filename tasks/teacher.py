@@ -71,7 +71,9 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
             stack.enter_context(child.waiting())  # a batch may take a day
             ask = partial(ask_all, endpoint=endpoint, limits=_limits(config), store=kept, mode=config.mode)
         folder = context.new_folder("distilled")
-        facts = distill_pairs(pairs, dataset, folder, ask=ask, on_answer=context.progress("answers"))
+        facts = distill_pairs(
+            pairs, dataset, folder, ask=ask, lenient=config.lenient, on_answer=context.progress("answers")
+        )
         usage = facts["usage"]
         if facts["stopped"]:
             child.say(f"stopped early: {facts['stopped']}; {facts['answered']} answers are used")

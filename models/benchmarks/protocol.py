@@ -65,6 +65,9 @@ def measure(
     says the first, -1 for always the second, 0 without bias. It is twice that of `models.scores.score`; from one
     seeded order it also holds the chance of the draw. `unparsed` is of the answers that were asked for.
 
+    `lenient` is what a lenient reading of the same texts gives (`models.verdict_lenient`): `overall` as that of
+    `strict` and `diff`, and `valid`. It enters no other figure.
+
     `aspects` are further labels by pair id and name, as stored: the same answers are held against each, and pairs
     without that aspect are left out. `bootstrap` is the number of resamples. Nothing depends on the order of `rows`.
     Raises `DataError` for no rows, for several modes, and for pairs judged twice or in one order where others are in
@@ -87,6 +90,7 @@ def measure(
         **_both_ways(pairs, bootstrap, seed, can_tie),
         "position_bias": 2 * decided.count(1) / len(decided) - 1 if decided else None,
         "unparsed": {"count": unparsed, "share": unparsed / len(asked) if asked else None},
+        "lenient": _lenient(pairs, bootstrap, seed),
         "undecodable": {
             "count": len(lost),
             "share": len(lost) / len(pairs),
@@ -186,6 +190,18 @@ def _all_figures(pairs: Sequence[Pair], bootstrap: int, seed: int, can_tie: bool
         "diff": _accuracies([pair for pair in pairs if pair[0].label != "tie"], bootstrap, seed),
         "tau": _accuracies(pairs, bootstrap, seed) if can_tie else None,
         "consistency": _figure(agreeing, bootstrap, seed, "consistency")[0],
+    }
+
+
+def _lenient(pairs: Sequence[Pair], bootstrap: int, seed: int) -> Scores:
+    """Of the same texts read leniently: accuracy over pairs without ties, and the share of answers that are valid."""
+    decided = [pair for pair in pairs if pair[0].label != "tie"]
+    hits = [(sum(row.lenient == row.label for row in pair), len(pair)) for pair in decided]
+    asked = [row for pair in pairs for row in pair if row.fault != UNDECODABLE]
+    valid = sum(row.lenient is not None for row in asked)
+    return {
+        "overall": _figure(hits, bootstrap, seed, "lenient")[0],
+        "valid": {"count": valid, "share": valid / len(asked) if asked else None},
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from models.errors import ThinkrewardError
 from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
 from models.prompts import Message
+from models.verdict import Mode
 
 
 class QueueFull(ThinkrewardError):
@@ -101,6 +102,7 @@ class BatchingGenerator:
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
         given_up: threading.Event | None = None,
@@ -109,7 +111,7 @@ class BatchingGenerator:
 
         Raises `QueueFull` if not all conversations may wait, and `GivenUp` once `given_up` is set or this is closed.
         """
-        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens}.items())
+        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "mode": mode}.items())
         gone = given_up or threading.Event()
         seeds = seeds_of(seed, len(conversations))
         items = [

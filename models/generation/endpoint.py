@@ -4,8 +4,8 @@ The key and the address come from OPENAI_API_KEY and OPENAI_BASE_URL alone and s
 between calls but the count of what was used, so a caller that wants to resume stores the results.
 
 Greedy means the endpoint's greedy: a vLLM server adds the penalties of the checkpoint's own `generation_config.json`
-unless it is started with `--generation-config vllm`, and one with a reasoning parser takes the reasoning out of the
-answer (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
+unless it is started with `--generation-config vllm`. What one with a reasoning parser takes out of an answer is put
+back (https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
 """
 
 import asyncio
@@ -21,13 +21,18 @@ from models.errors import TeacherRefused
 from models.generation.protocol import Generated, GeneratorIdentity, Progress, Seed, seeds_of
 from models.media import data_url
 from models.prompts import Message, data_url_part
-from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected
+from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected, whole_text
 from models.teacher_limits import Limits, guess_prompt_tokens
+from models.verdict import Mode
 
 logger = logging.getLogger(__name__)
 
 Returned = TypeVar("Returned")
 
+# What vLLM and SGLang pass on to a chat template: a direct answer begins after any thinking block is closed
+# (`models.chat_template`). OpenAI's own API refuses the field by name, and is asked again without it.
+TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+WITHOUT_THINKING = {TEMPLATE_ARGUMENTS: {"enable_thinking": False}}
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
 SEEDS = 2**31  # servers take seeds of 31 bits or more
 FOR_JUDGE = Advice(
@@ -65,6 +70,7 @@ class EndpointGenerator:
         self.limits = limits or Limits()
         self.spent = Spent()
         self.answers = False  # some request was answered, or refused for its content alone
+        self.template_arguments = True  # the endpoint takes them, or has not been asked yet
         self.one_by_one = False  # the endpoint gives one choice whatever `n` asks for
 
     @classmethod
@@ -85,6 +91,7 @@ class EndpointGenerator:
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. A request the endpoint rejects, such as for its content, has `n` empty completions.
@@ -95,7 +102,8 @@ class EndpointGenerator:
 
         async def all_of_them() -> list[list[Generated]]:
             async with Connection(self.endpoint, self.limits, FOR_JUDGE) as connection:
-                call = _Call(self, connection, n, temperature, max_tokens, seeds_of(seed, len(conversations)))
+                seeds = seeds_of(seed, len(conversations))
+                call = _Call(self, connection, n, temperature, max_tokens, seeds, mode)
                 try:
                     return await call.answer(conversations, on_progress)
                 finally:
@@ -115,6 +123,7 @@ class _Call:
         temperature: float,
         max_tokens: int,
         seeds: list[int],
+        mode: Mode,
     ) -> None:
         self.owner = owner
         self.connection = connection
@@ -122,6 +131,7 @@ class _Call:
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.seeds = [seed % SEEDS for seed in seeds]
+        self.mode = mode
 
     async def answer(
         self, conversations: Sequence[list[Message]], on_progress: Progress | None
@@ -172,25 +182,43 @@ class _Call:
         return found[: self.n]
 
     async def _request(self, messages: list[Message], n: int, seed: int) -> list[Generated]:
-        completion = await self.connection.completion(
-            messages,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            extra={"seed": seed} | ({"n": n} if n > 1 else {}),
-            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
-        )
+        extra: dict[str, Any] = {"seed": seed} | ({"n": n} if n > 1 else {})
+        if self.mode == "direct" and self.owner.template_arguments:
+            try:
+                completion = await self._complete(messages, n, {**extra, "extra_body": WITHOUT_THINKING})
+            except RequestRejected as rejected:
+                if TEMPLATE_ARGUMENTS not in str(rejected):
+                    raise
+                logger.info("%s takes no %s: %s", self.connection.endpoint.host, TEMPLATE_ARGUMENTS, rejected)
+                self.owner.template_arguments = False
+                completion = await self._complete(messages, n, extra)
+        else:
+            completion = await self._complete(messages, n, extra)
         usage, spent = completion.get("usage") or {}, self.owner.spent
         self.owner.answers = True
         spent.requests += 1
         spent.prompt_tokens += usage.get("prompt_tokens") or 0
         spent.completion_tokens += usage.get("completion_tokens") or 0
-        return [_generated(choice) for choice in completion["choices"]]
+        return [_generated(choice, self.mode) for choice in completion["choices"]]
+
+    async def _complete(self, messages: list[Message], n: int, extra: dict[str, Any]) -> dict[str, Any]:
+        return await self.connection.completion(
+            messages,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            extra=extra,
+            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
+        )
 
 
-def _generated(choice: dict[str, Any]) -> Generated:
-    """A choice's text, that of a refusal included: it reads as no verdict, and shows why there is none."""
+def _generated(choice: dict[str, Any], mode: Mode) -> Generated:
+    """A choice's text, that of a refusal included: it reads as no verdict, and shows why there is none.
+
+    What a reasoning parser took out of a thinking answer is put back; before a direct answer it is none of the answer.
+    """
     message = choice.get("message") or {}
-    text = message.get("content") or message.get("refusal")
+    text = whole_text(message) if mode == "think" else message.get("content")
+    text = text or message.get("refusal")
     return Generated(text.strip() if isinstance(text, str) else "", truncated=choice.get("finish_reason") == "length")
 
 

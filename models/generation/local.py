@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_model, load_processor
+from models.chat_template import opening, prompt_text
 from models.generation.protocol import (
     Generated,
     GeneratorIdentity,
@@ -15,7 +16,9 @@ from models.generation.protocol import (
     seeds_of,
     transformers_identity,
 )
+from models.generation.tokens import placeholder_tokens, stop_tokens, written
 from models.prompts import Message, Part
+from models.verdict import Mode
 
 UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
 
@@ -32,9 +35,10 @@ class LocalGenerator:
         self.model = model
         self.processor = processor
         self.batch = batch
-        # The stop token is the tokenizer's end of turn. A model's own generation defaults (top-p, penalties)
-        # would change what greedy and temperature 1.0 mean, so none of them is used.
-        self.end = processor.tokenizer.eos_token_id
+        # Of a model's own generation defaults the ends are used alone: the others (top-p, penalties) would change what
+        # greedy and temperature 1.0 mean.
+        self.ends = stop_tokens(model, processor)
+        self.never = placeholder_tokens(model, processor)
         self.pad = processor.tokenizer.pad_token_id
         self._lock = threading.Lock()
 
@@ -60,6 +64,7 @@ class LocalGenerator:
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:
@@ -73,9 +78,8 @@ class LocalGenerator:
 
         from models.generation.seeded import row_seed
 
-        texts = [
-            self.processor.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations
-        ]
+        texts = [prompt_text(self.processor, c, mode) for c in conversations]
+        begun = opening(self.processor, mode)
         media = [
             [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
         ]
@@ -88,9 +92,9 @@ class LocalGenerator:
             for start in range(0, len(order), step):
                 rows = order[start : start + step]
                 some = [texts[at] for at in rows], [part for at in rows for part in media[at]]
-                told = _Growing(self.processor.tokenizer, self.end, rows, n, on_text) if on_text else None
+                told = _Growing(self.processor.tokenizer, self.ends, rows, n, on_text, begun) if on_text else None
                 streams = [row_seed(seeds[at], texts[at], sample) for at in rows for sample in range(n)]
-                found = self._generate_batch(*some, n, temperature, max_tokens, streams, told)
+                found = self._generate_batch(*some, n, temperature, max_tokens, streams, told, begun)
                 for at, completions in zip(rows, found, strict=True):
                     results[at] = completions
                 if on_progress is not None:
@@ -106,6 +110,7 @@ class LocalGenerator:
         max_tokens: int,
         streams: list[int],
         told: "_Growing | None",
+        begun: str,
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
@@ -126,7 +131,8 @@ class LocalGenerator:
         config = GenerationConfig(
             max_new_tokens=max_tokens,
             num_return_sequences=n,
-            eos_token_id=self.end,
+            eos_token_id=self.ends,
+            suppress_tokens=self.never or None,
             pad_token_id=self.pad,
             # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
             cache_implementation="static",
@@ -137,18 +143,23 @@ class LocalGenerator:
             tokens = self.model.generate(**inputs, generation_config=config, logits_processor=seeded, streamer=told)[
                 :, inputs["input_ids"].shape[1] :
             ]
-        ended = (tokens == self.end).any(dim=1).tolist()
-        decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        flat_out = [Generated(text.strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)]
+        rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
+        decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
+        flat_out = [
+            Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
+        ]
         return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
 
 
 class _Growing:
     """A streamer for a whole batch, of which transformers' own take one sequence: tells what each says further."""
 
-    def __init__(self, tokenizer: Any, stop: int, rows: Sequence[int], n: int, on_text: OnText) -> None:
+    def __init__(
+        self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, on_text: OnText, begun: str = ""
+    ) -> None:
         self.tokenizer = tokenizer
-        self.stop = stop
+        self.stops = stops
+        self.begun = begun  # what of each answer stands in its prompt
         self.places = [(row, sample) for row in rows for sample in range(n)]
         self.on_text = on_text
         self.tokens: list[list[int]] = [[] for _ in self.places]
@@ -163,9 +174,11 @@ class _Growing:
         """The prompts' tokens, and then the next token of each sequence."""
         if not self.prompt_seen:
             self.prompt_seen = True
+            for place in self.places if self.begun else ():
+                self.on_text(*place, self.begun)
             return
         for at, token in enumerate(value.tolist()):
-            if self.ended[at] or token == self.stop:
+            if self.ended[at] or token in self.stops:
                 self.ended[at] = True
                 continue
             self.tokens[at].append(token)

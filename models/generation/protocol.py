@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
 from models.prompts import Message
+from models.verdict import Mode
 
 Progress = Callable[[int, int], None]
 OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
@@ -75,12 +76,15 @@ class Generator(Protocol):
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         """`n` completions a conversation, in order. Temperature 0 is greedy, else a conversation's seed fixes them.
 
         A conversation's completions depend on it, on its own seed and on the number of the sample alone: not on what
-        else is in the call, in which order, or how many are generated together.
+        else is in the call, in which order, or how many are generated together. `mode` says which prompt the chat
+        template is to write, see `models.chat_template`; a text is the whole answer, what of it stands in the prompt
+        included.
         """
         ...
 
@@ -104,6 +108,7 @@ class Telling(Protocol):
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:

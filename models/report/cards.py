@@ -36,7 +36,7 @@ class Scored:
     """One dimension: for each candidate its name, score, bar and rationale."""
 
     name: str
-    sides: tuple[tuple[str, int, Markup, str], ...]
+    sides: tuple[tuple[str, float, Markup, str], ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Card:
     context: tuple[Shown, ...]
     sides: tuple[Side, ...]
     dimensions: tuple[Scored, ...]
-    totals: tuple[tuple[str, int], ...]
+    totals: tuple[tuple[str, float], ...]
     label: str
     answer: str
     text: tuple[str, str, str]

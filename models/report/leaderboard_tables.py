@@ -107,7 +107,7 @@ def group_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[st
 def detail_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[str], list[list[Cell]]]:
     """The header, and a row a judge: all accuracies, both orders, bias, and what could not be counted."""
     header = ["Judge", "Pairs", "Over pairs", "Mean over groups", "Ties counted", "Without undecodable", "Both orders"]
-    header += ["Consistent", "Position bias", "Unparsed", "Undecodable"]
+    header += ["Consistent", "Position bias", "Unparsed", "Undecodable", "Over pairs, lenient", "Valid, lenient"]
     rows = []
     for entry in entries:
         measured = entry.measured.get(benchmark.name)
@@ -116,13 +116,16 @@ def detail_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[s
         strict, bias = measured["strict"], measured["position_bias"]
         shares = [strict["diff"]["overall"], strict["diff"]["macro"], (strict["tau"] or {}).get("overall")]
         shares += [measured["listed"]["diff"]["overall"], strict["diff"]["both_orders"], strict["consistency"]]
-        unparsed = measured["unparsed"]
+        unparsed, lenient = measured["unparsed"], measured.get("lenient", {})
+        valid = lenient.get("valid", {}).get("share")
         rows.append(
             [
                 *(Cell(entry.name), Cell(str(measured["pairs"])), *map(share_cell, shares)),
                 Cell(MISSING if bias is None else f"{bias:+.2f}"),
                 Cell(str(unparsed["count"]), "" if unparsed["share"] is None else f"{percent(unparsed['share'])} %"),
                 Cell(str(measured["undecodable"]["count"])),
+                share_cell(lenient.get("overall")),
+                Cell(MISSING if valid is None else f"{percent(valid)} %"),
             ]
         )
     return header, rows

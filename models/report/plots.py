@@ -135,7 +135,7 @@ def whisker_chart(rows: Sequence[Whisker], *, alt: str) -> Markup:
     return _svg(parts, height, alt)
 
 
-def score_bar(score: int, of: int, *, series: int) -> Markup:
+def score_bar(score: float, of: int, *, series: int) -> Markup:
     """One thin bar for a score; hidden from screen readers, which read the number beside it."""
     share = max(0.0, min(1.0, score / of))
     return Markup(

@@ -14,13 +14,15 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
+from models.chat_template import opening
 from models.dataset import PreferenceDataset
 from models.errors import DataError
 from models.generation.local import LocalGenerator
+from models.generation.tokens import placeholder_tokens
 from models.history import HISTORY, best_of
 from models.judge import Judge
 from models.preference import PreferencePair
-from models.rewards import completion_text, reward_functions
+from models.rewards import completion_text, opened, reward_functions
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.presets import PRESETS, needs_format
 from models.training.rows import training_rows
@@ -75,9 +77,10 @@ class CompletionsTrainer(GRPOTrainer):
     `frac_reward_zero_std` tells of the batch as a whole.
     """
 
-    def __init__(self, *, hooks: GrpoHooks, completions_every: int, **kwargs: Any) -> None:
+    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._hooks = hooks
+        self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
 
     def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
@@ -99,7 +102,7 @@ class CompletionsTrainer(GRPOTrainer):
             rewards: Any = self._logs["rewards"]
             rows = [
                 {
-                    "completion": completion_text(completion),
+                    "completion": self._begun + completion_text(completion),
                     "advantage": advantage,
                     **{name: rewards[name][at] for name in rewards},
                 }
@@ -217,21 +220,24 @@ def train_grpo(
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
+    begun = opening(processor, "think")
     generation = plan.prompts_per_step * PRESETS[plan.preset].updates
     if len(both_orders) < generation > plan.prompts_per_step:
         raise DataError(
             f"{len(pairs)} pairs in both orders are fewer prompts than the {generation} of one generation under "
             f"grpo.preset={plan.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
         )
+    # Those of weight 0 are logged all the same.
+    rewards = reward_functions(
+        plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
+    )
     trainer = CompletionsTrainer(
         hooks=hooks,
+        begun=begun,
         completions_every=plan.completions_every,
         model=model,
-        # Those of weight 0 are logged all the same.
-        reward_funcs=reward_functions(
-            plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
-        ),
-        args=_arguments(plan, scratch, list(plan.reward_weights.values())),
+        reward_funcs=[opened(reward, begun) for reward in rewards],
+        args=_arguments(plan, scratch, list(plan.reward_weights.values()), placeholder_tokens(model, processor)),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
         peft_config=lora_config(model, *plan.lora) if plan.lora else None,
@@ -252,7 +258,7 @@ def _left_padding(processor: Any) -> Any:
     return processor
 
 
-def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfig:
+def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[int]) -> GRPOConfig:
     from accelerate import PartialState
 
     device = resolve_device(plan.device)
@@ -273,6 +279,9 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float]) -> GRPOConfi
         model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
         cache_implementation="static",  # as in `models.generation.local`
         temperature=plan.temperature,
+        generation_kwargs={"suppress_tokens": never}
+        if never
+        else None,  # TRL's own list has the image's alone; it knows all ends
         reward_weights=weights,
         gradient_checkpointing=plan.gradient_checkpointing,
         save_steps=plan.checkpoint_every,

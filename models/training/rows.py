@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from models.chat_template import prompt_text, target
 from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
 from models.verdict import Mode
@@ -14,9 +15,13 @@ def training_rows(
     media: PreferenceDataset,
     completions: Sequence[str] | None = None,
     modes: Sequence[Mode] | None = None,
+    processor: Any = None,
 ) -> Any:
     """A `datasets.Dataset` in TRL's conversational form: `prompt`, `images` and, for SFT, `completion`.
 
+    With `processor`, prompts and completions are texts as its chat template has them, so that together they are what
+    `LocalGenerator` prompts and is answered; TRL's own rendering would lose reasoning that a template leaves out of
+    earlier turns, and put the part of the answer that a prompt opens into the completion.
     `modes` says how each pair is asked; without it all are asked to think. Rows hold the pair's JSON; images are
     decoded as they are read, so memory does not grow with the data. `task` and `preferred` (as text) ride along for
     the rewards.
@@ -42,9 +47,19 @@ def training_rows(
         }
         if "text" in batch:
             rows["completion"] = [[{"role": "assistant", "content": text}] for text in batch["text"]]
-        return rows
+        return _as_texts(rows, batch["mode"], processor) if processor is not None else rows
 
     return Dataset.from_dict(columns).with_transform(decoded)
+
+
+def _as_texts(rows: dict[str, list[Any]], modes: Sequence[Mode], processor: Any) -> dict[str, list[Any]]:
+    """The rows with prompts and completions rendered."""
+    rows["prompt"] = [prompt_text(processor, one, mode) for one, mode in zip(rows["prompt"], modes, strict=True)]
+    if "completion" in rows:
+        rows["completion"] = [
+            target(processor, one[0]["content"], mode) for one, mode in zip(rows["completion"], modes, strict=True)
+        ]
+    return rows
 
 
 def _prompt_and_images(

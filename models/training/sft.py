@@ -85,7 +85,7 @@ def train_sft(
     trainer = SFTTrainer(
         model=model,
         args=_arguments(plan, scratch),
-        train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes),
+        train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
         processing_class=processor,
         peft_config=lora_config(model, *plan.lora) if plan.lora else None,
         callbacks=[HookCallback(hooks or Hooks())],

@@ -27,7 +27,12 @@ def completion(served: Served, body: ChatRequest, given_up: threading.Event) -> 
     model = served.reward_model(given_up)
     messages = conversation(body, model)
     (said,) = model.generator.generate(
-        [messages], n=body.n, temperature=body.temperature, max_tokens=longest(body, model), seed=body.seed
+        [messages],
+        n=body.n,
+        temperature=body.temperature,
+        max_tokens=longest(body, model),
+        seed=body.seed,
+        mode=body.mode,
     )
     choices = [
         {
@@ -55,7 +60,12 @@ async def begin_stream(service: "Service", body: ChatRequest) -> AsyncIterator[s
         held.close()
         raise
     pieces = streamed(
-        model.generator, messages, temperature=body.temperature, max_tokens=longest(body, model), seed=body.seed
+        model.generator,
+        messages,
+        temperature=body.temperature,
+        max_tokens=longest(body, model),
+        seed=body.seed,
+        mode=body.mode,
     )
     return _events(_head(served, body, "chat.completion.chunk"), pieces, service, given_up, held)
 

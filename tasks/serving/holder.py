@@ -18,6 +18,7 @@ from models.generation.protocol import Generated, GeneratorIdentity, OnText, Pro
 from models.prompts import Message
 from models.request_rows import RequestMedia
 from models.reward_model import RewardModel
+from models.verdict import Mode
 from tasks.artifacts import ArtifactRef
 from tasks.data_files import model_digest
 from tasks.judges import local_generator
@@ -59,6 +60,7 @@ class Asking:
         temperature: float = 0.0,
         max_tokens: int,
         seed: Seed = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:
@@ -69,6 +71,7 @@ class Asking:
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed,
+            mode=mode,
             on_progress=on_progress,
             on_text=on_text,
             given_up=self._given_up,

@@ -160,6 +160,14 @@ class ChatMessage(BaseModel):
     content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[Part]
 
 
+class ChatTemplateArguments(BaseModel):
+    """What vLLM passes on to the chat template; of it the one that a thinking model's has."""
+
+    enable_thinking: bool = Field(
+        True, description="false: the answer alone, any thinking block is closed in the prompt"
+    )
+
+
 class ChatRequest(BaseModel):
     """OpenAI's chat completion, as far as a judge needs it; what it does not know is let pass unless it is below."""
 
@@ -173,9 +181,15 @@ class ChatRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     stream: bool = False
+    chat_template_kwargs: ChatTemplateArguments = ChatTemplateArguments()
     top_p: Annotated[float, Field(ge=1, le=1)] | None = Field(None, description="1 alone: nothing is cut off")
     stop: None = Field(None, description="not supported")
     tools: None = Field(None, description="not supported")
+
+    @property
+    def mode(self) -> Mode:
+        """Which prompt the chat template is to write."""
+        return "think" if self.chat_template_kwargs.enable_thinking else "direct"
 
     @model_validator(mode="after")
     def _one_stream(self) -> Self:

@@ -38,6 +38,7 @@ class Fake:
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         self.conversations = list(conversations)

@@ -17,7 +17,7 @@ from models.preference import Preferred, Task
 from models.prompts import Message
 from models.request_rows import read_media
 from models.reward_model import RewardModel
-from models.verdict import Dimension, Verdict, answer_text, render_verdict
+from models.verdict import Dimension, Mode, Verdict, answer_text, render_verdict
 
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 
@@ -50,6 +50,7 @@ class Script:
         temperature: float = 0.0,
         max_tokens: int,
         seed: int = 0,
+        mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
         assert temperature == 0.0

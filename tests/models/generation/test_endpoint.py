@@ -349,6 +349,46 @@ def test_a_model_that_wants_max_completion_tokens_gets_it() -> None:
     assert len(server.seen) == 4
 
 
+def test_a_direct_answer_is_asked_for_without_thinking_where_the_endpoint_takes_that() -> None:
+    with serving(lambda number, body: (200, {}, completion("fine"))) as server:
+        server.generator().generate(ask("a"), max_tokens=5, mode="direct")
+        server.generator().generate(ask("a"), max_tokens=5)
+    direct, thinking = server.bodies
+    assert direct["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "chat_template_kwargs" not in thinking
+
+
+def test_an_endpoint_that_knows_no_template_arguments_is_asked_without_them() -> None:
+    def script(number: int, body: Body) -> Reply:
+        if "chat_template_kwargs" in body:
+            return 400, {}, error("Unrecognized request argument supplied: chat_template_kwargs")
+        return 200, {}, completion("fine")
+
+    with serving(script) as server:
+        said = server.generator(concurrency=1).generate(ask(*"abcd"), max_tokens=5, mode="direct")
+    assert [one.text for (one,) in said] == ["fine"] * 4
+    assert len(server.bodies) == 5
+
+
+def test_reasoning_that_stands_beside_the_content_is_put_back_in_front() -> None:
+    answer = "<answer>Image 1 is better</answer>"
+    for name in ("reasoning", "reasoning_content"):
+        reply: Reply = (200, {}, completion(answer, **{name: "1. ..."}))
+        with serving(lambda number, body, reply=reply: reply) as server:  # type: ignore[misc]
+            ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+        assert said.text == f"<think>\n1. ...\n</think>\n{answer}"
+    whole = f"<think>\n1. ...\n</think>\n{answer}"
+    with serving(lambda number, body: (200, {}, completion(whole, reasoning="first I think"))) as server:
+        ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+    assert said.text == whole
+
+
+def test_an_answer_whose_block_the_prompt_opened_gets_its_opening() -> None:
+    with serving(lambda number, body: ok("1. ...\n</think>\n<answer>Image 1 is better</answer>")) as server:
+        ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+    assert said.text == "<think>\n1. ...\n</think>\n<answer>Image 1 is better</answer>"
+
+
 def test_it_runs_in_a_thread_without_a_loop_and_inside_a_running_one() -> None:
     async def inside() -> list[list[Generated]]:
         return generator.generate(ask("a"), max_tokens=9)

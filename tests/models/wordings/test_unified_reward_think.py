@@ -105,17 +105,52 @@ def test_a_missing_clone_is_named_with_what_to_do(tmp_path: Path, monkeypatch: p
     with pytest.raises(ConfigError, match=f"clone https://.* and set {DIRECTORY}"):
         template(Task.IMAGE_GENERATION, "think", "qwen25")
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    with pytest.raises(ConfigError, match=r"qwen_infer_cot_image_generation\.py cannot be read"):
+    with pytest.raises(ConfigError, match=r"holds no script \*infer_cot_image_generation\.py"):
         template(Task.IMAGE_GENERATION, "think", "qwen25")
 
 
-def clone(folder: Path, extra: str = "") -> Path:
-    for scripts in SCRIPTS.values():
-        for task, name in scripts.items():
-            holes = "{prompt}" if task.judges_media else "{Query} {R1} {R2}"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(f"problem = f'{extra}{name}: {holes}'\n", encoding="utf-8")
+LATER = ("UnifiedReward-Think-qwen3vl-inference", "UnifiedReward-Think-qwen3-inference")  # before and after a renaming
+
+
+def clone(folder: Path, extra: str = "", later: str = LATER[1]) -> Path:
+    """A clone in upstream's layout, with words of our own."""
+    think = folder / "UnifiedReward-Think"
+    prefix = {LATER[0]: "qwen3vl", LATER[1]: "qwen3"}[later]
+    for task in Task:
+        holes = "{prompt}" if task.judges_media else "{Query} {R1} {R2}"
+        noun = task.media_kind.capitalize() if task.judges_media else "Answer"
+        line, block = f"1. Colour: {noun} 1 (x/10)", f"1. Colour:\\n    {noun} 1 (x/10)"
+        scripts = {
+            think / "inference_qwen" / task / f"qwen_infer_cot_{task}.py": f"{line} {holes}",
+            think / "inference_qwen" / later / f"{prefix}_infer_cot_{task}.py": f"{block} {holes}",
+            think / "inference_llava" / task / f"infer_cot_{task}.py": f"other words {line} {holes}",
+            think / "benchmark_evaluation" / SCRIPTS["qwen25", "direct"].get(task, "none.py"): f"which? {holes}",
+        }
+        for path, words in scripts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            first = "from llava.mm_utils import process_images\n" if "llava" in str(path.parent.parent.name) else ""
+            path.write_text(f"{first}problem = f'{extra}{words}'\n", encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_prompts_are_found_by_content_whatever_their_folder_is_called(
+    later: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECTORY, str(clone(tmp_path, later=later)))
+    for task in Task:
+        early, late = template(task, "think", "qwen25"), template(task, "think", "qwen3vl")
+        assert (early.in_blocks, late.in_blocks) == (False, True)
+        assert early.literals[0].startswith("1. Colour: ")
+    assert template(Task.VIDEO_GENERATION, "direct", "qwen25").literals == ("which? ", "")
+
+
+def test_two_different_prompts_for_one_task_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = clone(tmp_path)
+    (folder / "copy_infer_cot_image_generation.py").write_text("a = f'1. Tone: Image 1 (x/10) {prompt}'\n")
+    monkeypatch.setenv(DIRECTORY, str(folder))
+    with pytest.raises(ConfigError, match=r"its 3 scripts .* holds 2 prompts"):
+        template(Task.IMAGE_GENERATION, "think", "qwen25")
 
 
 def test_a_pair_of_answers_fills_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""Which tokens end an answer, and which a model never writes: of sampling, judging and rollouts alike."""
+
+import re
+from typing import Any
+
+# Tags of media among a tokenizer's added tokens: `<|image_pad|>`, `<|vision_start|>`, `<image_soft_token>`, `[IMG]`.
+_PLACEHOLDER = re.compile(r"[<\[].*(image|img|video|vision|audio).*[>\]]", re.IGNORECASE | re.DOTALL)
+_ATTRIBUTES = ("image", "video", "audio", "vision_start", "vision_end")
+
+
+def stop_tokens(model: Any, processor: Any) -> list[int]:
+    """The tokenizer's end of turn, and every other token that the model's own generation config names as an end."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    others = [] if named is None else [named] if isinstance(named, int) else list(named)
+    return list(dict.fromkeys([processor.tokenizer.eos_token_id, *others]))
+
+
+def placeholder_tokens(model: Any, processor: Any) -> list[int]:
+    """Tokens that stand for media or enclose them, in the order of their numbers.
+
+    One that is written would be taken for a medium that is not there. An end of turn is never among them.
+    """
+    added = processor.tokenizer.added_tokens_decoder
+    found = {number for number, token in added.items() if _PLACEHOLDER.fullmatch(str(token))}
+    for name in _ATTRIBUTES:
+        for holder in (processor, model.config):
+            number = getattr(holder, f"{name}_token_id", None)
+            if isinstance(number, int):
+                found.add(number)
+    return sorted(found - set(stop_tokens(model, processor)))
+
+
+def written(tokens: list[int], stops: list[int]) -> tuple[list[int], bool]:
+    """The tokens before the first end, and whether there is one.
+
+    >>> written([5, 6, 2, 0, 0], [1, 2]), written([5, 6], [1, 2])
+    (([5, 6], True), ([5, 6], False))
+    """
+    at = next((at for at, token in enumerate(tokens) if token in stops), None)
+    return (tokens, False) if at is None else (tokens[:at], True)
