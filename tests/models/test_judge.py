@@ -13,7 +13,7 @@ from models.judge import Judge, sampling_seed
 from models.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.prompts import Message
 from models.verdict import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
-from models.wordings.unified_reward_think import DIRECTORY, SCRIPTS
+from models.wordings.unified_reward_think import DIRECTORY
 
 FRAMES = {"bright.png": [Image.new("L", (1, 1), 200)], "dark.png": [Image.new("L", (1, 1), 20)]}
 
@@ -138,8 +138,7 @@ def test_a_tie_that_is_labelled_a_tie_is_right_in_direct_mode() -> None:
 
 
 def test_a_judge_asks_in_its_wording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / SCRIPTS["qwen25", "think"][Task.IMAGE_GENERATION]
-    script.parent.mkdir(parents=True)
+    script = tmp_path / "infer_cot_image_generation.py"
     script.write_text("problem = f'which shows [{prompt}]?'\n", encoding="utf-8")
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
     fake = Fake(brightest)
