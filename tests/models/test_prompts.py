@@ -70,12 +70,17 @@ def test_our_own_wording_is_byte_for_byte_what_models_were_trained_on(task: Task
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder laid out like a clone of upstream's repository, whose prompts say which script they are from."""
-    for scripts in SCRIPTS.values():
-        for task, script in scripts.items():
-            holes = "{prompt}" if task.judges_media else "{Query} / {R1} / {R2}"
-            path = tmp_path / script
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"problem = f'{path.stem} asks: {holes}'\n", encoding="utf-8")
+
+    def write(name: str, words: str, task: Task) -> None:
+        holes = "{prompt}" if task.judges_media else "{Query} / {R1} / {R2}"
+        (tmp_path / f"{name}.py").write_text(f"problem = f'{words}{name} asks: {holes}'\n", encoding="utf-8")
+
+    for task in Task:
+        noun = task.media_kind.capitalize() if task.judges_media else "Answer"
+        write(f"qwen_infer_cot_{task}", "", task)
+        write(f"qwen3vl_infer_cot_{task}", f"1. Colour:\\n  {noun} 1 (x/10) ", task)
+    for task, script in SCRIPTS["qwen25", "direct"].items():
+        write(script.removesuffix(".py"), "", task)
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
     return tmp_path
 
@@ -98,7 +103,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             "unified_reward_think_qwen3vl", "think", Task.IMAGE_UNDERSTANDING,
-            ["<c.png>", "qwen3vl_infer_cot_image_understanding asks: a red kite / a dog / a kite"],
+            ["<c.png>", "1. Colour:\n  Answer 1 (x/10) qwen3vl_infer_cot_image_understanding asks: a red kite / a dog / a kite"],
         ),
     ],
 )  # fmt: skip

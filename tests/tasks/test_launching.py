@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import DataError, OutOfMemory, StageFailed, StageKilled, StageStalled
 from tasks.graph import REPOSITORY
@@ -254,8 +255,8 @@ def test_no_child_outlives_a_parent_that_is_killed(bodies: Path, processes: int)
         "run_child(job, timeout_s=600, watch_progress=lambda *e: None, say=lambda s: None)"
     )
     asked = job("sleeps", bodies)
-    runtime = asked.settings.runtime.model_copy(update={"processes": processes})
-    settings = asked.settings.model_copy(update={"runtime": runtime})
+    small = [f"{name}.micro_batch=32" for name in ("cold_start", "rejection_sampling.sft", "grpo")]
+    settings = load_settings("shapes", (f"runtime.processes={processes}", *small))
     (bodies / "job.json").write_text(asked.model_copy(update={"settings": settings}).model_dump_json())
     path = os.pathsep.join([str(REPOSITORY), str(bodies)])
     parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})

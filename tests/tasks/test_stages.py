@@ -125,7 +125,7 @@ def test_every_field_of_the_model_was_asked_whether_a_teacher_sees_it() -> None:
     """distill's key names single fields: a new field that changes what is shown has to join them."""
     shown = {"max_pixels", "max_frames"}
     assert {one.partition(".")[2] for one in STAGES["distill"].sections if one.startswith("model.")} == shown
-    assert set(Model.model_fields) - shown == {"base", "revision", "dtype", "attention"}
+    assert set(Model.model_fields) - shown == {"base", "revision", "dtype", "publish_dtype", "attention"}
 
 
 def test_what_writes_texts_is_in_the_keys_of_what_it_wrote(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
