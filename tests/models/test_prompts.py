@@ -103,7 +103,10 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             "unified_reward_think_qwen3vl", "think", Task.IMAGE_UNDERSTANDING,
-            ["<c.png>", "1. Colour:\n  Answer 1 (x/10) qwen3vl_infer_cot_image_understanding asks: a red kite / a dog / a kite"],
+            [
+                "<c.png>",
+                "1. Colour:\n  Answer 1 (x/10) qwen3vl_infer_cot_image_understanding asks: a red kite / a dog / a kite",
+            ],
         ),
     ],
 )  # fmt: skip
