@@ -27,6 +27,7 @@ from models.preference import PreferencePair, Preferred, Task
 from models.verdict import Malformed, Mode, parse_verdict
 
 MODES: tuple[Mode, ...] = ("think", "direct")
+REFUSED = "refused"  # begins the fault of a row that nothing was written for: an endpoint or a processor said no
 QUANTILES = (0.025, 0.975)
 DRAWS_AT_ONCE = 4_000_000  # resampled indices in memory: 32 MB
 
@@ -77,8 +78,13 @@ class JudgedRow:
     truncated: bool
 
     @classmethod
-    def read(cls, pair_presented: PreferencePair, mode: Mode, swapped: bool, text: str, truncated: bool) -> Self:
-        """The row for `text`, a judge's answer to a pair given in the order in which it was presented."""
+    def read(
+        cls, pair_presented: PreferencePair, mode: Mode, swapped: bool, text: str, truncated: bool, refused: str = ""
+    ) -> Self:
+        """The row for `text`, a judge's answer to a pair given in the order in which it was presented.
+
+        `refused` is why there is no answer (`Judgment.refused`); its fault then is `refused: <why>`.
+        """
         verdict = parse_verdict(text, pair_presented.task, mode=mode)
         broken = verdict if isinstance(verdict, Malformed) else None
         sound = None if isinstance(verdict, Malformed) else verdict
@@ -91,8 +97,8 @@ class JudgedRow:
             label=pair_presented.preferred,
             text=text,
             preferred=sound.preferred if sound else None,
-            fault=str(broken.reason) if broken else "",
-            position=broken.position if broken else -1,
+            fault=f"{REFUSED}: {refused}" if refused else str(broken.reason) if broken else "",
+            position=broken.position if broken and not refused else -1,
             sums_agree=sound is not None and sound.sums_agree,
             answer_agrees=sound is not None and sound.answer_agrees,
             truncated=truncated,
@@ -102,6 +108,11 @@ class JudgedRow:
     def parsed(self) -> bool:
         """Whether the text is a verdict at all."""
         return self.preferred is not None
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing was written, since an endpoint or a processor refused the request."""
+        return self.fault.startswith(REFUSED)
 
     @property
     def right(self) -> bool:
@@ -170,7 +181,7 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
         scores["counts"][mode] = _counts(judged)
     thinking = _shares([row for row in rows if row.mode == "think"], "think")
     shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees")
-    unparsed = {"unparsed": _share(not row.parsed for row in rows)}
+    unparsed = {"unparsed": _share(not row.parsed and not row.refused for row in rows)}
     plain = {"by_task": dict(scores["by_task"]), "groups": dict(scores["groups"])}
     return {**scores, **{name: thinking[name] for name in shares}, **unparsed, **plain}
 
@@ -252,7 +263,7 @@ def _shares(rows: Sequence[JudgedRow], mode: Mode) -> Scores:
     reasoned = parsed if mode == "think" else []
     return {
         "valid_rate": _share(row.parsed for row in rows),
-        "unparsed": _share(not row.parsed for row in rows),
+        "unparsed": _share(not row.parsed and not row.refused for row in rows),
         "both_orders": _share(all(right) for right in orders.values() if len(right) == 2),
         "position_bias": None if first is None else first - 0.5,
         "sums_agree": _share(row.sums_agree for row in reasoned),
@@ -270,6 +281,7 @@ def _counts(rows: Sequence[JudgedRow]) -> Scores:
         "pairs": len({(row.task, row.pair_id) for row in rows}),
         "judgments": len(rows),
         "parsed": sum(row.parsed for row in rows),
+        "refused": sum(row.refused for row in rows),
         "right": sum(row.right for row in rows),
         "ties": sum(row.preferred == "tie" for row in rows),
         "truncated": sum(row.truncated for row in rows),

@@ -212,12 +212,14 @@ def _asked(
                 max_tokens=protocol.max_tokens,
                 on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
             )
-            texts = [[one.text, one.truncated] for one in said]  # the votes on one presentation side by side
+            texts = [
+                [one.text, one.truncated, one.refused] for one in said
+            ]  # the votes on one presentation side by side
             work.put_json(name, texts)
         rows += [
-            JudgedRow.read(pair, protocol.mode, swapped, text, truncated)
+            JudgedRow.read(pair, protocol.mode, swapped, text, truncated, *refused)
             for at, (pair, swapped) in enumerate(chunk)
-            for text, truncated in texts[at * protocol.votes : (at + 1) * protocol.votes]
+            for text, truncated, *refused in texts[at * protocol.votes : (at + 1) * protocol.votes]
         ]
         tell(start + len(chunk), len(shown))
     orders = (False, True) if protocol.both_orders else (False,)

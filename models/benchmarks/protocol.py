@@ -32,7 +32,7 @@ import numpy as np
 from models.benchmarks.benchmark import Benchmark
 from models.errors import DataError
 from models.preference import PreferencePair, Preferred, agree, turned
-from models.scores import QUANTILES, Floats, JudgedRow, Scores
+from models.scores import QUANTILES, REFUSED, Floats, JudgedRow, Scores
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -63,7 +63,8 @@ def measure(
     two answers name the same candidate, or say tie both times; one that does not parse names none. `position_bias` is
     twice (the share of decided answers that name the candidate shown first, minus 0.5): 1 for a judge that always
     says the first, -1 for always the second, 0 without bias. It is twice that of `models.scores.score`; from one
-    seeded order it also holds the chance of the draw. `unparsed` is of the answers that were asked for.
+    seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
+    answers that were asked for; `judged` are the pairs that were.
 
     `aspects` are further labels by pair id and name, as stored: the same answers are held against each, and pairs
     without that aspect are left out. `bootstrap` is the number of resamples. Nothing depends on the order of `rows`.
@@ -75,7 +76,8 @@ def measure(
     pairs = by_pair(rows)
     lost = [pair for pair in pairs if _undecodable(pair)]
     asked = [row for row in rows if row.fault != UNDECODABLE]
-    unparsed = sum(not row.parsed for row in asked)
+    refused = [row for row in asked if row.refused]
+    unparsed = sum(not row.parsed and not row.refused for row in asked)
     decided = [row.preferred for row in asked if row.preferred in (1, 2)]
     names = sorted({name for labels in (aspects or {}).values() for name in labels})
     return {
@@ -87,6 +89,12 @@ def measure(
         **_both_ways(pairs, bootstrap, seed, can_tie),
         "position_bias": 2 * decided.count(1) / len(decided) - 1 if decided else None,
         "unparsed": {"count": unparsed, "share": unparsed / len(asked) if asked else None},
+        "refused": {
+            "count": len(refused),
+            "share": len(refused) / len(asked) if asked else None,
+            "reasons": dict(Counter(row.fault.removeprefix(f"{REFUSED}: ") for row in refused).most_common()),
+        },
+        "judged": len(pairs) - len(lost),
         "undecodable": {
             "count": len(lost),
             "share": len(lost) / len(pairs),

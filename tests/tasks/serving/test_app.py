@@ -297,3 +297,14 @@ def test_a_model_that_is_not_there_is_refused_before_anything_listens(tmp_path: 
     chosen = settings(f"storage.root={tmp_path}/store", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(Exception, match="there is no model 'nobody' to serve"):
         make_app("nobody", chosen)
+
+
+def test_one_picture_that_no_processor_takes_costs_its_own_request_alone(judge: Running) -> None:
+    thin = asked(candidate_2=png(400, 1))
+    bodies = [asked(number=number) for number in range(9)]
+    with ThreadPoolExecutor(10) as pool:
+        refused = pool.submit(judge.post, "/v1/compare", thin)
+        answers = list(pool.map(lambda body: judge.post("/v1/compare", body), bodies))
+    assert [answer.status_code for answer in answers] == [200] * 9
+    assert refused.result().status_code == 422
+    assert "400.0 to 1" in refused.result().json()["error"]["message"]
