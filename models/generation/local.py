@@ -150,7 +150,7 @@ def each_alone_on_failure(
         return list(batch(rows))
     except fatal:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (whatever a processor or a model raises for one member)
         if len(rows) == 1:
             return [error]
         logger.warning("a batch of %d failed (%s); each is tried alone", len(rows), type(error).__name__)

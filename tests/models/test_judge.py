@@ -166,5 +166,5 @@ def test_a_pair_whose_medium_cannot_be_decoded_costs_itself_alone() -> None:
     judgments = judging.judge([bad, good], n=2, both_orders=True)
     assert [one.refused for one in judgments] == ["media: cannot be decoded: cut off"] * 4 + [""] * 4
     assert [one.preferred for one in judgments[4:]] == [1, 1, 2, 2]
-    with pytest.raises(MediaError, match="broken.png"):
+    with pytest.raises(MediaError, match=r"broken\.png"):
         judging.judge([bad])
