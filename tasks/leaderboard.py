@@ -38,9 +38,16 @@ class Benched:
         """A header, and a line for each judge and benchmark."""
         header = ["judge", "benchmark", "paper's protocol", "ours", "judged", "unparsed", "refused", "undecodable"]
         return [header] + [
-            [judge, name, share_text(said["paper"]["strict"]), share_text(said["paper"]["ours"])]
-            + [f"{said['judged']} of {said['pairs']}"]
-            + [str(said["unparsed"]["count"]), refused_text(said["refused"]), str(said["undecodable"]["count"])]
+            [
+                judge,
+                name,
+                share_text(said["paper"]["strict"]),
+                share_text(said["paper"]["ours"]),
+                f"{said['judged']} of {said['pairs']}",
+                str(said["unparsed"]["count"]),
+                refused_text(said["refused"]),
+                str(said["undecodable"]["count"]),
+            ]
             for judge, measured in self.scores["judges"].items()
             for name, said in measured.items()
         ]

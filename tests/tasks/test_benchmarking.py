@@ -160,7 +160,7 @@ def test_a_benchmark_that_lacks_its_media_is_refused_and_beyond_that_says_how_ma
     for row in rows[:10]:
         row["image"] = "images/none.png"
     listing.write_text(json.dumps(rows))
-    with pytest.raises(DataError, match=r"10 of 12 rows .* max_bad_share 0.1 .*media: does not exist \(10\)"):
+    with pytest.raises(DataError, match=r"10 of 12 rows .*max_bad_share 0\.1 allows \(media: does not exist \(10\)\)"):
         run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
     assert not teacher.served["answered"]
     prepare = settings.prepare.model_copy(update={"max_bad_share": 0.9})
