@@ -7,7 +7,7 @@ and `None` where nothing was there to count: no share is ever a default.
 Intervals are percentile bootstrap intervals at 95 % (Efron and Tibshirani, An Introduction to the Bootstrap,
 1993, section 13.3). What is resampled is the pair, with both its presentation orders, because the two answers
 to one pair are not independent; strata are the tasks. Where every pair is right (or wrong) such an interval
-has no width: read it as "no error among this many pairs", not as certainty.
+would have no width; a share then has the Wilson score interval of its pairs.
 """
 
 import os
@@ -29,6 +29,8 @@ from models.verdict import Malformed, Mode, parse_verdict
 MODES: tuple[Mode, ...] = ("think", "direct")
 REFUSED = "refused"  # begins the fault of a row that nothing was written for: an endpoint or a processor said no
 QUANTILES = (0.025, 0.975)
+Z = 1.959963984540054  # of the same interval under the normal distribution
+DEGENERATE = 1e-9  # an interval narrower than this comes of resamples that are all alike
 DRAWS_AT_ONCE = 4_000_000  # resampled indices in memory: 32 MB
 
 Floats = NDArray[np.float64]
@@ -166,10 +168,13 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
     for mode in MODES:
         judged = [row for row in rows if row.mode == mode]
         accuracies, replicates = {}, {}
+        parts: dict[str, list[tuple[float, int]]] = {"overall": []}
         for task, of_task in _by(judged, "task").items():
             measured, replicates[task] = _measure(of_task, mode, bootstrap, (seed, mode, task))
             scores["by_task"][task][mode] = measured
             accuracies[task] = measured["accuracy"]
+            parts[task] = [(measured["accuracy"], measured["pairs"])]
+            parts["overall"] += parts[task]
             for group, of_group in _by(of_task, "group").items():
                 name = f"{task}/{group}"
                 scores["groups"][name][mode] = _measure(of_group, mode, bootstrap, (seed, mode, name))[0]
@@ -177,7 +182,9 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
             accuracies = {"overall": float(np.mean(list(accuracies.values()))), **accuracies}
             replicates = {"overall": np.mean(list(replicates.values()), axis=0), **replicates}
         scores[mode] = accuracies
-        scores["intervals"][mode] = {name: list(_interval(values)) for name, values in replicates.items()}
+        scores["intervals"][mode] = {
+            name: list(share_interval(values, parts[name])) for name, values in replicates.items()
+        }
         scores["counts"][mode] = _counts(judged)
     thinking = _shares([row for row in rows if row.mode == "think"], "think")
     shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees")
@@ -243,8 +250,9 @@ def _measure(
         hits[row.pair_id].append(row.right)
     values, weights = _per_pair(hits)
     replicates = _resample(values, weights, bootstrap, name)
-    low, high = _interval(replicates)
-    accuracy = {"accuracy": float(values.sum() / weights.sum()), "low": low, "high": high}
+    share = float(values.sum() / weights.sum())
+    low, high = share_interval(replicates, [(share, len(hits))])
+    accuracy = {"accuracy": share, "low": low, "high": high}
     return {**accuracy, **_shares(rows, mode), "pairs": len(hits)}, replicates
 
 
@@ -307,6 +315,37 @@ def _resample(values: Floats, weights: Floats, bootstrap: int, name: tuple[int, 
         drawn = generator.integers(len(values), size=(min(at_once, bootstrap - start), len(values)))
         replicates.append(values[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
     return np.concatenate(replicates)
+
+
+def wilson(share: float, pairs: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share over so many pairs (Wilson, JASA 22 (1927) 209-212).
+
+    >>> low, high = wilson(1.0, 3)
+    >>> round(low, 3), round(high, 3)
+    (0.439, 1.0)
+    """
+    square = Z * Z / pairs
+    middle = (share + square / 2) / (1 + square)
+    half = (share * (1 - share) * square + square * square / 4) ** 0.5 / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mean_interval(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The interval of the unweighted mean of shares (each with its pairs) from their Wilson intervals.
+
+    By variance recovery: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702, section 2.
+    """
+    mean = sum(share for share, _ in parts) / len(parts)
+    ends = [(share, *wilson(share, pairs)) for share, pairs in parts]
+    below = sum((share - low) ** 2 for share, low, _ in ends) ** 0.5 / len(parts)
+    above = sum((high - share) ** 2 for share, _, high in ends) ** 0.5 / len(parts)
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def share_interval(replicates: Floats, parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The bootstrap interval of a mean of shares; `mean_interval` where every resample is alike, and tells nothing."""
+    low, high = _interval(replicates)
+    return mean_interval(parts) if high - low < DEGENERATE else (low, high)
 
 
 def _interval(replicates: Floats) -> tuple[float, float]:

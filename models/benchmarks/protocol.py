@@ -18,7 +18,8 @@ anywhere in the text, reasoning included; their swaps are unseeded or missing; a
 cannot read for a tie.
 
 Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group.
+13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group. Where all
+resamples are alike they are Wilson intervals (`models.scores.share_interval`).
 """
 
 import hashlib
@@ -32,7 +33,7 @@ import numpy as np
 from models.benchmarks.benchmark import Benchmark
 from models.errors import DataError
 from models.preference import PreferencePair, Preferred, agree, turned
-from models.scores import QUANTILES, REFUSED, Floats, JudgedRow, Scores
+from models.scores import REFUSED, Floats, JudgedRow, Scores, share_interval
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -232,7 +233,7 @@ def _figure(hits: Sequence[tuple[int, int]], bootstrap: int, seed: int, name: st
     drawn = counts @ np.array([kind for kind, _ in kinds], float)
     replicates: Floats = drawn[:, 0] / drawn[:, 1]
     value = sum(right for right, _ in hits) / sum(answers for _, answers in hits)
-    return _with_interval(value, replicates, len(hits)), replicates
+    return _with_interval(value, replicates, [(value, len(hits))]), replicates
 
 
 def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Floats]) -> Scores | None:
@@ -240,9 +241,10 @@ def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Flo
         return None
     shares = [Fraction(sum(right for right, _ in hits), sum(answers for _, answers in hits)) for hits in groups]
     value = float(sum(shares) / len(shares))  # exact until here: no order of the groups changes a digit
-    return _with_interval(value, np.mean(replicates, axis=0), sum(map(len, groups)))
+    parts = [(float(share), len(hits)) for share, hits in zip(shares, groups, strict=True)]
+    return _with_interval(value, np.mean(replicates, axis=0), parts)
 
 
-def _with_interval(value: float, replicates: Floats, pairs: int) -> Scores:
-    low, high = np.quantile(replicates, QUANTILES)
-    return {"value": value, "low": float(low), "high": float(high), "pairs": pairs}
+def _with_interval(value: float, replicates: Floats, parts: Sequence[tuple[float, int]]) -> Scores:
+    low, high = share_interval(replicates, parts)
+    return {"value": value, "low": low, "high": high, "pairs": sum(pairs for _, pairs in parts)}
