@@ -146,3 +146,9 @@ def test_unusable_rows_are_grouped_by_reason_with_the_first_few_and_the_count() 
     lines = grouped_by_reason(rows)
     assert lines[:2] == ["1886 x media: does not exist", "  data.json#0 0.mp4"]
     assert lines[6:] == ["  and 1881 more: --json names all", "1 x row: prompt is missing", "  data.json#x"]
+
+
+def test_serve_beyond_loopback_without_a_token_is_refused(tmp_path: Path) -> None:
+    done = small.run("serve", "--host", "192.0.2.1", "--model", "base", folder=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "THINKREWARD_SERVE_TOKEN" in done.stderr and "--insecure" in done.stderr

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -308,3 +308,36 @@ def test_one_picture_that_no_processor_takes_costs_its_own_request_alone(judge: 
     assert [answer.status_code for answer in answers] == [200] * 9
     assert refused.result().status_code == 422
     assert "400.0 to 1" in refused.result().json()["error"]["message"]
+
+
+def test_a_new_champion_that_cannot_be_loaded_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(
+        f"storage.root={tmp_path}/store", f"storage.cache_dir={tmp_path}/cache",
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "serve.follow_s=0.1",
+    )  # fmt: skip
+    old = promote(chosen, tmp_path, 1)
+    with serving(chosen, "champion") as running:
+        holder, load = running.service.holder, running.service.holder._load
+
+        def no_memory(digest: str, folder: Path) -> Any:
+            raise MemoryError("two models do not fit")
+
+        monkeypatch.setattr(holder, "_load", no_memory)
+        new = promote(chosen, tmp_path, 2)
+        until(lambda: bool(holder.problem))
+        said = httpx.get(f"{running.url}/ready").json()
+        assert (said["status"], said["model"]) == ("ready", old)
+        assert "MemoryError" in said["problem"]
+        assert "thinkreward_model_is_current 0.0" in httpx.get(f"{running.url}/metrics").text
+        monkeypatch.setattr(holder, "_load", load)
+        until(lambda: holder.digest == new)
+        until(lambda: "problem" not in httpx.get(f"{running.url}/ready").json())
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
