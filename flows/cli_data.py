@@ -1,6 +1,6 @@
 """`thinkreward data`: published preference sets and benchmarks, imported, checked, counted and looked at."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
 data = typer.Typer(no_args_is_help=True, help="Published data sets: import, validate, stats, preview.")
 Source = Annotated[str, typer.Argument(help="a reader or a benchmark (docs/data.md), such as hpdv3 or own")]
 Place = Annotated[str, typer.Option("--path", help="a folder, s3://bucket/prefix or hf://datasets/OWNER/NAME")]
-SHOWN_ROWS = 20
+SHOWN_ROWS = 5  # a reason
 
 
 @data.command("import")
@@ -49,14 +49,25 @@ def validate(
     if as_json:
         print_json({**counted, "unusable": rows, "ok": ok})
     else:
-        for row in rows[:SHOWN_ROWS]:
-            out.print(f"{row['where']}: {row['reason']} {row['uri']}".rstrip(), markup=False)
-        if len(rows) > SHOWN_ROWS:
-            out.print(f"and {len(rows) - SHOWN_ROWS} more: --json names all")
+        for line in grouped_by_reason(rows):
+            out.print(line, markup=False)
         out.print(f"{counted['usable']} of {counted['rows']} rows can be used")
     if not ok:
         screen.print(f"[red]error:[/] more than prepare.max_bad_share {most:g} cannot be used")
         raise typer.Exit(1)
+
+
+def grouped_by_reason(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines about unusable rows: each reason with its count, the commonest first, and under it the first few rows."""
+    by_reason: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_reason.setdefault(row["reason"], []).append(row)
+    lines: list[str] = []
+    for reason, some in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        lines.append(f"{len(some)} x {reason}")
+        lines += [f"  {row['where']} {row['uri']}".rstrip() for row in some[:SHOWN_ROWS]]
+        lines += [f"  and {len(some) - SHOWN_ROWS} more: --json names all"] if len(some) > SHOWN_ROWS else []
+    return lines
 
 
 @data.command()

@@ -8,6 +8,7 @@ import typer
 from configs.schema import Settings
 from flows.console import screen
 from flows.options import DEFAULT_PROFILE, Profile, Sets, settings_from
+from models.errors import ConfigError
 
 TOKEN = "THINKREWARD_SERVE_TOKEN"  # noqa: S105  (the variable's name)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,13 +27,17 @@ def serve(
     ] = "champion",
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
+    insecure: Annotated[bool, typer.Option("--insecure", help="let anybody ask, beyond loopback too")] = False,
     profile: Profile = DEFAULT_PROFILE,
     sets: Sets = None,
 ) -> None:
     """Serve comparisons, rankings and chat completions over HTTP; THINKREWARD_SERVE_TOKEN is what callers must send."""
     settings, token = for_server(profile, sets)
     if host not in LOOPBACK and not token:
-        screen.print(f"[yellow]anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front[/]")
+        told = f"anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front"
+        if not insecure:
+            raise ConfigError(f"{told}; or say yes to it with --insecure")
+        screen.print(f"[yellow]{told}[/]")
     import uvicorn
 
     from tasks.serving.app import make_app

@@ -1,9 +1,11 @@
 """`thinkreward judge`, `benchmark`, `doctor` and `estimate`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from flows.console import counting_bar, out, plain_table, print_json
 from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, named, settings_from
@@ -44,9 +46,37 @@ def judge(
     )
     if as_json:
         print_json(said)
-        return
-    out.print(said["text"], markup=False)
-    out.print(f"\n[bold]{said['answer']}[/] (shown the other way round: {said['answer_swapped']})")
+    else:
+        out.print(said["text"], markup=False)
+        shown = [file.name for file in files or ()] or ["the first answer", "the second answer"]
+        out.print(f"\n[bold]{escape(conclusion(said, shown))}[/]")
+    if not said["valid"]:
+        raise typer.Exit(1)
+
+
+def conclusion(said: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """Which candidate is better as given, and whether the judge says the same with the candidates swapped.
+
+    >>> both = ["a.png", "b.png"]
+    >>> conclusion({"preferred": 2, "preferred_swapped": 1, "both_orders_agree": True, "answer": ""}, both)
+    'candidate 2 (b.png) is better; both orders agree'
+    >>> conclusion({"preferred": 1, "preferred_swapped": 1, "both_orders_agree": False, "answer": ""}, both)
+    'candidate 1 (a.png) is better; swapped, the judge prefers candidate 2 (b.png): it depends on the order'
+    """
+
+    def named(preferred: int | str | None) -> str:
+        return f"candidate {preferred} ({shown[preferred - 1]})" if isinstance(preferred, int) else "neither"
+
+    if said["preferred"] is None:
+        return str(said["answer"])
+    said_first = "both are equally good" if said["preferred"] == "tie" else f"{named(said['preferred'])} is better"
+    if said["both_orders_agree"]:
+        return f"{said_first}; both orders agree"
+    swapped = said["preferred_swapped"]
+    if swapped is None:
+        return f"{said_first}; swapped, the judge gives no valid verdict"
+    turned_back = {1: 2, 2: 1}.get(swapped, swapped)
+    return f"{said_first}; swapped, the judge prefers {named(turned_back)}: it depends on the order"
 
 
 def benchmark(

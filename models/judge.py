@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from models.generation.protocol import Generator, OnText, Progress, Telling
+from models.errors import MediaError
+from models.generation.protocol import Generated, Generator, OnText, Progress, Telling
 from models.preference import PreferencePair, Preferred
 from models.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 from models.verdict import Malformed, Mode, Verdict, parse_verdict
@@ -29,6 +31,7 @@ class Judgment:
     text: str
     truncated: bool
     verdict: Verdict | Malformed
+    refused: str = ""  # why nothing was written: see `Generated.refused`, or the medium that cannot be decoded
 
     @property
     def valid(self) -> bool:
@@ -117,29 +120,52 @@ class Judge:
 
         `on_text(place, sample, piece)` hears them as they are written, if the generator tells; `place` counts pairs and
         orders as the judgments do. Samples depend on the pair, the order it is shown in, `mode` and `seed`, and not on
-        what else is judged.
+        what else is judged. A pair with a medium that cannot be decoded has judgments that are `refused`; when no pair
+        can be decoded the first one's `MediaError` is raised.
         """
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
-        conversations = [self.conversation(pair, mode) for pair, _ in shown]
+        conversations = [self._conversation(pair, mode) for pair, _ in shown]
+        asked = [at for at, one in enumerate(conversations) if not isinstance(one, MediaError)]
+        if conversations and not asked:
+            raise next(one for one in conversations if isinstance(one, MediaError))
+        if on_text is not None:
+            on_text = partial(_elsewhere, on_text, asked)
         telling = {"on_text": on_text} if on_text is not None and isinstance(self.generator, Telling) else {}
         completions = self.generator.generate(
-            conversations,
+            [one for one in conversations if not isinstance(one, MediaError)],
             n=n,
             temperature=temperature,
             max_tokens=max_tokens,
-            seed=[sampling_seed(seed, pair, mode) for pair, _ in shown],
+            seed=[sampling_seed(seed, shown[at][0], mode) for at in asked],
             mode=mode,
             on_progress=on_progress,
             **telling,
         )
+        said = dict(zip(asked, completions, strict=True))
+        for at, one in enumerate(conversations):
+            if isinstance(one, MediaError):
+                said[at] = [Generated("", truncated=False, refused=f"media: {one.reason}")] * n
         return [
             Judgment(
-                pair, mode, swapped, sample, done.text, done.truncated, parse_verdict(done.text, pair.task, mode=mode)
+                pair,
+                mode,
+                swapped,
+                sample,
+                done.text,
+                done.truncated,
+                parse_verdict(done.text, pair.task, mode=mode),
+                done.refused,
             )
-            for (pair, swapped), samples in zip(shown, completions, strict=True)
-            for sample, done in enumerate(samples)
+            for at, (pair, swapped) in enumerate(shown)
+            for sample, done in enumerate(said[at])
         ]
+
+    def _conversation(self, pair: PreferencePair, mode: Mode) -> list[Message] | MediaError:
+        try:
+            return self.conversation(pair, mode)
+        except MediaError as error:
+            return error
 
     def conversation(self, pair: PreferencePair, mode: Mode) -> list[Message]:
         """What the generator is asked about a pair, in the order given."""
@@ -151,3 +177,8 @@ class Judge:
             return [image_part(frame) for frame in frames]
         seconds = self.seconds(uri)
         return [video_part(frames, len(frames) / seconds if seconds else UNKNOWN_RATE)]
+
+
+def _elsewhere(on_text: OnText, places: Sequence[int], at: int, sample: int, piece: str) -> None:
+    """Tell a piece of the conversation that is `at` among those asked, by its place among all."""
+    on_text(places[at], sample, piece)

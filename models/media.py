@@ -47,6 +47,7 @@ BROKEN = (
     Image.DecompressionBombError,
 )
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
+MAX_RATIO = 200  # long to short side; Qwen-VL image processors raise above it (`smart_resize` in transformers)
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 ACROSS = (5, 6, 7, 8)  # EXIF orientations that make a wide picture a tall one
@@ -67,14 +68,29 @@ class MediaInfo:
 def decode(data: bytes, uri: str, *, max_frames: int) -> list[Image.Image]:
     """RGB frames of an encoded image or video, at most `max_frames`, evenly sampled over its time, in order.
 
-    Raises `MediaError` naming `uri` for bytes that are neither, are cut off, or pass the limits on pixels and frames.
+    Raises `MediaError` naming `uri` for bytes that are neither, are cut off, or pass the limits on pixels, frames and
+    proportions: what a model's processor would refuse is refused here, where the medium's name is known.
     """
+    frames = _decode(data, uri, max_frames)
+    for frame in frames:
+        _check_ratio(frame, uri)
+    return frames
+
+
+def _decode(data: bytes, uri: str, max_frames: int) -> list[Image.Image]:
     if container_of(data):
         return decode_video(data, uri, max_frames=max_frames)
     if data[:4] in ZIP:
         with _frames_of(data, uri) as (count, read):
             return [_decode_image(read(at), uri, 1)[0] for at in sample_frames(count, max_frames)]
     return _decode_image(data, uri, max_frames)
+
+
+def _check_ratio(image: Image.Image, uri: str) -> None:
+    long, short = max(image.size), min(image.size)
+    if long > MAX_RATIO * short:
+        size = f"{image.width}x{image.height} pixels are {long / short:.1f} to 1, above the limit of {MAX_RATIO} to 1"
+        raise MediaError(uri, f"is too narrow: {size}: crop it, or pad its short side")
 
 
 def inspect(data: bytes, uri: str) -> MediaInfo:
@@ -193,12 +209,18 @@ def bundle(frames: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def shrink(image: Image.Image, max_pixels: int) -> Image.Image:
-    """The image reduced to at most `max_pixels`, its proportions kept; never enlarged."""
+    """The image reduced to at most `max_pixels`, its proportions kept; never enlarged.
+
+    Rounding takes no image above `MAX_RATIO` that was within it.
+    """
     pixels = image.width * image.height
     if pixels <= max_pixels:
         return image
     factor = (max_pixels / pixels) ** 0.5
     size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    longest = MAX_RATIO * min(size)
+    if max(image.size) <= MAX_RATIO * min(image.size):
+        size = (min(size[0], longest), min(size[1], longest))
     return image.resize(size, Image.Resampling.BICUBIC)
 
 

@@ -177,12 +177,19 @@ def answer_row(judgments: Sequence[Judgment]) -> Row:
     margin None where the text gives none.
     """
     given = judgments[0]
-    fault = str(given.verdict.reason) if isinstance(given.verdict, Malformed) else None
+    fault = fault_of(given)
     row: Row = {"preferred": given.preferred, "valid": given.valid, "fault": fault, "mode": given.mode}
     row |= {"text": given.text, **_reasoning(given.verdict)}
     if len(judgments) > 1:
         row["both_orders_agree"] = agree(given.preferred, judgments[1].preferred)
     return row
+
+
+def fault_of(judgment: Judgment) -> str | None:
+    """Why there is no valid text, or None."""
+    if judgment.refused:
+        return f"refused: {judgment.refused}"
+    return str(judgment.verdict.reason) if isinstance(judgment.verdict, Malformed) else None
 
 
 def _reasoning(verdict: Verdict | Malformed) -> Row:

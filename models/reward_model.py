@@ -21,7 +21,7 @@ from models.judge import Frames, Judge, Judgment
 from models.preference import PreferencePair, Preferred, Task, agree
 from models.prompts import Message, Wording
 from models.ranking import Pair, Ranking, rank
-from models.request_rows import RequestMedia, Row, answer_row, read_media, read_mode, read_pairs
+from models.request_rows import RequestMedia, Row, answer_row, fault_of, read_media, read_mode, read_pairs
 from models.verdict import Dimension, Malformed, Mode, Verdict
 
 WON: dict[Preferred, float] = {1: 1.0, 2: 0.0, "tie": 0.5}
@@ -58,8 +58,8 @@ class Outcome:
 
     @property
     def fault(self) -> str | None:
-        """Why the text is malformed, or None."""
-        return str(self.given.verdict.reason) if isinstance(self.given.verdict, Malformed) else None
+        """Why the text is malformed or was not written, or None."""
+        return fault_of(self.given)
 
     @property
     def margin(self) -> int | None:

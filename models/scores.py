@@ -7,7 +7,7 @@ and `None` where nothing was there to count: no share is ever a default.
 Intervals are percentile bootstrap intervals at 95 % (Efron and Tibshirani, An Introduction to the Bootstrap,
 1993, section 13.3). What is resampled is the pair, with both its presentation orders, because the two answers
 to one pair are not independent; strata are the tasks. Where every pair is right (or wrong) such an interval
-has no width: read it as "no error among this many pairs", not as certainty.
+would have no width; a share then has the Wilson score interval of its pairs.
 """
 
 import os
@@ -29,7 +29,10 @@ from models.verdict import Malformed, Mode, parse_verdict
 from models.verdict_lenient import parse_lenient
 
 MODES: tuple[Mode, ...] = ("think", "direct")
+REFUSED = "refused"  # begins the fault of a row that nothing was written for: an endpoint or a processor said no
 QUANTILES = (0.025, 0.975)
+Z = 1.959963984540054  # of the same interval under the normal distribution
+DEGENERATE = 1e-9  # an interval narrower than this comes of resamples that are all alike
 DRAWS_AT_ONCE = 4_000_000  # resampled indices in memory: 32 MB
 
 Floats = NDArray[np.float64]
@@ -79,8 +82,13 @@ class JudgedRow:
     truncated: bool
 
     @classmethod
-    def read(cls, pair_presented: PreferencePair, mode: Mode, swapped: bool, text: str, truncated: bool) -> Self:
-        """The row for `text`, a judge's answer to a pair given in the order in which it was presented."""
+    def read(
+        cls, pair_presented: PreferencePair, mode: Mode, swapped: bool, text: str, truncated: bool, refused: str = ""
+    ) -> Self:
+        """The row for `text`, a judge's answer to a pair given in the order in which it was presented.
+
+        `refused` is why there is no answer (`Judgment.refused`); its fault then is `refused: <why>`.
+        """
         verdict = parse_verdict(text, pair_presented.task, mode=mode)
         broken = verdict if isinstance(verdict, Malformed) else None
         sound = None if isinstance(verdict, Malformed) else verdict
@@ -93,8 +101,8 @@ class JudgedRow:
             label=pair_presented.preferred,
             text=text,
             preferred=sound.preferred if sound else None,
-            fault=str(broken.reason) if broken else "",
-            position=broken.position if broken else -1,
+            fault=f"{REFUSED}: {refused}" if refused else str(broken.reason) if broken else "",
+            position=broken.position if broken and not refused else -1,
             sums_agree=sound is not None and sound.sums_agree,
             answer_agrees=sound is not None and sound.answer_agrees,
             truncated=truncated,
@@ -115,6 +123,11 @@ class JudgedRow:
             return self.preferred
         verdict = parse_lenient(self.text, Task(self.task), mode=self.mode)
         return None if isinstance(verdict, Malformed) else verdict.preferred
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing was written, since an endpoint or a processor refused the request."""
+        return self.fault.startswith(REFUSED)
 
     @property
     def right(self) -> bool:
@@ -170,10 +183,13 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
     for mode in MODES:
         judged = [row for row in rows if row.mode == mode]
         accuracies, replicates = {}, {}
+        parts: dict[str, list[tuple[float, int]]] = {"overall": []}
         for task, of_task in _by(judged, "task").items():
             measured, replicates[task] = _measure(of_task, mode, bootstrap, (seed, mode, task))
             scores["by_task"][task][mode] = measured
             accuracies[task] = measured["accuracy"]
+            parts[task] = [(measured["accuracy"], measured["pairs"])]
+            parts["overall"] += parts[task]
             for group, of_group in _by(of_task, "group").items():
                 name = f"{task}/{group}"
                 scores["groups"][name][mode] = _measure(of_group, mode, bootstrap, (seed, mode, name))[0]
@@ -181,12 +197,14 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
             accuracies = {"overall": float(np.mean(list(accuracies.values()))), **accuracies}
             replicates = {"overall": np.mean(list(replicates.values()), axis=0), **replicates}
         scores[mode] = accuracies
-        scores["intervals"][mode] = {name: list(_interval(values)) for name, values in replicates.items()}
+        scores["intervals"][mode] = {
+            name: list(share_interval(values, parts[name])) for name, values in replicates.items()
+        }
         scores["counts"][mode] = _counts(judged)
         scores["lenient"][mode] = _lenient(judged)
     thinking = _shares([row for row in rows if row.mode == "think"], "think")
     shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees")
-    unparsed = {"unparsed": _share(not row.parsed for row in rows)}
+    unparsed = {"unparsed": _share(not row.parsed and not row.refused for row in rows)}
     plain = {"by_task": dict(scores["by_task"]), "groups": dict(scores["groups"])}
     return {**scores, **{name: thinking[name] for name in shares}, **unparsed, **plain}
 
@@ -248,8 +266,9 @@ def _measure(
         hits[row.pair_id].append(row.right)
     values, weights = _per_pair(hits)
     replicates = _resample(values, weights, bootstrap, name)
-    low, high = _interval(replicates)
-    accuracy = {"accuracy": float(values.sum() / weights.sum()), "low": low, "high": high}
+    share = float(values.sum() / weights.sum())
+    low, high = share_interval(replicates, [(share, len(hits))])
+    accuracy = {"accuracy": share, "low": low, "high": high}
     return {**accuracy, **_shares(rows, mode), "pairs": len(hits)}, replicates
 
 
@@ -268,7 +287,7 @@ def _shares(rows: Sequence[JudgedRow], mode: Mode) -> Scores:
     reasoned = parsed if mode == "think" else []
     return {
         "valid_rate": _share(row.parsed for row in rows),
-        "unparsed": _share(not row.parsed for row in rows),
+        "unparsed": _share(not row.parsed and not row.refused for row in rows),
         "both_orders": _share(all(right) for right in orders.values() if len(right) == 2),
         "position_bias": None if first is None else first - 0.5,
         "sums_agree": _share(row.sums_agree for row in reasoned),
@@ -296,6 +315,7 @@ def _counts(rows: Sequence[JudgedRow]) -> Scores:
         "pairs": len({(row.task, row.pair_id) for row in rows}),
         "judgments": len(rows),
         "parsed": sum(row.parsed for row in rows),
+        "refused": sum(row.refused for row in rows),
         "right": sum(row.right for row in rows),
         "ties": sum(row.preferred == "tie" for row in rows),
         "truncated": sum(row.truncated for row in rows),
@@ -321,6 +341,37 @@ def _resample(values: Floats, weights: Floats, bootstrap: int, name: tuple[int, 
         drawn = generator.integers(len(values), size=(min(at_once, bootstrap - start), len(values)))
         replicates.append(values[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
     return np.concatenate(replicates)
+
+
+def wilson(share: float, pairs: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share over so many pairs (Wilson, JASA 22 (1927) 209-212).
+
+    >>> low, high = wilson(1.0, 3)
+    >>> round(low, 3), round(high, 3)
+    (0.439, 1.0)
+    """
+    square = Z * Z / pairs
+    middle = (share + square / 2) / (1 + square)
+    half = (share * (1 - share) * square + square * square / 4) ** 0.5 / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mean_interval(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The interval of the unweighted mean of shares (each with its pairs) from their Wilson intervals.
+
+    By variance recovery: Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702, section 2.
+    """
+    mean = sum(share for share, _ in parts) / len(parts)
+    ends = [(share, *wilson(share, pairs)) for share, pairs in parts]
+    below = sum((share - low) ** 2 for share, low, _ in ends) ** 0.5 / len(parts)
+    above = sum((high - share) ** 2 for share, _, high in ends) ** 0.5 / len(parts)
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
+def share_interval(replicates: Floats, parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The bootstrap interval of a mean of shares; `mean_interval` where every resample is alike, and tells nothing."""
+    low, high = _interval(replicates)
+    return mean_interval(parts) if high - low < DEGENERATE else (low, high)
 
 
 def _interval(replicates: Floats) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ Returned = TypeVar("Returned")
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 LONGEST_BACKOFF_S = 60.0
+SHORT_KEY = 12  # characters; real keys are longer, and shorter ones are words for servers that check none
 RETRIED = frozenset({408, 409, 429})
 REFUSED = frozenset({401, 403, 404})
 # The codes of a 400 for what a request shows: OpenAI's, and Azure's
@@ -39,9 +41,12 @@ class RequestRejected(Exception):
     `for_content` tells that it objects to what the request shows, not to its form.
     """
 
-    def __init__(self, said: str, *, for_content: bool = False) -> None:
+    def __init__(self, said: str, *, for_content: bool = False, wants_other_limit: bool = False) -> None:
         super().__init__(said)
+        status = said.split(" ")[0] if said[:3].isdigit() else said
+        self.kind = f"{status} content" if for_content else status  # to count by
         self.for_content = for_content
+        self.wants_other_limit = wants_other_limit  # the field max_completion_tokens in place of max_tokens
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Connection:
             return self._read(await self._tried(call))
         except RequestRejected as rejected:
             # Newer OpenAI models know only the other name of this field; requests under way find that out together.
-            if sent != "max_tokens" or "max_completion_tokens" not in str(rejected):
+            if sent != "max_tokens" or not rejected.wants_other_limit:
                 raise
             self._most_tokens = "max_completion_tokens"
             return self._read(await self._tried(call))
@@ -260,10 +265,14 @@ class Connection:
             raise TeacherRefused(f"{host} says that the account has no quota left: add some and start again") from None
         if status in RETRIED or status >= 500:
             return said
-        raise RequestRejected(said, for_content=error.code in CONTENT_CODES) from None
+        # Matched in the server's own words: a key such as `token` is masked in what is shown alone.
+        other = "max_completion_tokens" in str(error.message)
+        raise RequestRejected(said, for_content=error.code in CONTENT_CODES, wants_other_limit=other) from None
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self.endpoint.api_key, "***")[:300]
+        """Text that may be shown. A short key is masked where it stands alone, or it would eat into other words."""
+        key = re.escape(self.endpoint.api_key)
+        return re.sub(rf"(?<!\w){key}(?!\w)" if len(key) < SHORT_KEY else key, "***", text)[:300]
 
     def _delay(self, attempt: int, wait: float | None) -> float:
         """Seconds before the next try: never less than asked for, else doubling, with jitter."""

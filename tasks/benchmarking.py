@@ -29,6 +29,7 @@ from models.preference import turned
 from models.prompts import RELEASES, Wording
 from models.scores import JudgedRow, read_rows, write_rows
 from models.sources.imported import Faulty, read_faulty, read_imported
+from models.sources.importing import check_share, commonest
 from models.teacher_connection import Endpoint
 from models.verdict import Mode
 from models.wordings.unified_reward_think import digest
@@ -162,9 +163,17 @@ class BenchmarkSet:
 
 
 def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Protocol) -> BenchmarkSet:
-    """The benchmark at a place, imported if it is not. However many rows are faulty: they are counted, not refused."""
+    """The benchmark at a place, imported if it is not.
+
+    Up to `prepare.max_bad_share` of its rows may be unusable: a pair without its media counts as wrong. Raises
+    `DataError` with the commonest reasons above that share, since the figure would say nothing of the judge.
+    """
     ref = import_set(store, lenient(settings), place)
-    return BenchmarkSet(ref, store.fetch(ref), protocol)
+    folder = store.fetch(ref)
+    benchmark, faulty = BenchmarkSet(ref, folder, protocol), read_faulty(folder)
+    rows = len(benchmark.pairs) + len(faulty)
+    check_share(rows, len(faulty), settings.prepare.max_bad_share, place.path, commonest(one.reason for one in faulty))
+    return benchmark
 
 
 def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell) -> list[JudgedRow]:
@@ -221,12 +230,13 @@ def _asked(
                 max_tokens=protocol.max_tokens,
                 on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
             )
-            texts = [[one.text, one.truncated] for one in said]  # the votes on one presentation side by side
+            # The votes on one presentation side by side.
+            texts = [[one.text, one.truncated, one.refused] for one in said]
             work.put_json(name, texts)
         rows += [
-            JudgedRow.read(pair, protocol.mode, swapped, text, truncated)
+            JudgedRow.read(pair, protocol.mode, swapped, text, truncated, *refused)
             for at, (pair, swapped) in enumerate(chunk)
-            for text, truncated in texts[at * protocol.votes : (at + 1) * protocol.votes]
+            for text, truncated, *refused in texts[at * protocol.votes : (at + 1) * protocol.votes]
         ]
         tell(start + len(chunk), len(shown))
     orders = (False, True) if protocol.both_orders else (False,)

@@ -1,6 +1,7 @@
 """Judging a few files with a registered or local model, in this process."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from models.backbone import takes_video
 from models.errors import ArtifactUnknown, ConfigError, MediaError
 from models.judge import Judge, Judgment
 from models.media import decode, inspect, shrink
-from models.preference import Candidate, Media, PreferencePair, Task
+from models.preference import Candidate, Media, PreferencePair, Task, agree
 from models.verdict import Malformed, Mode, answer_text
 from tasks.graph import find_base
 from tasks.pinning import find_artifact
@@ -80,6 +81,7 @@ def judge_files(
         "answer_swapped": _said(swapped),
         "preferred": given.preferred,
         "preferred_swapped": swapped.preferred,
+        "both_orders_agree": agree(given.preferred, swapped.preferred),
         "valid": given.valid,
     }
 
@@ -91,20 +93,30 @@ def _said(judgment: Judgment) -> str:
 
 
 def model_folder(settings: Settings, name: str) -> Path | None:
-    """The folder that a name means outside the store: a directory's path, or `base`."""
-    if Path(name).is_dir():
+    """The folder that a name means outside the store: a path with a separator in it, such as `./model`, or `base`.
+
+    A bare name is never a folder's, so that a folder of that name in the working directory changes nothing.
+    """
+    if name == "base":
+        return find_base(settings)
+    if ("/" in name or os.sep in name) and Path(name).is_dir():
         return Path(name)
-    return find_base(settings) if name == "base" else None
+    return None
 
 
 def find_model(settings: Settings, name: str) -> Path:
-    """A model directory by path, `base`, artifact digest or registry alias, in that order."""
+    """A model directory by path (`./model`), `base`, artifact digest or registry alias.
+
+    Raises `ConfigError` for what is none of them; it tells how to write a folder that has the name.
+    """
     if folder := model_folder(settings, name):
         return folder
     store = open_store(settings)
     try:
         ref = find_artifact(store, settings, name)
     except ArtifactUnknown as error:
+        if Path(name).is_dir():
+            raise ConfigError(f"{name!r} is no model's name ({error}): for the folder write ./{name}") from error
         raise ConfigError(
             f"there is no model {name!r} ({error}): give a directory, an artifact digest, `base`, or an alias of "
             f"{settings.tracking.registered_model}; `thinkreward run` makes the alias champion"

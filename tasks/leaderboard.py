@@ -1,7 +1,7 @@
 """Some judges on some benchmarks, side by side: scores by both protocols, comparisons, and the page that shows them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,11 +36,19 @@ class Benched:
     @property
     def table(self) -> list[list[str]]:
         """A header, and a line for each judge and benchmark."""
-        header = ["judge", "benchmark", "paper's protocol", "ours", "unparsed", "undecodable", "lenient"]
-        return [header] + [
-            [judge, name, share_text(said["paper"]["strict"]), share_text(said["paper"]["ours"])]
-            + [str(said[what]["count"]) for what in ("unparsed", "undecodable")]
-            + [share_text(said["lenient"]["overall"])]
+        header = ["judge", "benchmark", "paper's protocol", "ours", "judged", "unparsed", "refused", "undecodable"]
+        return [[*header, "lenient"]] + [
+            [
+                judge,
+                name,
+                share_text(said["paper"]["strict"]),
+                share_text(said["paper"]["ours"]),
+                f"{said['judged']} of {said['pairs']}",
+                str(said["unparsed"]["count"]),
+                refused_text(said["refused"]),
+                str(said["undecodable"]["count"]),
+                share_text(said["lenient"]["overall"]),
+            ]
             for judge, measured in self.scores["judges"].items()
             for name, said in measured.items()
         ]
@@ -49,6 +57,12 @@ class Benched:
 def share_text(figure: dict[str, float] | None) -> str:
     """A share in percent with its 95 % interval; a dash where nothing was counted."""
     return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})" if figure else "–"
+
+
+def refused_text(refused: Mapping[str, Any]) -> str:
+    """How many answers were refused, with the reasons."""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in refused["reasons"].items())
+    return f"{refused['count']}: {reasons}" if reasons else "0"
 
 
 def run_benchmarks(

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from models.judge import Judge
 from models.preference import PreferencePair, Task
+from models.scores import REFUSED
 from models.selection import rejection
 from models.trajectories import PassRate, Sampled, keep, pass_rates
 from tasks.artifacts import ArtifactRef
@@ -24,7 +25,12 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         pairs = _pairs(context, config.pairs)
         sampled = _sample(context, pairs)
         # A pair is passed by an answer that is right and reasoning that is whole: the same test that keeps it.
-        rates = pass_rates(pairs, sampled, lambda one: one.rejection is None)
+        # What the model could not be shown is neither easy nor hard, and nothing to train on.
+        shown_ids = {one.pair_id for one in sampled if not (one.rejection or "").startswith(REFUSED)}
+        judged = [one for one in sampled if one.pair_id in shown_ids]
+        if unshown := len({one.pair_id for one in sampled} - shown_ids):
+            child.say(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
+        rates = pass_rates([one for one in pairs if one.id in shown_ids], judged, lambda one: one.rejection is None)
         kept = keep(pairs, sampled, per_pair=config.keep_per_pair, cap=config.keep_cap, seed=job.settings.seed)
         outputs = _publish(context, sampled, kept, rates)
         by_id = {pair.id: pair for pair in pairs}
@@ -85,7 +91,12 @@ def _sample_shard(
         on_progress=tell,
     )
     return [
-        {"pair_id": one.pair.id, "swapped": one.swapped, "text": one.text, "rejection": rejection(one.text, one.pair)}
+        {
+            "pair_id": one.pair.id,
+            "swapped": one.swapped,
+            "text": one.text,
+            "rejection": f"{REFUSED}: {one.refused}" if one.refused else rejection(one.text, one.pair),
+        }
         for one in judgments
     ]
 

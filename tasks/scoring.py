@@ -123,11 +123,11 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
                 on_progress=tell,
                 max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
             )
-            done = [[one.pair.id, one.swapped, one.text, one.truncated] for one in judgments]
+            done = [[one.pair.id, one.swapped, one.text, one.truncated, one.refused] for one in judgments]
             context.work.put_json(part, done)
-        for pair_id, swapped, text, truncated in done:
+        for pair_id, swapped, text, truncated, *refused in done:  # parts of before refusals were kept have none
             pair = by_id[pair_id].swapped() if swapped else by_id[pair_id]
-            rows.append(JudgedRow.read(pair, mode, swapped, text, truncated))
+            rows.append(JudgedRow.read(pair, mode, swapped, text, truncated, *refused))
     return rows
 
 

@@ -6,7 +6,8 @@ scripts of UnifiedReward use and which is read where both are there, and the pap
 
 Layouts: the hub's Parquet, `<config>/test-*.parquet`, with `prompt`, `left_model`, `right_model`, `vote_type` and
 `left_image`, `right_image` in the row or `left_video`, `right_video` as URLs; or `data.json` with `prompt`,
-`video_left`, `video_right`, `vote_type` and the files in `videos/`. The columns and the four votes were read in the
+`video_left`, `video_right`, `vote_type` and the files in `videos/`, also under the name `genai_bench_video.json` that
+UnifiedReward's evaluation gives it. The columns and the four votes were read in the
 scripts of TIGER-AI-Lab/GenAI-Bench and of UnifiedReward; no published row of either listing was found, nor a
 `data.json` for images, which is taken to be the same with `image` for `video`.
 
@@ -38,9 +39,10 @@ def read_votes(root: Path, task: Task) -> Iterator[Row | Unusable]:
         root,
         "data.json",
         "data.jsonl",
+        f"genai_bench_{kind}.json",
         *(f"{config}/{pattern}" for pattern in splits),
         *splits,
-        layout=f"data.json beside {kind}s/, or the hub's {config}/test-*.parquet",
+        layout=f"data.json or genai_bench_{kind}.json beside {kind}s/, or the hub's {config}/test-*.parquet",
     )
 
     def candidate(where: str, row: dict[str, Any], side: str) -> Medium:

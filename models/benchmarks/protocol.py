@@ -18,7 +18,8 @@ anywhere in the text, reasoning included; their swaps are unseeded or missing; a
 cannot read for a tie.
 
 Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group.
+13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group. Where all
+resamples are alike they are Wilson intervals (`models.scores.share_interval`).
 """
 
 import hashlib
@@ -32,7 +33,7 @@ import numpy as np
 from models.benchmarks.benchmark import Benchmark
 from models.errors import DataError
 from models.preference import PreferencePair, Preferred, agree, turned
-from models.scores import QUANTILES, Floats, JudgedRow, Scores
+from models.scores import REFUSED, Floats, JudgedRow, Scores, share_interval
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -63,7 +64,8 @@ def measure(
     two answers name the same candidate, or say tie both times; one that does not parse names none. `position_bias` is
     twice (the share of decided answers that name the candidate shown first, minus 0.5): 1 for a judge that always
     says the first, -1 for always the second, 0 without bias. It is twice that of `models.scores.score`; from one
-    seeded order it also holds the chance of the draw. `unparsed` is of the answers that were asked for.
+    seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
+    answers that were asked for; `judged` are the pairs that were.
 
     `lenient` is what a lenient reading of the same texts gives (`models.verdict_lenient`): `overall` as that of
     `strict` and `diff`, and `valid`. It enters no other figure.
@@ -78,7 +80,8 @@ def measure(
     pairs = by_pair(rows)
     lost = [pair for pair in pairs if _undecodable(pair)]
     asked = [row for row in rows if row.fault != UNDECODABLE]
-    unparsed = sum(not row.parsed for row in asked)
+    refused = [row for row in asked if row.refused]
+    unparsed = sum(not row.parsed and not row.refused for row in asked)
     decided = [row.preferred for row in asked if row.preferred in (1, 2)]
     names = sorted({name for labels in (aspects or {}).values() for name in labels})
     return {
@@ -91,6 +94,12 @@ def measure(
         "position_bias": 2 * decided.count(1) / len(decided) - 1 if decided else None,
         "unparsed": {"count": unparsed, "share": unparsed / len(asked) if asked else None},
         "lenient": _lenient(pairs, bootstrap, seed),
+        "refused": {
+            "count": len(refused),
+            "share": len(refused) / len(asked) if asked else None,
+            "reasons": dict(Counter(row.fault.removeprefix(f"{REFUSED}: ") for row in refused).most_common()),
+        },
+        "judged": len(pairs) - len(lost),
         "undecodable": {
             "count": len(lost),
             "share": len(lost) / len(pairs),
@@ -240,7 +249,7 @@ def _figure(hits: Sequence[tuple[int, int]], bootstrap: int, seed: int, name: st
     drawn = counts @ np.array([kind for kind, _ in kinds], float)
     replicates: Floats = drawn[:, 0] / drawn[:, 1]
     value = sum(right for right, _ in hits) / sum(answers for _, answers in hits)
-    return _with_interval(value, replicates, len(hits)), replicates
+    return _with_interval(value, replicates, [(value, len(hits))]), replicates
 
 
 def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Floats]) -> Scores | None:
@@ -248,9 +257,10 @@ def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Flo
         return None
     shares = [Fraction(sum(right for right, _ in hits), sum(answers for _, answers in hits)) for hits in groups]
     value = float(sum(shares) / len(shares))  # exact until here: no order of the groups changes a digit
-    return _with_interval(value, np.mean(replicates, axis=0), sum(map(len, groups)))
+    parts = [(float(share), len(hits)) for share, hits in zip(shares, groups, strict=True)]
+    return _with_interval(value, np.mean(replicates, axis=0), parts)
 
 
-def _with_interval(value: float, replicates: Floats, pairs: int) -> Scores:
-    low, high = np.quantile(replicates, QUANTILES)
-    return {"value": value, "low": float(low), "high": float(high), "pairs": pairs}
+def _with_interval(value: float, replicates: Floats, parts: Sequence[tuple[float, int]]) -> Scores:
+    low, high = share_interval(replicates, parts)
+    return {"value": value, "low": low, "high": high, "pairs": sum(pairs for _, pairs in parts)}

@@ -6,6 +6,7 @@ batch is generated the next one gathers by itself, so nothing has to be held bac
 callers that arrive together begin together.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,16 +15,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from models.errors import ThinkrewardError
+from models.errors import DataError, ThinkrewardError
 from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
 from models.prompts import Message
 from models.verdict import Mode
+
+log = logging.getLogger(__name__)
 
 
 class QueueFull(ThinkrewardError):
     """More would wait than may: try again later."""
 
     retryable = True
+
+
+class NotGenerated(DataError):
+    """The model cannot take this one conversation; others fare better."""
 
 
 class GivenUp(ThinkrewardError):
@@ -43,10 +50,12 @@ class _Item:
     done: threading.Event = field(default_factory=threading.Event)
     said: list[Generated] = field(default_factory=list)
     error: BaseException | None = None
+    told: bool = False  # whether a piece of its text was sent, which cannot be taken back
 
     def tell(self, sample: int, text: str) -> None:
         """A piece of its text to whoever listens."""
         if self.on_text is not None and not self.given_up.is_set():
+            self.told = True
             self.on_text(self.place, sample, text)
 
     def end(self, said: list[Generated] | None = None, error: BaseException | None = None) -> None:
@@ -146,8 +155,7 @@ class BatchingGenerator:
                 raise GivenUp("given up while it was written")
             items[at].tell(sample, text)
 
-        while items := self._next():
-            began = time.monotonic()
+        def generate(items: list[_Item]) -> None:
             try:
                 said = self._inner.generate(
                     [item.conversation for item in items],
@@ -156,10 +164,23 @@ class BatchingGenerator:
                     **dict(items[0].options),
                 )
                 for item, texts in zip(items, said, strict=True):
-                    item.end(texts)
+                    refused = next((one.refused for one in texts if one.refused), "")
+                    item.end(texts, NotGenerated(f"the model cannot take it: {refused}") if refused else None)
             except BaseException as error:  # noqa: BLE001  (who asked is to know it; the next batch may do)
+                if len(items) == 1 or isinstance(error, GivenUp):
+                    for item in items:
+                        item.end(error=error)
+                    return
+                log.warning("a batch of %d failed (%r); each is tried alone", len(items), error)
                 for item in items:
-                    item.end(error=error)
+                    if item.told:
+                        item.end(error=error)
+                    else:
+                        generate([item])
+
+        while items := self._next():
+            began = time.monotonic()
+            generate(items)
             self._on_batch(len(items), time.monotonic() - began)
 
     def _next(self) -> list[_Item]:

@@ -150,7 +150,7 @@ class _Call:
                 logger.warning("%s rejects request %d: %s", self.connection.endpoint.host, at, rejected)
                 self.owner.spent.rejected += 1
                 self.owner.answers |= rejected.for_content
-                results[at] = [Generated("", truncated=False)] * self.n
+                results[at] = [Generated("", truncated=False, refused=rejected.kind)] * self.n
             done += 1
             if on_progress is not None:
                 on_progress(done, len(conversations))

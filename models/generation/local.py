@@ -1,12 +1,18 @@
-"""Batched generation with transformers, on CPU or one GPU."""
+"""Batched generation with transformers, on CPU or one GPU.
 
+When a batch fails its conversations are tried one at a time: what cannot be generated is `Generated.refused`, and costs
+itself alone. When all fail the error is raised, since then the fault is not theirs.
+"""
+
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.backbone import load_model, load_processor
 from models.chat_template import opening, prompt_text
+from models.errors import ThinkrewardError
 from models.generation.protocol import (
     Generated,
     GeneratorIdentity,
@@ -19,6 +25,8 @@ from models.generation.protocol import (
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
 from models.prompts import Message, Part
 from models.verdict import Mode
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
 
@@ -87,18 +95,25 @@ class LocalGenerator:
         order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         seeds = seeds_of(seed, len(texts))
+        failures: list[Exception] = []
         step = max(1, self.batch // n)
         with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
             for start in range(0, len(order), step):
                 rows = order[start : start + step]
-                some = [texts[at] for at in rows], [part for at in rows for part in media[at]]
-                told = _Growing(self.processor.tokenizer, self.ends, rows, n, on_text, begun) if on_text else None
-                streams = [row_seed(seeds[at], texts[at], sample) for at in rows for sample in range(n)]
-                found = self._generate_batch(*some, n, temperature, max_tokens, streams, told, begun)
-                for at, completions in zip(rows, found, strict=True):
-                    results[at] = completions
+
+                def batch(some: Sequence[int]) -> list[list[Generated]]:
+                    told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
+                    shown = [texts[at] for at in some], [part for at in some for part in media[at]]
+                    streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(n)]
+                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun)
+
+                for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
+                    results[at] = said if isinstance(said, list) else [refusal(said)] * n
+                    failures += [] if isinstance(said, list) else [said]
                 if on_progress is not None:
                     on_progress(min(start + step, len(order)), len(order))
+        if failures and len(failures) == len(results):
+            raise failures[0]
         return results
 
     def _generate_batch(
@@ -149,6 +164,35 @@ class LocalGenerator:
             Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
         ]
         return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
+
+
+def each_alone_on_failure(
+    batch: Callable[[Sequence[int]], list[list[Generated]]], rows: Sequence[int]
+) -> list[list[Generated] | Exception]:
+    """What `batch` makes of the rows together; if that fails, of each row alone, and the error of each that fails.
+
+    Errors with a name of ours, which no single row causes, and memory that does not suffice are raised.
+    """
+    import torch
+
+    fatal = (ThinkrewardError, MemoryError, torch.OutOfMemoryError)
+    try:
+        return list(batch(rows))
+    except fatal:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever a processor or a model raises for one member)
+        if len(rows) == 1:
+            return [error]
+        logger.warning("a batch of %d failed (%s); each is tried alone", len(rows), type(error).__name__)
+    found: list[list[Generated] | Exception] = []
+    for row in rows:
+        found += each_alone_on_failure(batch, [row])
+    return found
+
+
+def refusal(error: Exception) -> Generated:
+    """No completion, because of this error."""
+    return Generated("", truncated=False, refused=f"{type(error).__name__}: {error}".split("\n")[0][:200])
 
 
 class _Growing:

@@ -16,10 +16,15 @@ Seed = int | Sequence[int]  # one for all conversations of a call, or one each
 
 @dataclass(frozen=True)
 class Generated:
-    """One completion; `truncated` when it met the token limit before its end."""
+    """One completion; `truncated` when it met the token limit before its end.
+
+    `refused` says in a few words why there is none (then `text` is empty): an endpoint rejected the request, or the
+    processor its media. Such a conversation costs itself alone, never the others of its batch.
+    """
 
     text: str
     truncated: bool
+    refused: str = ""
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,9 @@ def group_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[st
 
 def detail_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[str], list[list[Cell]]]:
     """The header, and a row a judge: all accuracies, both orders, bias, and what could not be counted."""
-    header = ["Judge", "Pairs", "Over pairs", "Mean over groups", "Ties counted", "Without undecodable", "Both orders"]
-    header += ["Consistent", "Position bias", "Unparsed", "Undecodable", "Over pairs, lenient", "Valid, lenient"]
+    header = ["Judge", "Judged pairs", "Over pairs", "Mean over groups", "Ties counted", "Without undecodable"]
+    header += ["Both orders", "Consistent", "Position bias", "Unparsed", "Refused", "Undecodable"]
+    header += ["Over pairs, lenient", "Valid, lenient"]
     rows = []
     for entry in entries:
         measured = entry.measured.get(benchmark.name)
@@ -116,13 +117,15 @@ def detail_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[s
         strict, bias = measured["strict"], measured["position_bias"]
         shares = [strict["diff"]["overall"], strict["diff"]["macro"], (strict["tau"] or {}).get("overall")]
         shares += [measured["listed"]["diff"]["overall"], strict["diff"]["both_orders"], strict["consistency"]]
-        unparsed, lenient = measured["unparsed"], measured.get("lenient", {})
+        unparsed, refused, lenient = measured["unparsed"], measured["refused"], measured.get("lenient", {})
         valid = lenient.get("valid", {}).get("share")
+        judged = f"{measured['judged']} of {measured['pairs']}"
         rows.append(
             [
-                *(Cell(entry.name), Cell(str(measured["pairs"])), *map(share_cell, shares)),
+                *(Cell(entry.name), Cell(judged), *map(share_cell, shares)),
                 Cell(MISSING if bias is None else f"{bias:+.2f}"),
                 Cell(str(unparsed["count"]), "" if unparsed["share"] is None else f"{percent(unparsed['share'])} %"),
+                Cell(str(refused["count"]), ", ".join(f"{why} ({count})" for why, count in refused["reasons"].items())),
                 Cell(str(measured["undecodable"]["count"])),
                 share_cell(lenient.get("overall")),
                 Cell(MISSING if valid is None else f"{percent(valid)} %"),
@@ -148,7 +151,10 @@ def _spot(measured: Scores | None, benchmark: Benchmark) -> Spot:
     got, notes = paper(measured, benchmark), []
     if lost := measured["undecodable"]["count"]:
         without = share_cell(got["listed"]).value
+        notes.append(f"judged {measured['judged']} of {measured['pairs']} pairs")
         notes.append(f"{lost} undecodable counted as wrong; {without} without")
+    if refused := measured["refused"]["count"]:
+        notes.append(f"{refused} answers refused, counted as wrong")
     if benchmark.macro and got["missing_groups"]:
         notes.append(f"no pairs of {', '.join(got['missing_groups'])}")
     return Spot(share_cell(got["strict"]), share_cell(got["ours"]), "; ".join(notes))

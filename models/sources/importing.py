@@ -9,7 +9,7 @@ candidate first in every row; those with a published reasoning stay as they are,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,8 +185,13 @@ class ImportJob:
             check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
 
     def _most_common(self) -> str:
-        said = ", ".join(f"{reason} ({count})" for reason, count in self._reasons.most_common(3))
-        return f" ({said})" if said else ""
+        return commonest(self._reasons.elements())
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three commonest reasons with their counts, in brackets; nothing where there is none."""
+    said = ", ".join(f"{reason} ({count})" for reason, count in Counter(reasons).most_common(3))
+    return f" ({said})" if said else ""
 
 
 def check_share(rows: int, bad: int, most: float, where: object, reasons: str = "") -> None:

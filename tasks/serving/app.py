@@ -232,11 +232,12 @@ async def health() -> dict[str, str]:
 
 @open_to_all.get("/ready", responses={503: {"model": ErrorResponse, "description": "ends"}})
 async def ready(request: Request) -> dict[str, str]:
-    """Requests are taken: 503 while the service ends."""
+    """Requests are taken: 503 while the service ends. `problem` tells why an older model than the alias's answers."""
     service = service_of(request)
     if service.draining:
         raise HTTPException(503, "the service ends")
-    return {"status": "ready", "model": service.holder.digest}
+    problem = {"problem": service.holder.problem} if service.holder.problem else {}
+    return {"status": "ready", "model": service.holder.digest, **problem}
 
 
 @open_to_all.get("/metrics", response_class=Response)

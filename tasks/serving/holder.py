@@ -123,6 +123,7 @@ class Holder:
         self._metrics = metrics
         self._lock = threading.Condition()
         self._ended = threading.Event()
+        self.problem = ""  # why the model that the name means by now is not served
         self._folder = model_folder(settings, name)
         folder = self._folder
         self._current = self._load(self._digest(folder), folder) if folder else self._fetched(self._artifact())
@@ -160,8 +161,13 @@ class Holder:
                 ref = self._artifact()
                 if ref.digest != self._current.digest:
                     self._swap(self._fetched(ref))
-            except ThinkrewardError as error:
-                log.warning("%s is not looked up: %s; %s goes on", self.name, error, self._current.digest[:12])
+                self.problem = ""
+            except Exception as error:
+                told = str(error) if isinstance(error, ThinkrewardError) else type(error).__name__
+                self.problem = f"the model that {self.name} means now is not loaded ({told}); tried again"
+                self._metrics.follow_failures.inc()
+                log.warning("%s; %s goes on", self.problem, self._current.digest[:12], exc_info=error)
+            self._metrics.following.set(float(not self.problem))
 
     def close(self) -> None:
         """Let the model end what it has."""

@@ -32,6 +32,11 @@ class Metrics:
         self.batch_seconds = Counter("thinkreward_batch_seconds", "Time spent generating", registry=self.registry)
         self.swaps = Counter("thinkreward_model_swaps", "Times that the name came to mean another model",
                              registry=self.registry)  # fmt: skip
+        self.following = Gauge("thinkreward_model_is_current", "1 if the served model is what the name means",
+                               registry=self.registry)  # fmt: skip
+        self.following.set(1)
+        self.follow_failures = Counter("thinkreward_model_load_failures", "Failed loads of what the name means",
+                                       registry=self.registry)  # fmt: skip
 
     def batch(self, size: int, seconds: float) -> None:
         """One batch was generated."""

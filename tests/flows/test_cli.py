@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import resuming
+from flows.cli_data import grouped_by_reason
 from tests.tasks import small_recipe as small
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -137,3 +138,17 @@ def test_estimate_counts_samples_and_steps(tmp_path: Path) -> None:
     amounts = {row["what"]: row["amount"] for row in rows}
     assert amounts["samples"] == "128"
     assert amounts["teacher cost"].startswith("nothing")
+
+
+def test_unusable_rows_are_grouped_by_reason_with_the_first_few_and_the_count() -> None:
+    rows = [{"where": f"data.json#{at}", "reason": "media: does not exist", "uri": f"{at}.mp4"} for at in range(1886)]
+    rows.insert(3, {"where": "data.json#x", "reason": "row: prompt is missing", "uri": ""})
+    lines = grouped_by_reason(rows)
+    assert lines[:2] == ["1886 x media: does not exist", "  data.json#0 0.mp4"]
+    assert lines[6:] == ["  and 1881 more: --json names all", "1 x row: prompt is missing", "  data.json#x"]
+
+
+def test_serve_beyond_loopback_without_a_token_is_refused(tmp_path: Path) -> None:
+    done = small.run("serve", "--host", "192.0.2.1", "--model", "base", folder=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "THINKREWARD_SERVE_TOKEN" in done.stderr and "--insecure" in done.stderr

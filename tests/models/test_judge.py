@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from models.errors import MediaError
 from models.generation.protocol import Generated, Generator, Progress
 from models.judge import Judge, sampling_seed
 from models.preference import Candidate, Media, PreferencePair, Preferred, Task
@@ -151,3 +152,20 @@ def test_a_judge_asks_in_its_wording(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_no_pairs_give_no_judgments() -> None:
     assert judge(brightest)[0].judge([], both_orders=True) == []
+
+
+def test_a_pair_whose_medium_cannot_be_decoded_costs_itself_alone() -> None:
+    def frames(uri: str) -> list[Image.Image]:
+        if uri == "broken.png":
+            raise MediaError(uri, "cannot be decoded: cut off")
+        return FRAMES[uri]
+
+    broken = Candidate(media=Media(kind="image", uri="broken.png", sha256="0" * 64))
+    good = pair("good")
+    bad = good.model_copy(update={"id": "bad", "candidates": (broken, good.candidates[1])})
+    judging = Judge(Fake(brightest), frames)
+    judgments = judging.judge([bad, good], n=2, both_orders=True)
+    assert [one.refused for one in judgments] == ["media: cannot be decoded: cut off"] * 4 + [""] * 4
+    assert [one.preferred for one in judgments[4:]] == [1, 1, 2, 2]
+    with pytest.raises(MediaError, match=r"broken\.png"):
+        judging.judge([bad])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from models import media
 from models.errors import MediaError
-from models.media import MAX_IMAGE_PIXELS, MediaInfo, data_url, decode, inspect, sample_frames, shrink
+from models.media import MAX_IMAGE_PIXELS, MediaInfo, bundle, data_url, decode, inspect, sample_frames, shrink
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta", "white", "black", "gray", "orange"]
 
@@ -328,3 +328,21 @@ def test_an_animation_beyond_the_limit_on_frames_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(media, "MAX_FRAMES", 9)
     with pytest.raises(MediaError, match=r"^x: has too many frames: 10, above the limit of 9"):
         decode(encoded(FILM), "x", max_frames=2)
+
+
+@pytest.mark.parametrize("size", [(400, 1), (1, 400), (2001, 10)])
+def test_what_a_processor_would_refuse_for_its_proportions_is_refused_with_its_ratio(size: tuple[int, int]) -> None:
+    ratio = f"{max(size) / min(size):.1f} to 1"
+    with pytest.raises(MediaError, match=rf"thin\.png: is too narrow: .*{ratio}, above the limit of 200 to 1"):
+        decode(encoded([Image.new("RGB", size)]), "thin.png", max_frames=1)
+    frames = [("0", encoded([Image.new("RGB", (9, 9))])), ("1", encoded([Image.new("RGB", size)]))]
+    with pytest.raises(MediaError, match=ratio):
+        decode(bundle(frames), "thin.zip", max_frames=4)
+
+
+@pytest.mark.parametrize("size", [(200, 1), (6000, 30), (30, 6000)])
+def test_the_thinnest_picture_that_is_taken_is_still_taken_after_shrinking(size: tuple[int, int]) -> None:
+    (frame,) = decode(encoded([Image.new("RGB", size)]), "thin.png", max_frames=1)
+    small = shrink(frame, 147_456)
+    assert max(small.size) <= 200 * min(small.size)
+    assert small.width * small.height <= 147_456

@@ -250,3 +250,13 @@ def test_direct_answers_are_read_in_direct_mode() -> None:
     text = answer_text(Task.IMAGE_GENERATION, "tie")
     assert JudgedRow.read(pair(1), "direct", False, text, False).preferred == "tie"
     assert JudgedRow.read(pair(1), "think", False, text, False).fault == Fault.MISSING_BLOCK
+
+
+def test_an_interval_of_three_right_pairs_is_not_zero_wide() -> None:
+    got = score([row(f"p{at}") for at in range(3)], bootstrap=50, seed=0)
+    low, high = got["intervals"]["think"]["overall"]
+    assert (round(low, 3), high) == (0.439, 1.0)
+    assert got["by_task"][IMAGES]["think"]["low"] == pytest.approx(low)
+    two_tasks = [row(f"p{at}") for at in range(3)] + [row(f"p{at}", task=VIDEOS) for at in range(3)]
+    low_of_two, _ = score(two_tasks, bootstrap=50, seed=0)["intervals"]["think"]["overall"]
+    assert low < low_of_two < 1.0

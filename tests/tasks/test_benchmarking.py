@@ -9,7 +9,7 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.errors import ConfigError, ThinkrewardError
+from models.errors import ConfigError, DataError, ThinkrewardError
 from models.generation.protocol import Generated
 from models.judge import Judge
 from models.prompts import Message
@@ -150,3 +150,22 @@ def test_another_protocol_asks_again(settings: Settings, place: Place, teacher: 
 def test_a_judge_that_is_not_there_is_named(settings: Settings, place: Place) -> None:
     with pytest.raises(ThinkrewardError, match="there is no model 'nobody'"):
         run_benchmarks(settings, [place], ["nobody"], PROTOCOL, lambda *_: None)
+
+
+def test_a_benchmark_that_lacks_its_media_is_refused_and_beyond_that_says_how_many_were_judged(
+    settings: Settings, place: Place, teacher: EmbeddedTeacher
+) -> None:
+    listing = Path(place.path) / "data.json"
+    rows = json.loads(listing.read_text())
+    for row in rows[:10]:
+        row["image"] = "images/none.png"
+    listing.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"10 of 12 rows .*max_bad_share 0\.1 allows \(media: does not exist \(10\)\)"):
+        run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+    assert not teacher.served["answered"]
+    prepare = settings.prepare.model_copy(update={"max_bad_share": 0.9})
+    allowed = settings.model_copy(update={"prepare": prepare})
+    benched = run_benchmarks(allowed, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+    header, line = benched.table
+    assert dict(zip(header, line, strict=True))["judged"] == "2 of 12"
+    assert "judged 2 of 12 pairs" in benched.page

@@ -87,3 +87,13 @@ def test_a_damaged_model_is_told_from_one_that_is_not_there(settings: Settings, 
     stored.write_text("fewer")
     with pytest.raises(ArtifactCorrupt, match=r"file\.txt of model \w+ hashes to"):
         find_model(settings, ref.digest)
+
+
+def test_a_folder_of_the_same_name_changes_nothing_and_is_named_by_its_path(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "champion").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"for the folder write \./champion"):
+        find_model(settings, "champion")
+    assert find_model(settings, "./champion") == Path("./champion")

@@ -101,7 +101,10 @@ def test_the_votes_on_edits_and_videos_are_not_taken_for_images(tmp_path: Path) 
     for folder in ("image_edition", "video_generation"):
         (tmp_path / folder).mkdir()
         pq.write_table(pa.Table.from_pylist([row(1, "leftvote")]), tmp_path / folder / "test-00000-of-00001.parquet")
-    with pytest.raises(DataError, match=r"expected data\.json beside images/, or the hub's image_generation/test"):
+    with pytest.raises(
+        DataError,
+        match=r"data\.json or genai_bench_image\.json beside images/, or the hub's image_gen",
+    ):
         read(tmp_path)
 
 

@@ -88,3 +88,10 @@ def test_a_model_s_figures_from_two_papers_are_told_apart_by_their_source() -> N
         (84.0, "arXiv 2505.03318"),
         (80.4, "measured again in arXiv 2510.10518, table 1"),
     ]
+
+
+def test_the_listing_is_found_under_the_name_that_the_reference_ships(tmp_path: Path) -> None:
+    row = {"prompt": "a dog", "video_left": "1.mp4", "video_right": "2.mp4", "vote_type": "leftvote"}
+    (tmp_path / "genai_bench_video.json").write_text(json.dumps([row]))
+    good, bad = split(tmp_path)
+    assert [one.where for one in good] == ["genai_bench_video.json#1"] and not bad

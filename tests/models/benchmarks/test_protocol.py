@@ -330,3 +330,10 @@ def test_rows_that_do_not_fit_together_are_refused(rows: list[JudgedRow], messag
 def test_no_resamples_are_refused() -> None:
     with pytest.raises(ValueError, match="bootstrap is 0"):
         of([row()], bootstrap=0)
+
+
+def test_figures_of_few_pairs_that_are_all_right_have_a_width() -> None:
+    rows = [row(f"p{at}", group="g") for at in range(3)]
+    got = of(rows)["strict"]["diff"]
+    for figure in (got["overall"], got["groups"]["g"], got["macro"]):
+        assert (figure["value"], round(figure["low"], 3), figure["high"]) == (1.0, 0.439, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.generation.batching import BatchingGenerator, GivenUp, QueueFull
+from models.generation.batching import BatchingGenerator, GivenUp, NotGenerated, QueueFull
 from models.generation.protocol import Generated, OnText
 from models.prompts import Message
 
@@ -193,3 +193,26 @@ def test_a_batch_that_nobody_waits_for_any_more_ends_while_it_is_written() -> No
             ask(generator, "long", given_up=gone, on_text=hear)
         assert heard == ["L"]
         assert ask(generator, "next") == ["NEXT"]
+
+
+def test_one_bad_member_of_a_batch_costs_itself_alone() -> None:
+    echo = Echo()
+    with batching(echo) as generator, ThreadPoolExecutor(8) as pool:
+        with held(echo, generator, pool):
+            asked = {text: pool.submit(ask, generator, text) for text in ("one", "bad", "two")}
+            until(lambda: generator.waiting == 3)
+        assert [asked[text].result(10) for text in ("one", "two")] == [["ONE"], ["TWO"]]
+        with pytest.raises(RuntimeError, match="a bad one"):
+            asked["bad"].result(10)
+
+
+def test_a_conversation_that_the_model_cannot_take_is_told_to_its_caller_alone() -> None:
+    class Choosy(Echo):
+        def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
+            said = super().generate(conversations, **options)
+            return [[Generated("", False, refused="too thin")] if one[0].text == "THIN" else one for one in said]
+
+    with batching(Choosy()) as generator:
+        with pytest.raises(NotGenerated, match="too thin"):
+            ask(generator, "thin")
+        assert ask(generator, "wide") == ["WIDE"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
@@ -452,3 +453,15 @@ def test_a_refusal_reads_as_no_verdict() -> None:
         (one,) = Judge(server.generator(), made.frames.__getitem__).judge([made.pair])
     assert one.verdict == Malformed(Fault.MISSING_BLOCK, 0) and not one.correct
     assert one.text == "I cannot judge this."
+
+
+@pytest.mark.parametrize("key", ["x", "token"])
+def test_a_short_key_neither_hides_the_servers_words_nor_is_shown(key: str) -> None:
+    def newer(number: int, body: Body) -> Reply:
+        if "max_tokens" in body:
+            return 400, {}, error("Unsupported parameter: use 'max_completion_tokens' instead of 'max_tokens'")
+        return ok("yes")
+
+    with serving(newer) as server:
+        generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
+        assert texts(generator.generate(ask("a"), max_tokens=9)) == [["yes"]]

@@ -145,3 +145,22 @@ def test_what_wrote_a_text_is_named_as_it_was_before_loading() -> None:
     generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=1)
     assert generator.identity == transformers_identity("float32")
     assert (generator.identity.kind, generator.identity.precision) == ("transformers", "float32")
+
+
+def test_a_pair_that_the_processor_refuses_costs_itself_alone() -> None:
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8)
+    pairs = [made.pair for made in PAIRS if made.pair.task == Task.IMAGE_GENERATION]
+    good = pairs[0]
+    thin = {medium.uri for medium in pairs[1].media()}
+
+    def shown(uri: str) -> list[Image.Image]:
+        return [Image.new("RGB", (400, 1))] if uri in thin else frames(uri)
+
+    judge = Judge(generator, shown)
+    (alone,) = judge.judge([good], "direct", max_tokens=4)
+    kept, refused = judge.judge([good, pairs[1]], "direct", max_tokens=4)
+    assert (kept.text, kept.refused) == (alone.text, "")
+    assert "aspect ratio" in refused.refused
+    assert refused.preferred is None
+    with pytest.raises(ValueError, match="aspect ratio"):  # nothing else succeeded, so the fault may be the model's
+        judge.judge([pairs[1]], "direct", max_tokens=4)

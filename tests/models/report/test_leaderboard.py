@@ -161,7 +161,7 @@ def test_judges_are_rows_and_benchmarks_columns_and_what_is_quoted_is_marked(boa
     ours, other, printed = (row.spots for row in rows)
     # 12 pairs in both orders: 1 lost, 2 unparsed and 1 wrong twice, 1 wrong once
     assert ours[0].own.value == ours[0].ours.value == f"{100 * 15 / 24:.1f}"
-    assert ours[0].note == "1 undecodable counted as wrong; 68.2 without"
+    assert ours[0].note == "judged 11 of 12 pairs; 1 undecodable counted as wrong; 68.2 without"
     assert (ours[1].own.value, other[0].own.value) == ("\N{EN DASH}", "\N{EN DASH}")
     assert (printed[0].own.value, printed[0].ours.value, printed[0].note) == ("73.8", "\N{EN DASH}", "tau 60.2")
     html = render_leaderboard(board)

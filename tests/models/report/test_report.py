@@ -271,7 +271,7 @@ def test_the_stage_table_has_a_row_a_model_and_dashes_for_what_is_not_known(full
     table = stage_table({model.name: model.scores for model in full.models} | {"other": {}})
     assert table[0][:3] == ["Model", "Thinking", "Image generation"]
     assert {len(row) for row in table} == {len(table[0])}
-    assert table[1][1] == "0.0 (0.0 to 0.0)"
+    assert table[1][1] == "0.0 (0.0 to 19.5)"
     assert table[2][1].startswith("50.0 (")
     assert table[5] == ["other", *[MISSING] * (len(table[0]) - 1)]
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -297,3 +297,47 @@ def test_a_model_that_is_not_there_is_refused_before_anything_listens(tmp_path: 
     chosen = settings(f"storage.root={tmp_path}/store", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(Exception, match="there is no model 'nobody' to serve"):
         make_app("nobody", chosen)
+
+
+def test_one_picture_that_no_processor_takes_costs_its_own_request_alone(judge: Running) -> None:
+    thin = asked(candidate_2=png(400, 1))
+    bodies = [asked(number=number) for number in range(9)]
+    with ThreadPoolExecutor(10) as pool:
+        refused = pool.submit(judge.post, "/v1/compare", thin)
+        answers = list(pool.map(lambda body: judge.post("/v1/compare", body), bodies))
+    assert [answer.status_code for answer in answers] == [200] * 9
+    assert refused.result().status_code == 422
+    assert "400.0 to 1" in refused.result().json()["error"]["message"]
+
+
+def test_a_new_champion_that_cannot_be_loaded_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(
+        f"storage.root={tmp_path}/store", f"storage.cache_dir={tmp_path}/cache",
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "serve.follow_s=0.1",
+    )  # fmt: skip
+    old = promote(chosen, tmp_path, 1)
+    with serving(chosen, "champion") as running:
+        holder, load = running.service.holder, running.service.holder._load
+
+        def no_memory(digest: str, folder: Path) -> Any:
+            raise MemoryError("two models do not fit")
+
+        monkeypatch.setattr(holder, "_load", no_memory)
+        new = promote(chosen, tmp_path, 2)
+        until(lambda: bool(holder.problem))
+        said = httpx.get(f"{running.url}/ready").json()
+        assert (said["status"], said["model"]) == ("ready", old)
+        assert "MemoryError" in said["problem"]
+        assert "thinkreward_model_is_current 0.0" in httpx.get(f"{running.url}/metrics").text
+        monkeypatch.setattr(holder, "_load", load)
+        until(lambda: holder.digest == new)
+        until(lambda: "problem" not in httpx.get(f"{running.url}/ready").json())
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
