@@ -256,7 +256,8 @@ def test_no_child_outlives_a_parent_that_is_killed(bodies: Path, processes: int)
     )
     asked = job("sleeps", bodies)
     small = [f"{name}.micro_batch=32" for name in ("cold_start", "rejection_sampling.sft", "grpo")]
-    settings = load_settings("shapes", (f"runtime.processes={processes}", *small))
+    kept = f"storage.cache_dir={asked.settings.storage.cache_dir}"
+    settings = load_settings("shapes", (kept, f"runtime.processes={processes}", *small))
     (bodies / "job.json").write_text(asked.model_copy(update={"settings": settings}).model_dump_json())
     path = os.pathsep.join([str(REPOSITORY), str(bodies)])
     parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
