@@ -42,7 +42,7 @@ from tasks.once import computed_once
 from tasks.scoring import DIRECT_TOKENS
 
 BENCHMARKING = "benchmarking"
-VERSION = "3"  # raise it when the same judge's answers would be read or asked otherwise
+VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
 CHUNK_PAIRS = 64
 DECODED_KEPT = 2 * CHUNK_PAIRS  # media kept decoded: a pair's two orders follow one another
 Tell = Callable[[int, int], None]

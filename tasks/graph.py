@@ -93,10 +93,10 @@ _SHOWN = ("model.max_pixels", "model.max_frames")  # all of `model` that matters
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("base", "1", {}, ("model",), ("model.base", "model.revision"), "tasks.preparing:base", seeded=False),
+        Stage("base", "2", {}, ("model",), ("model.base", "model.revision"), "tasks.preparing:base", seeded=False),
         Stage(
             "prepare",
-            "4",
+            "5",
             {},
             ("preferences", "splits"),
             ("prepare", "model.max_frames"),
@@ -105,7 +105,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "distill",
-            "5",
+            "6",
             {"preferences": _PREFERENCES},
             ("distilled",),
             ("distill", *_SHOWN),
@@ -114,7 +114,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "cold-start",
-            "3",
+            "4",
             {"base": _BASE, "preferences": _PREFERENCES, "distilled": Need("distill", "distilled")},
             ("model", "history"),
             ("cold_start", "model"),
@@ -124,7 +124,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "rejection-sampling",
-            "5",
+            "6",
             {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
@@ -135,7 +135,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "5",
+            "6",
             {
                 "model": Need("rejection-sampling", "model"),
                 "trajectories": Need("rejection-sampling", "trajectories"),
@@ -149,7 +149,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "evaluate",
-            "3",
+            "4",
             {
                 "base": _BASE,
                 "cold-start": Need("cold-start", "model"),
@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "2",
+            "3",
             {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),

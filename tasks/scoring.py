@@ -32,7 +32,7 @@ DIRECT_TOKENS = 24
 JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
 _JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
-JUDGED = Stage(JUDGING, "4", {}, ("judgments",), _JUDGED_BY, "", generates=True, seeded=False)
+JUDGED = Stage(JUDGING, "5", {}, ("judgments",), _JUDGED_BY, "", generates=True, seeded=False)
 
 
 def evaluate(job: Job, child: Child, scratch: Path) -> Done:
