@@ -302,3 +302,30 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as refused:
         load_settings("shapes", ["tracking.uri=https://me:hunter2@mlflow.example"])
     assert "hunter2" not in str(refused.value)
+
+
+class TestBatches:
+    @pytest.mark.parametrize(
+        ("overrides", "fix"),
+        [
+            (["runtime.processes=3", "cold_start.batch=64"], "cold_start takes 64.*choose a number of processes"),
+            (["runtime.processes=2"], "cold_start takes 64 .*processes 2 x micro_batch 64 .*cold_start.micro_batch=32"),
+            (
+                ["runtime.processes=2", "cold_start.micro_batch=32", "rejection_sampling.sft.micro_batch=16"],
+                "grpo takes 64 .*grpo.micro_batch=32",
+            ),
+        ],
+    )
+    def test_one_that_cannot_be_divided_is_refused(self, overrides: list[str], fix: str) -> None:
+        with pytest.raises(SettingsError, match=fix):
+            load_settings("shapes", overrides)
+
+    def test_what_the_refusal_says_to_set_is_taken(self) -> None:
+        micro = ["cold_start.micro_batch=32", "rejection_sampling.sft.micro_batch=32", "grpo.micro_batch=32"]
+        assert load_settings("shapes", ["runtime.processes=2", *micro]).runtime.processes == 2
+
+    def test_a_checkpoint_within_a_generation_is_refused(self) -> None:
+        with pytest.raises(SettingsError, match="checkpoint_every=12"):
+            load_settings("shapes", ["grpo.preset=gspo"])
+        changed = ["grpo.preset=gspo", "grpo.checkpoint_every=12", "grpo.validate_every=12"]
+        assert load_settings("shapes", changed).grpo.preset == "gspo"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.rewards import REWARDS, accuracy_reward, completion_text, consistency_reward, format_reward
+from models.rewards import REWARDS, accuracy_reward, answer_reward, completion_text, consistency_reward, format_reward
 
 TASK = "image_generation"
 RIGHT = (
@@ -80,3 +80,32 @@ def test_columns_of_another_length_are_an_error_and_not_a_shorter_answer() -> No
 
 def test_no_completions_earn_no_rewards() -> None:
     assert all(reward(completions=[], task=[], preferred=[]) == [] for reward in REWARDS.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "earned"),
+    [
+        (RIGHT, 1.0),
+        ("<answer>Image 1 is better</answer>", 1.0),  # nothing was thought
+        ("<think>It is dark.</think><answer>Image 1 is better</answer>", 1.0),  # no scores
+        ("It is dark.</think><answer>Image 1 is better</answer>", 1.0),  # the block was opened before the completion
+        ("Well. " + RIGHT + " Thank you!", 1.0),  # text outside
+        ("<answer>\nImage 1 is better.\n</answer>", 1.0),  # a full stop
+        (RIGHT.replace("8=8", "8=2"), 1.0),  # against its own sums
+        ("<answer>Image 2 is better</answer>", 0.0),
+        ("", 0.0),
+        ("Image 1 is better", 0.0),  # no block
+        ("<answer>Image 1 is better", 0.0),  # cut off
+        ("<answer>1 or 2</answer>", 0.0),  # hedged
+        ("<answer>Image 1 is better or Image 2 is better</answer>", 0.0),
+        ("<answer>Both images are equally good</answer>", 0.0),  # a thinking judge has no tie
+        ("<answer>Image 1 is better</answer>" * 2, 0.0),  # repeated
+        (RIGHT + "<answer>Image 2 is better</answer>", 0.0),  # one answer of each
+        ("<think>Perhaps <answer>Image 1 is better</answer></think>", 0.0),  # within the reasoning alone
+        ("<think><answer>Image 1 is better</answer></think><answer>Image 2 is better</answer>", 0.0),
+        ("<answer>Video 1 is better</answer>", 0.0),  # another task's words
+        ("</answer>Image 1 is better<answer>", 0.0),
+    ],
+)
+def test_without_the_gate_the_one_answer_is_what_counts(text: str, earned: float) -> None:
+    assert answer_reward([text], task=[TASK], preferred=["1"]) == [earned]

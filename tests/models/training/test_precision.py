@@ -12,7 +12,7 @@ from configs.load import load_settings
 from models import rewards
 from models.backbone import MASTER, load_for_training, load_model, load_processor, lora_config, save
 from models.dataset import PreferenceDataset, write_dataset
-from models.errors import ModelError
+from models.errors import DataError, ModelError
 from models.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.verdict import Dimension, Verdict, render_verdict
@@ -252,3 +252,28 @@ def test_float32_training_is_as_it_was_loaded() -> None:
         if name in stored:
             assert weight.dtype == torch.float32
             assert weight.equal(stored[name])
+
+
+@pytest.mark.parametrize("preset", ["gspo", "dr_grpo", "cispo"])
+def test_the_further_presets_train(data: Any, tmp_path: Path, spread: None, preset: str) -> None:
+    """Four optimizer steps: one generation of `gspo` and `cispo`, four of `dr_grpo`."""
+    from models.training import grpo
+
+    sampled: list[int] = []
+    generate = grpo.CompletionsTrainer._generate_single_turn
+
+    def counted(trainer: Any, *args: Any, **more: Any) -> Any:
+        sampled.append(trainer.state.global_step)
+        return generate(trainer, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo.CompletionsTrainer, "_generate_single_turn", counted)
+        result = optimised(data, tmp_path, preset=preset, learning_rate=1e-4)
+    assert len([row for row in result["log"] if "loss" in row]) == 4
+    assert sampled == ([0, 1, 2, 3] if preset == "dr_grpo" else [0])
+    assert share_moved(load_file(BASE / "model.safetensors"), checkpoint(tmp_path, 4)) >= 0.99
+
+
+def test_fewer_prompts_than_a_generation_are_refused(data: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"8 pairs in both orders.*the 32 of one generation"):
+        optimised(data, tmp_path, preset="gspo", prompts_per_step=8, micro_batch=32)

@@ -82,3 +82,13 @@ def test_lora_is_merged_into_an_ordinary_model(data: Any, tmp_path: Path) -> Non
     assert changed
     assert not any("visual" in name for name in changed)
     load_model(tmp_path / "out")
+
+
+def test_a_batch_that_the_processes_cannot_divide_is_refused() -> None:
+    from models.errors import ConfigError
+    from models.training.checkpoints import accumulated
+
+    assert accumulated(128, 8, 4) == 4
+    for batch, micro_batch, processes in ((128, 8, 3), (8, 8, 2), (60, 8, 1)):
+        with pytest.raises(ConfigError, match=f"{batch} completions a step cannot be divided"):
+            accumulated(batch, micro_batch, processes)
