@@ -4,7 +4,10 @@ Nothing is downloaded and nothing is kept: model, pairs and checkpoints lie in a
 """
 
 import os
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -88,7 +91,7 @@ def rehearse(settings: Settings, tell: Callable[[str], None] = lambda line: None
 def _temporary_folder() -> Iterator[Path]:
     """A folder in which child processes put their temporary files too, so that a killed one leaves none."""
     before = os.environ.get("TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="thinkreward-rehearsal-") as folder:
+    with _removed_on_sigterm(), tempfile.TemporaryDirectory(prefix="thinkreward-rehearsal-") as folder:
         os.environ["TMPDIR"] = folder
         try:
             yield Path(folder)
@@ -96,6 +99,19 @@ def _temporary_folder() -> Iterator[Path]:
             os.environ.pop("TMPDIR")
             if before is not None:
                 os.environ["TMPDIR"] = before
+
+
+@contextmanager
+def _removed_on_sigterm() -> Iterator[None]:
+    """Leave through the `finally` blocks when the process is asked to end, which Python does not do by itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, Any]:
@@ -129,7 +145,7 @@ def _first_line(error: ThinkrewardError) -> str:
 
 
 def _scaled(settings: Settings, smaller: bool) -> Settings:
-    """The settings of a rehearsal: one process of `runtime.processes`, few micro-batches, and less of all if reduced."""
+    """The settings of a rehearsal: one process of `runtime.processes`, few micro-batches, and less if reduced."""
     processes, most = settings.runtime.processes, REDUCED_TOKENS if smaller else 2**31
 
     def short(section: Any, **changes: Any) -> Any:

@@ -53,7 +53,7 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
     )
     (folder / "data").mkdir()
     pixels = min(m.max_pixels, SIZE**2) if settings.prepare.source == "shapes" else m.max_pixels
-    write_pairs(folder / "data", processor.tokenizer, max_pixels=pixels, frames=m.max_frames)
+    write_pairs(folder / "data", processor.tokenizer, max_pixels=pixels, frames=m.max_frames, stand_in=not own)
     return Done(
         outputs={},
         facts={
@@ -71,12 +71,12 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
 
 def _described(settings: Settings, base: Path | None) -> dict[str, Any]:
     """What the base's `config.json` says."""
+    from models.rehearsal.known import hub_config
+
     name, found = settings.model.base, None
     if base is None:
         check_hub_id(name)
-        from models.architecture import config_of
-
-        found = config_of(name, settings.model.revision)
+        found = hub_config(name, settings.model.revision)
     elif (base / "config.json").is_file():
         try:
             found = json.loads((base / "config.json").read_text())

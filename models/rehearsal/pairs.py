@@ -21,11 +21,16 @@ SIDE = 32  # pixels; sides are multiples of it, so that no patch is cut
 LABELS: tuple[Preferred, ...] = (1, 2)
 
 
-def write_pairs(folder: Path, tokenizer: Any, *, max_pixels: int, frames: int) -> PreferenceDataset:
-    """A dataset of two pairs a task: images of `max_pixels`, videos of `frames` such frames, texts of usual length."""
+def write_pairs(
+    folder: Path, tokenizer: Any, *, max_pixels: int, frames: int, stand_in: bool = False
+) -> PreferenceDataset:
+    """A dataset of two pairs a task: images of `max_pixels`, videos of `frames` such frames, texts of usual length.
+
+    `stand_in` says that the tokenizer is not the model's own: texts are then as long as a large model's.
+    """
     blobs: dict[str, bytes] = {}
     pairs = [
-        _pair(task, label, blobs, _caption(task, tokenizer), max_pixels=max_pixels, frames=frames)
+        _pair(task, label, blobs, _caption(task, tokenizer, stand_in), max_pixels=max_pixels, frames=frames)
         for task in Task
         for label in LABELS
     ]
@@ -49,8 +54,10 @@ def words(tokenizer: Any, tokens: int) -> str:
     return (WORD * max(1, tokens * 10 // ten)).strip()
 
 
-def _caption(task: Task, tokenizer: Any) -> str:
-    """Longer where the tokenizer has the instructions as one token, so that prompts are as long as a large model's."""
+def _caption(task: Task, tokenizer: Any, stand_in: bool) -> str:
+    """A caption; longer for a stand-in, which has the instructions as one token where a large model has hundreds."""
+    if not stand_in:
+        return words(tokenizer, CAPTION_TOKENS)
     asked = instructions(task, "think")
     short = len(asked) // CHARACTERS_PER_TOKEN - len(tokenizer.encode(asked, add_special_tokens=False))
     return words(tokenizer, CAPTION_TOKENS + max(0, short))
