@@ -17,7 +17,7 @@ from flows.cli_artifacts import artifacts
 from flows.cli_data import data
 from flows.cli_serve import serve
 from flows.cli_stack import stack
-from flows.cli_tools import benchmark, doctor, estimate, judge
+from flows.cli_tools import benchmark, doctor, estimate, judge, rehearse
 from flows.cli_workbench import workbench
 from flows.console import out, print_json, screen
 from flows.options import (
@@ -52,6 +52,7 @@ app.command()(judge)
 app.command()(benchmark)
 app.command()(doctor)
 app.command()(estimate)
+app.command()(rehearse)
 app.command()(serve)
 app.command()(workbench)
 

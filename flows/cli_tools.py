@@ -1,4 +1,4 @@
-"""`thinkreward judge`, `benchmark`, `doctor` and `estimate`."""
+"""`thinkreward judge`, `benchmark`, `doctor`, `estimate` and `rehearse`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from flows.console import counting_bar, out, plain_table, print_json
+from flows.console import counting_bar, out, plain_table, print_json, screen
 from flows.options import DEFAULT_PROFILE, Json, Profile, Sets, named, settings_from
 from models.errors import ConfigError
 
@@ -134,3 +134,27 @@ def estimate(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Jso
         print_json({"estimate": [vars(row) for row in rows]})
         return
     out.print(plain_table([["what", "amount", "how"], *([row.what, row.amount, row.how] for row in rows)]))
+
+
+def rehearse(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
+    """Run two steps of each stage on a random model of the profile's architecture: memory, rates and hours."""
+    from tasks.rehearsal import rehearse as rehearse_profile
+
+    done = rehearse_profile(settings_from(profile, sets), lambda name: screen.print(f"rehearsing: {name}"))
+    if as_json:
+        print_json(done.as_json())
+        return
+    out.print(done.says, markup=False)
+
+    def shown(figure: float | None) -> str:
+        return "-" if figure is None else f"{figure:,.2f}"
+
+    rows = [
+        [
+            one.stage,
+            *map(shown, (one.peak_memory_gib, one.tokens_per_second, one.seconds_per_step, one.hours)),
+            one.note,
+        ]
+        for one in done.stages
+    ]
+    out.print(plain_table([["stage", "peak GiB", "tokens/s", "s/step", "hours", "note"], *rows]))

@@ -42,7 +42,7 @@ def _teacher(settings: Settings) -> list[Row]:
     d, m = settings.distill, settings.model
     if d.teacher == "published":
         return [Row("teacher calls", "none", "distill.teacher=published takes the reasoning that comes with the pairs")]
-    asked = _asked(settings)
+    asked = asked_pairs(settings)
     calls = min(asked * (1 + d.max_reasks), d.max_requests)
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
     prompt += 2 * ceil(m.max_pixels / PIXELS_PER_TOKEN)
@@ -63,7 +63,7 @@ def _teacher(settings: Settings) -> list[Row]:
     ]
 
 
-def _asked(settings: Settings) -> int:
+def asked_pairs(settings: Settings) -> int:
     """Pairs that the teacher is asked about."""
     return settings.distill.pairs + (len(Task) - 1) * settings.distill.other_pairs
 
@@ -93,8 +93,8 @@ def _samples(settings: Settings) -> list[Row]:
 
 def _steps(settings: Settings) -> list[Row]:
     r, g = settings.rejection_sampling, settings.grpo
-    cold = _sft_steps(settings.cold_start, _asked(settings))
-    kept = _sft_steps(r.sft, r.pairs * len(Task) * r.keep_per_pair)
+    cold = sft_steps(settings.cold_start, asked_pairs(settings))
+    kept = sft_steps(r.sft, r.pairs * len(Task) * r.keep_per_pair)
     steps = ceil(g.pairs * 2 / g.prompts_per_step) * g.epochs
     return [
         Row("cold-start steps", f"{ceil(cold):,} at most", f"all answers kept, batch {settings.cold_start.batch}"),
@@ -103,7 +103,8 @@ def _steps(settings: Settings) -> list[Row]:
     ]
 
 
-def _sft_steps(sft: Sft, reasoning: int) -> float:
+def sft_steps(sft: Sft, reasoning: int) -> float:
+    """Optimizer steps of a fine-tuning on so many reasoned answers."""
     return ceil((reasoning + len(Task) * sft.direct_pairs) / sft.batch) * sft.epochs
 
 

@@ -4,11 +4,11 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from configs.schema import Lora, Sft
+from configs.schema import Lora, Settings, Sft
 from models.curriculum import draw_validation, plan_curriculum
 from models.errors import DataError
 from models.history import HISTORY, best_of
@@ -16,6 +16,10 @@ from models.preference import PreferencePair, Task
 from tasks.artifacts import ArtifactRef
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
+
+if TYPE_CHECKING:
+    from models.training.grpo import GrpoPlan
+    from models.training.sft import SftPlan
 
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
@@ -40,27 +44,8 @@ def fine_tune(
 ) -> tuple[dict[str, ArtifactRef], dict[str, Any]]:
     """SFT from one of the stage's input models; returns the outputs `model` and `history`, and facts."""
     from models.training.checkpoints import Hooks
-    from models.training.sft import SftPlan, train_sft
+    from models.training.sft import train_sft
 
-    settings = context.settings
-    plan = SftPlan(
-        epochs=sft.epochs,
-        learning_rate=sft.learning_rate,
-        schedule=sft.schedule,
-        warmup=sft.warmup,
-        batch=sft.batch,
-        micro_batch=sft.micro_batch,
-        weight_decay=sft.weight_decay,
-        freeze_vision=sft.freeze_vision,
-        lora=_lora(sft.lora),
-        checkpoint_every=sft.checkpoint_every,
-        seed=settings.seed,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        device=settings.runtime.device,
-        gradient_checkpointing=settings.runtime.gradient_checkpointing,
-        publish_dtype=settings.model.publish_dtype,
-    )
     if not pairs:
         raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
     trainer = context.new_folder("trainer")
@@ -78,7 +63,7 @@ def fine_tune(
         completions,
         media,
         out,
-        plan=plan,
+        plan=sft_plan(context.settings, sft),
         scratch=trainer,
         direct=[pair for task in Task for pair in answered_directly(media.pairs("train", task), sft.direct_pairs)],
         resume_from=latest_checkpoint(context, trainer),
@@ -88,6 +73,30 @@ def fine_tune(
     write_history(history, facts.pop("log"))
     outputs = {"model": context.publish("model", out), "history": context.publish("history", history)}
     return outputs, {**facts, "trained_on": len(pairs)}
+
+
+def sft_plan(settings: Settings, sft: Sft) -> "SftPlan":
+    """The plain numbers of a fine-tuning under these settings."""
+    from models.training.sft import SftPlan
+
+    return SftPlan(
+        epochs=sft.epochs,
+        learning_rate=sft.learning_rate,
+        schedule=sft.schedule,
+        warmup=sft.warmup,
+        batch=sft.batch,
+        micro_batch=sft.micro_batch,
+        weight_decay=sft.weight_decay,
+        freeze_vision=sft.freeze_vision,
+        lora=_lora(sft.lora),
+        checkpoint_every=sft.checkpoint_every,
+        seed=settings.seed,
+        dtype=settings.model.dtype,
+        attention=settings.model.attention,
+        device=settings.runtime.device,
+        gradient_checkpointing=settings.runtime.gradient_checkpointing,
+        publish_dtype=settings.model.publish_dtype,
+    )
 
 
 def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[PreferencePair]:
@@ -144,10 +153,38 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
 
 
 def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str, Any]:
-    from models.training.grpo import GrpoHooks, GrpoPlan, train_grpo
+    from models.training.grpo import GrpoHooks, train_grpo
 
-    settings, g = context.settings, context.settings.grpo
-    plan = GrpoPlan(
+    settings, media = context.settings, context.preferences()
+    pairs = {pair.id: pair for pair in media.pairs("train")}
+    trainer = context.new_folder("trainer")
+    checkpoints = Checkpoints(context)
+    hooks = GrpoHooks(
+        on_checkpoint=checkpoints.keep,
+        on_metrics=checkpoints.log,
+        on_progress=context.progress("steps"),
+        on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
+        on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
+    )
+    result: dict[str, Any] = train_grpo(
+        start,
+        [pairs[one] for one in train],
+        draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
+        media,
+        plan=grpo_plan(settings),
+        scratch=trainer,
+        resume_from=latest_checkpoint(context, trainer),
+        hooks=hooks,
+    )
+    return result
+
+
+def grpo_plan(settings: Settings) -> "GrpoPlan":
+    """The plain numbers of a policy optimisation under these settings."""
+    from models.training.grpo import GrpoPlan
+
+    g = settings.grpo
+    return GrpoPlan(
         preset=g.preset,
         group=g.group,
         prompts_per_step=g.prompts_per_step,
@@ -171,28 +208,6 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
         generation_batch=settings.runtime.generation_batch,
         publish_dtype=settings.model.publish_dtype,
     )
-    media = context.preferences()
-    pairs = {pair.id: pair for pair in media.pairs("train")}
-    trainer = context.new_folder("trainer")
-    checkpoints = Checkpoints(context)
-    hooks = GrpoHooks(
-        on_checkpoint=checkpoints.keep,
-        on_metrics=checkpoints.log,
-        on_progress=context.progress("steps"),
-        on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
-        on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
-    )
-    result: dict[str, Any] = train_grpo(
-        start,
-        [pairs[one] for one in train],
-        draw_validation(media.pairs("validation"), g.validation_pairs, settings.seed),
-        media,
-        plan=plan,
-        scratch=trainer,
-        resume_from=latest_checkpoint(context, trainer),
-        hooks=hooks,
-    )
-    return result
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -52,9 +52,9 @@ def qwen3_5() -> Any:
 
 
 FAMILIES = {
-    qwen2_5_vl: {name: 2 for name in (*ATTENTION, *MLP)},
-    qwen3_vl: {name: 2 for name in (*ATTENTION, *MLP)},
-    qwen3_5: {name: 1 for name in ATTENTION} | {name: 4 for name in MLP} | {name: 3 for name in LINEAR_ATTENTION},
+    qwen2_5_vl: dict.fromkeys((*ATTENTION, *MLP), 2),
+    qwen3_vl: dict.fromkeys((*ATTENTION, *MLP), 2),
+    qwen3_5: dict.fromkeys(ATTENTION, 1) | dict.fromkeys(MLP, 4) | dict.fromkeys(LINEAR_ATTENTION, 3),
 }
 
 
