@@ -2,6 +2,7 @@
 
     <root>/artifacts/<kind>/<dd>/<digest>/files/...        the bytes, content-addressed (artifact_types.digest_of)
     <root>/artifacts/<kind>/<dd>/<digest>/MANIFEST.json    written last, create-only: without it nothing is there
+    <root>/artifacts/<kind>/<dd>/<digest>/lent/...         links for programs that write beside what they load
     <root>/index/<stage>/<key>.json                        what a stage made for a key, and from what
     <root>/work/<stage>/<key>/...                          resumable work in progress (tasks/work.py)
     <root>/leases/<stage>/<key>/...                        who works on a key (tasks/leases.py)

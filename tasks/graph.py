@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "3",
+            "4",
             {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),

@@ -16,6 +16,7 @@ from tasks.artifacts import IndexEntry, Store
 from tasks.comparing import Rival, Rivals, find_rivals, obtainable, opponents
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
+from tasks.lending import lend
 from tasks.pinning import MODEL_TAG
 from tasks.registry import (
     CHALLENGER,
@@ -176,7 +177,7 @@ def _register(context: Context, decision: GateDecision, rivals: Rivals, best: bo
     return register(
         settings.tracking.uri,
         settings.tracking.registered_model,
-        source_uri=context.store.uri(ref),
+        source_uri=lend(context.store, ref),
         run_id=context.run.run_id,
         tags=tags,
         description="\n\n".join((ABOUT, decision.headline, "\n".join(f"- {one}" for one in decision.reasons))),

@@ -106,7 +106,7 @@ def test_curl_is_answered(judge: Running, tmp_path: Path) -> None:
 STILL = png(8, 8)
 REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("bytes that are no image", asked(candidate_1="bm8gaW1hZ2U="), 422, "candidate_1: cannot be decoded"),
-    ("text that is no base64", asked(candidate_1="%%%"), 422, "neither an existing file nor base64"),
+    ("text that is no base64", asked(candidate_1="%%%"), 422, "is not base64 (paths are not looked up here)"),
     ("a path of this machine", asked(candidate_1="/etc/passwd"), 422, "candidate_1"),
     ("an address", asked(candidate_1="http://169.254.169.254/x.png"), 422, "nothing is downloaded"),
     ("100 megapixels", asked(candidate_1=png(10_000, 10_000, "1")), 422, "too many pixels"),
