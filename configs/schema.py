@@ -45,6 +45,10 @@ class Storage(Section):
     cache_max_gib: float = Field(
         50.0, gt=0, description="size at which the local cache drops what was used longest ago, GiB"
     )
+    checksums: Literal["crc32", "md5", "none"] = Field(
+        "crc32",
+        description="what uploads to S3 carry: crc32 (Amazon's way), or for stores that refuse it none, or Content-MD5",
+    )
     lease_ttl_s: float = Field(
         60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over"
     )
