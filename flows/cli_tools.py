@@ -92,6 +92,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
+    from models.endpoint_fields import words_of
     from tasks.benchmarking import Protocol
     from tasks.data_sets import place_of
     from tasks.leaderboard import run_benchmarks
@@ -108,6 +109,9 @@ def benchmark(
         print_json({**benched.scores, "leaderboard": str(to), "artifact": benched.ref.digest})
         return
     out.print(plain_table(benched.table))
+    for name, told in benched.scores["sent"].items():
+        if told["refused"]:
+            out.print(f"{name}: {words_of(told)}", markup=False)
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
 
 

@@ -160,7 +160,7 @@ def test_of_two_that_want_a_judges_rows_one_asks_the_judge(
     judge, (benchmark, protocol) = SlowJudge("slow", settings), benchmark_set
 
     def rows() -> list[Any]:
-        return list(judged(open_store(settings), judge, benchmark, protocol, lambda *_: None))
+        return list(judged(open_store(settings), judge, benchmark, protocol, lambda *_: None).rows)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(rows)
