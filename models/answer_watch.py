@@ -1,7 +1,7 @@
 """Watching that a judge whose answers are rewards gives answers.
 
-A comparison without a valid answer is worth one half to both, which is right for a few, and no signal at all where it is
-the rule: training would go on for hours and learn nothing.
+A comparison without a valid answer is worth one half to both, which is right for a few, and no signal at all where
+it is the rule: training would go on for hours and learn nothing.
 """
 
 import threading

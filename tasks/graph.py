@@ -149,7 +149,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "evaluate",
-            "4",
+            "5",
             {
                 "base": _BASE,
                 "cold-start": Need("cold-start", "model"),

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.comparison import accuracy, both_orders, brier, compare, evidence, interval, valid_rate
+from models.comparison import accuracy, both_orders, brier, compare, evidence, valid_rate
 from models.errors import DataError
+from models.paired import interval
 from models.preference import Preferred, Task
 from models.scores import JudgedRow
 from models.verdict import Dimension, Verdict, render_verdict

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.comparison import Comparison, Estimate
+from models.comparison import Comparison
 from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.paired import Estimate
 
 GOOD = GateFacts(accuracy=0.92, valid_rate=0.99, both_orders=0.85)
 LIMITS = Limits(
