@@ -227,7 +227,9 @@ class Prepare(Section):
     pairs_per_task: int | None = Field(
         None, gt=0, description="pairs a task at most, chosen by the sources' weights; none: all (source published)"
     )
-    max_bad_share: Fraction = Field(0.1, description="share of unusable rows above which an import stops")
+    max_bad_share: Fraction = Field(
+        0.1, description="share of unusable rows above which an import stops, and so does a benchmark"
+    )
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
         4,

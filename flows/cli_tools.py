@@ -19,7 +19,9 @@ def judge(
     prompt: Annotated[str | None, typer.Option(help="the caption, or the question")] = None,
     about: Annotated[Path | None, typer.Option(help="the image or video that the question is about")] = None,
     answer: Annotated[list[str] | None, typer.Option(help="an answer to the question; give two")] = None,
-    model: Annotated[str, typer.Option(help="registry alias, model directory or artifact digest")] = "champion",
+    model: Annotated[
+        str, typer.Option(help="registry alias, artifact digest, base, or a folder such as ./model")
+    ] = "champion",
     direct: Annotated[bool, typer.Option("--direct", help="the answer alone, without reasoning")] = False,
     profile: Profile = DEFAULT_PROFILE,
     sets: Sets = None,
