@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Settings, Sft
-from models.errors import OutOfMemory, StageKilled, ThinkrewardError
+from models.errors import OutOfMemory, ThinkrewardError
 from models.preference import Task
 from tasks.estimation import asked_pairs, sft_steps
 from tasks.launching import Job, run_child
@@ -115,8 +115,17 @@ def _removed_on_sigterm() -> Iterator[None]:
 
 
 def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, Any]:
-    single = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"processes": 1})})
-    job = Job(stage=stage, key=str(folder), body=f"tasks.rehearsal_stages:{body}", settings=single, inputs={})
+    alone = {
+        "runtime": settings.runtime.model_copy(update={"processes": 1}),
+        "storage": settings.storage.model_copy(update={"cache_dir": str(folder / "cache")}),  # where the log goes
+    }
+    job = Job(
+        stage=stage,
+        key=str(folder),
+        body=f"tasks.rehearsal_stages:{body}",
+        settings=settings.model_copy(update=alone),
+        inputs={},
+    )
     limit = settings.runtime.stage_timeout_s
     done = run_child(job, timeout_s=limit, watch_progress=lambda *_: None, say=lambda _: None)
     return done.facts
@@ -125,10 +134,8 @@ def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, A
 def _row(settings: Settings, part: _Part, folder: Path) -> Rehearsed:
     try:
         facts = _run(settings, part.body, part.stage, folder)
-    except (OutOfMemory, StageKilled) as error:
-        return Rehearsed(part.name, None, None, None, None, f"did not fit: {_first_line(error)}")
     except ThinkrewardError as error:
-        return Rehearsed(part.name, None, None, None, None, f"failed: {_first_line(error)}")
+        return Rehearsed(part.name, None, None, None, None, _note(error))
     seconds = float(facts["seconds_per_step"])
     return Rehearsed(
         part.name,
@@ -140,8 +147,10 @@ def _row(settings: Settings, part: _Part, folder: Path) -> Rehearsed:
     )
 
 
-def _first_line(error: ThinkrewardError) -> str:
-    return str(error).strip().split("\n")[0]
+def _note(error: ThinkrewardError) -> str:
+    """Why there are no figures; that a stage did not fit is said only where it is known."""
+    what = "did not fit" if isinstance(error, OutOfMemory) else "failed"
+    return f"{what}: {str(error).strip().splitlines()[0]}"
 
 
 def _scaled(settings: Settings, smaller: bool) -> Settings:

@@ -9,7 +9,8 @@ import pytest
 
 from configs.load import load_settings
 from tasks.graph import REPOSITORY
-from tasks.rehearsal import _parts, _scaled
+from tasks.launching import _without_a_word
+from tasks.rehearsal import _note, _parts, _scaled
 
 SMALL = (
     "cold_start.batch=4",
@@ -127,3 +128,13 @@ def test_hours_count_every_completion_of_the_profile() -> None:
         assert times["cold-start"] * scaled.cold_start.batch == pytest.approx(cold)
         assert times["sampling"] * scaled.runtime.generation_batch == pytest.approx(26_000 * 4 * 2)
         assert times["grpo"] * scaled.grpo.prompts_per_step == pytest.approx(100_000)
+
+
+def test_only_a_lack_of_memory_is_called_one() -> None:
+    starved, killed, ended = (
+        _note(_without_a_word("grpo", code, "", starved=starved))
+        for code, starved in ((-9, True), (-9, False), (-15, False))
+    )
+    assert starved.startswith("did not fit: grpo was killed for want of memory: lower")
+    assert killed.startswith("failed: grpo's process was killed (signal SIGKILL): preempted or")
+    assert ended.startswith("failed: grpo's process was told to end (signal SIGTERM)")
