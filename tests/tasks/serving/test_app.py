@@ -165,7 +165,7 @@ def test_no_route_reads_this_machines_files(judge: Running, tmp_path: Path) -> N
     about = {"task": "image_generation", "prompt": "a cube", "mode": "direct"}
     for body in ({"candidates": [str(path), made["candidate_2"]]}, {"candidates": [f"file://{path}", STILL]}):
         answer = judge.post("/v1/rank", about | body)
-        assert (answer.status_code, "neither" in answer.text) == (422, True)
+        assert (answer.status_code, "paths are not looked up" in answer.text) == (422, True)
     chat = {"messages": [{"role": "user", "content": [picture(str(path))]}]}
     assert judge.post("/v1/chat/completions", chat).status_code == 422
     assert judge.post("/v1/compare", made | {"candidate_1": str(path)}).status_code == 422
