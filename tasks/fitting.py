@@ -6,7 +6,7 @@ fit is let through, and `thinkreward doctor` says that it is tight.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from models.training.shape import Shape
 from tasks.base_shape import base_shape
 from tasks.devices import Device, devices_for
+from tasks.graph import STAGES
 from tasks.stage_memory import Part, parts
 
 FACTOR = 1.5
@@ -43,6 +44,28 @@ def fits(part: Part, device: Device) -> Fit:
     if part.memory.total <= device.total:
         return "yes"
     return "tight" if part.memory.least(FACTOR) <= device.total else "no"
+
+
+def check_stages_fit(
+    settings: Settings, names: Iterable[str], *, again: Iterable[str] = (), pins: Mapping[str, str] | None = None
+) -> None:
+    """`check_fits` for stages that are to run here, `again` though they are cached.
+
+    A stage that a model is pinned for passes: its size is that model's, not the base's.
+    """
+    from tasks.stages import is_cached, open_store
+
+    refreshed, pinned = set(again), pins or {}
+    chosen = [
+        name
+        for name in names
+        if not any(need.output == "model" and at in pinned for at, need in STAGES[name].needs.items())
+    ]
+    check_fits(
+        settings,
+        chosen,
+        cached=lambda name: name not in refreshed and is_cached(open_store(settings), settings, name),
+    )
 
 
 def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[str], bool] = lambda name: False) -> None:

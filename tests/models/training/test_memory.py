@@ -102,6 +102,7 @@ def test_fine_tuning_allocates_what_is_estimated(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("small", ["Qwen/Qwen3-VL-8B-Instruct"], indirect=True)
 @pytest.mark.parametrize("lora", [True, False])
 def test_policy_optimisation_allocates_what_is_estimated(small: Rehearsed, tmp_path: Path, lora: bool) -> None:
     from models.training.grpo import GrpoPlan, train_grpo
