@@ -97,7 +97,7 @@ def measured_hours(settings: Settings, file: Path) -> list[Row]:
             "model fits, or state a rate with --tokens-per-second"
         )
     by_name = {row["stage"]: row for row in said["stages"]}
-    found = []
+    found: list[tuple[str, float | None, str]] = []
     for part in repeated(settings, scaled_down(settings, smaller=False), _work(settings)):
         row = by_name.get(part.name, {})
         seconds = row.get("seconds_per_step")

@@ -20,8 +20,10 @@ MASTER = 4  # bytes of a trained weight, of its gradient, and of each of Adam's 
 TILE_TOKENS, TILE_WORDS = 4096, 32768
 CHUNK = 64  # tokens that transformers' own gated delta rule takes at once
 GENERATED = 4  # copies of the next token's logits, float32, that choosing it takes
-# Measured as the peak of a process that has loaded all and trains nothing to speak of; of a GPU the runtime's own.
+# A process that has loaded the libraries, measured; of a GPU its runtime's own. And the share of what comes and goes
+# that a C heap holds beside it: rehearsals on a CPU peak by about so much above their tensors (docs/training.md).
 OVERHEAD = {"cpu": 900 * 2**20, "cuda": 700 * 2**20}
+HEAP = {"cpu": 0.35, "cuda": 0.0}
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,13 @@ def training(
     if not (how.frozen_vision or how.rank is not None):
         media += _vision_kept(shape.vision, how) * _patches(shape, micro)
     lying = 0 if held is None else _patches(shape, held) * shape.vision.patch_values * 4
-    return replace(
+    needed = replace(
         states(shape, how),
         activations=max(micro.tokens * (layers + passing), looking(shape, micro, how.dtype)),
         media=media + lying,
         logits=_tile(shape, micro, how, device),
-        overhead=OVERHEAD[device],
     )
+    return _with_overhead(needed, device)
 
 
 def generating(shape: Shape, dtype: str, batch: Sequences, *, device: str, beside: Memory | None = None) -> Memory:
@@ -145,7 +147,7 @@ def generating(shape: Shape, dtype: str, batch: Sequences, *, device: str, besid
     if t.delta:
         attended = max(attended, 32 * t.delta.values + 12 * CHUNK * t.delta.value_heads)
     reading = t.hidden * (2 * r + c) + max(3 * c * t.intermediate, 8 * t.hidden, attended)
-    return replace(
+    needed = replace(
         beside or Memory(weights=c * shape.weights),
         # No gradient is there while it generates: the step before has dropped them.
         gradients=0,
@@ -153,8 +155,14 @@ def generating(shape: Shape, dtype: str, batch: Sequences, *, device: str, besid
         media=pictures(shape, batch, dtype),
         logits=batch.count * t.vocabulary * 4 * GENERATED,
         cache=cached(t, batch, c),
-        overhead=OVERHEAD[device],
     )
+    return _with_overhead(needed, device)
+
+
+def _with_overhead(needed: Memory, device: str) -> Memory:
+    """What the process holds beside its tensors."""
+    passing = needed.total - needed.certain
+    return replace(needed, overhead=OVERHEAD[device] + int(HEAP[device] * passing))
 
 
 def cached(text: Text, batch: Sequences, size: int) -> int:

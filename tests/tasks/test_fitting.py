@@ -16,15 +16,13 @@ from tasks.base_shape import base_shape
 from tasks.devices import Device
 from tasks.fitting import FACTOR, Change, check_fits, check_stages_fit, cure, fits, refusal, remedies, with_value
 from tasks.graph import REPOSITORY, TRAINED
+from tasks.rehearsal import scaled_down
 from tasks.stage_memory import Part, parts
 from tests.tasks import small_recipe as small
 
 GIB = 2**30
-PARTS = ["cold-start", "sampling", "sampling-sft", "grpo", "judging"]
-# What `rehearse` measured on two cores of a Xeon (one thread), peak GiB of each part's process: the embedded base with
-# 8 frames a video, and reduced copies of Qwen3-VL-8B with images of 36,864 pixels.
+# What `rehearse` measured of the embedded base with 8 frames a video on a Xeon, one thread: peak GiB of each process.
 SHAPES = {"cold-start": 4.08, "sampling": 2.1, "sampling-sft": 3.05, "grpo": 3.12, "judging": 2.38}
-REDUCED = {"cold-start": 1.76, "sampling": 1.03, "sampling-sft": 2.96, "grpo": 3.39, "judging": 1.15}
 
 
 def device(gib: float, kind: str = "cuda") -> Device:
@@ -44,25 +42,33 @@ def here(monkeypatch: pytest.MonkeyPatch, *found: Device) -> None:
 def test_estimates_are_within_the_factor_of_what_was_rehearsed() -> None:
     own = ("prepare.source=jsonl", "prepare.path=.", "distill.teacher=openai", "model.max_pixels=4096")
     found = needed(load_settings("shapes", own), "cpu")
-    assert list(found) == PARTS
+    assert list(found) == list(SHAPES)
     for name, measured in SHAPES.items():
         assert measured / FACTOR < found[name].memory.total / GIB < measured * FACTOR, name
 
 
-def test_estimates_are_within_the_factor_of_a_reduced_copy_that_was_rehearsed(tmp_path: Path) -> None:
+def measured() -> list[tuple[str, list[float]]]:
+    """The peaks in GiB of reduced copies that docs/training.md, "Rehearsal", tells of, by profile."""
+    text = (REPOSITORY / "docs" / "training.md").read_text().split("## Rehearsal")[1].split("## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    return [(row[0].strip("`"), [float(cell.split(" / ")[0]) for cell in row[2:]]) for row in rows]
+
+
+@pytest.mark.parametrize(("profile", "peaks"), measured())
+def test_estimates_are_within_the_factor_of_the_reduced_copies_that_were_rehearsed(
+    profile: str, peaks: list[float], tmp_path: Path
+) -> None:
     from models.rehearsal.architecture import read_config, reduced
     from models.rehearsal.known import KNOWN
 
-    name = "Qwen/Qwen3-VL-8B-Instruct"
-    (tmp_path / "config.json").write_text(json.dumps(reduced(read_config(KNOWN[name], name), 860).to_dict()))
-    sets = (
-        "prepare.path=.", "model.max_pixels=36864", f"model.base={tmp_path}", "runtime.generation_batch=8",
-        "distill.max_tokens=64", "rejection_sampling.max_tokens=64", "grpo.max_tokens=64", "evaluate.max_tokens=64",
-        "grpo.prompts_per_step=1",
-    )  # fmt: skip
-    found = needed(load_settings("qwen3_vl_8b", sets), "cpu")
-    for part, measured in REDUCED.items():
-        assert measured / FACTOR < found[part].memory.total / GIB < measured * FACTOR, part
+    settings = load_settings(profile)
+    base = settings.model.base
+    (tmp_path / "config.json").write_text(json.dumps(reduced(read_config(KNOWN[base], base), 860).to_dict()))
+    found = needed(scaled_down(with_value(settings, "model.base", str(tmp_path)), smaller=True), "cpu")
+    for part, peak in zip(found.values(), peaks, strict=True):
+        assert peak / FACTOR < part.memory.total / GIB < peak * FACTOR, part.name
 
 
 @pytest.mark.parametrize("recipe", ["shapes", "small"])
