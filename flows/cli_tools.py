@@ -131,11 +131,32 @@ def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
         raise typer.Exit(1)
 
 
-def estimate(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
-    """Say what a run would take: teacher calls, tokens and dollars, samples, steps and disk."""
+def estimate(
+    rates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokens-per-second",
+            metavar="[KIND=]RATE",
+            help="hours at this rate of one device; KIND is training or sampling, none for both",
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None, typer.Option(help="hours at the rates of a rehearsal: what `rehearse --json` printed, in a file")
+    ] = None,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would take: pairs, teacher calls and dollars, samples, steps, memory, hours and disk."""
     from tasks.estimation import estimate_run
+    from tasks.hours import assumed_hours, measured_hours, rates_of
 
-    rows = estimate_run(settings_from(profile, sets))
+    settings = settings_from(profile, sets)
+    if rates and measured:
+        raise ConfigError("--tokens-per-second and --measured both say how fast it goes: give one of the two")
+    rows = [] if not rates else assumed_hours(settings, rates_of(rates))
+    rows += [] if measured is None else measured_hours(settings, measured)
+    rows = [*estimate_run(settings), *rows]
     if as_json:
         print_json({"estimate": [vars(row) for row in rows]})
         return

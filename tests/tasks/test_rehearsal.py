@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_settings
+from tasks.counting import work_of
 from tasks.graph import REPOSITORY
 from tasks.launching import _without_a_word
-from tasks.rehearsal import _note, _parts, _scaled
+from tasks.rehearsal import _note, repeated, scaled_down
 
 SMALL = (
     "cold_start.batch=4",
@@ -122,8 +123,8 @@ def test_an_unknown_profile_or_base_is_refused(tmp_path: Path, profile: str, set
 def test_hours_count_every_completion_of_the_profile() -> None:
     settings = load_settings("qwen2_5_vl_7b", ())
     for smaller in (True, False):
-        scaled = _scaled(settings, smaller)
-        times = {part.name: part.times for part in _parts(settings, scaled)}
+        scaled = scaled_down(settings, smaller)
+        times = {part.name: part.times for part in repeated(settings, scaled, work_of(settings, None))}
         cold = 79 * 128 * 3  # 10,000 pairs in steps of 128, three epochs
         assert times["cold-start"] * scaled.cold_start.batch == pytest.approx(cold)
         assert times["sampling"] * scaled.runtime.generation_batch == pytest.approx(26_000 * 4 * 2)
