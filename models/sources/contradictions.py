@@ -7,7 +7,7 @@ vote on each: a label is not the more right for being dropped ten times.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.hygiene.conflicts import Rule
@@ -43,17 +43,17 @@ def contradicting(
     pairs = [_known(pair, _OWN, pair.id, hashes) for pair in own if _asked(pair) in asked]
     pairs += [_known(one.pair, "drop", one.name, hashes) for one in brought]
     bringers = {one.name: one.bringer for one in brought}
+    exact = list(same_pairs(pairs))
+    if within is None:
+        groups = exact
+    else:
+        # Near pairs gather round leaders and may miss an own pair that is exactly the same.
+        groups = [members for members in exact if any(one.pair.source == _OWN for one in members)]
+        groups += near_pairs(pairs, within, one_label=False)
     found: dict[str, str] = {}
-    # Both ways to be the same, since near pairs gather round leaders and may miss one that is exactly the same.
-    for members in _same(pairs, within):
+    for members in groups:
         found |= _left_out(members, bringers, rule)
     return found
-
-
-def _same(pairs: Sequence[Known], within: int | None) -> Iterator[list[Member]]:
-    yield from same_pairs(pairs)
-    if within is not None:
-        yield from near_pairs(pairs, within, one_label=False)
 
 
 def _left_out(members: Sequence[Member], bringers: dict[str, str], rule: Rule) -> dict[str, str]:
