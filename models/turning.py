@@ -6,13 +6,14 @@ task are is the greater of
 
 - for the generation tasks, the weighted Jaccard index of the words of their captions (Ioffe 2010, section 1): the
   weight of the words that both have over that of the words that either has, a word weighing
-  log(1 + captions / captions with it);
+  log(1 + held-out captions / those with it);
 - of any two of their media, 1 - d / 32 where their perceptual hashes differ in d of 64 bits, 16 at most.
 
 Near are the quarter of each task's held-out pairs that are most alike to any new one, those that are equally alike
-included. A pair is lost if the champion is right about it in more presentation orders than the challenger. The test
-is Fisher's exact test, one-sided (Fisher 1922), at 1 %: are more of the near pairs lost than of the others? One that is
-worse everywhere alike does not show here; that is what the gate is for. Nothing is chosen by it: it is told.
+included unless they make it more than half. A pair is lost if the champion is right about it in more presentation
+orders than the challenger. The test is Fisher's exact test, one-sided (Fisher 1935, The Design of Experiments, chapter II), at 1 %: are more of
+the near pairs lost than of the others? A challenger that is worse everywhere alike does not show here; that is what the
+gate is for. Nothing is chosen by it: it is told.
 """
 
 import math
@@ -32,7 +33,7 @@ from models.splits.keys import Hashes
 
 LEVEL = 0.01  # of the test: one quiet night in a hundred is told as an anomaly
 QUARTER = 0.25
-MOST_NEAR = 0.5  # of a task's pairs; where more are equally near, near says nothing
+MOST_NEAR = 0.5  # of a task's pairs
 LEAST = 10  # pairs on either side
 WIDE_BITS = 16
 Floats = NDArray[np.float64]
@@ -102,7 +103,7 @@ def turning(
 def nearest(
     held_out: Sequence[PreferencePair], new: Sequence[PreferencePair], hashes: Hashes
 ) -> tuple[list[str], list[str]]:
-    """The ids of the held-out pairs that are near the new ones, and of the other ones of the same tasks."""
+    """The ids of the held-out pairs that are near the new ones, and of the others of tasks that have near ones."""
     near: list[str] = []
     others: list[str] = []
     for task in Task:
@@ -111,10 +112,12 @@ def nearest(
         if not ours or not theirs:
             continue
         alike = np.maximum(_by_words(ours, theirs), _by_looks(ours, theirs, hashes))
+        if not alike.any():  # nothing tells near from far, as for media without hashes
+            continue
         least = np.sort(alike)[-max(1, round(QUARTER * len(ours)))]
         is_near = (alike >= least) & (alike > 0)
-        if is_near.mean() > MOST_NEAR:
-            is_near[:] = False
+        if is_near.mean() > MOST_NEAR:  # so many are equally alike, and only those that are more so are near
+            is_near = alike > least
         for pair, found in zip(ours, is_near, strict=True):
             (near if found else others).append(pair.id)
     return near, others
@@ -149,8 +152,9 @@ def _by_words(ours: Sequence[PreferencePair], theirs: Sequence[PreferencePair]) 
         return np.zeros(len(ours))
     captions = [frozenset(normalised(pair.prompt).split()) for pair in ours]
     others = list({frozenset(normalised(pair.prompt).split()) for pair in theirs})
-    counts = Counter(word for words in (*captions, *others) for word in words)
-    weight = {word: math.log1p((len(captions) + len(others)) / count) for word, count in counts.items()}
+    # Of the held-out captions alone: what all of the new ones are about is no common word.
+    counts = Counter(word for words in captions for word in words)
+    weight = {word: math.log1p(len(captions) / max(1, counts[word])) for word in frozenset().union(*captions, *others)}
     showing: dict[str, list[int]] = defaultdict(list)
     for number, words in enumerate(others):
         for word in words:

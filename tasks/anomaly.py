@@ -56,7 +56,7 @@ def _known_drops(context: Context) -> set[str]:
         said: dict[str, Any] = json.loads(context.store.objects.read(f"{ref.path}/files/summary.json"))
     except (ArtifactMissing, ArtifactCorrupt, FileNotFoundError, ValueError):
         return set()
-    return set(said.get("drops", {}))
+    return {name for name, pairs in said.get("drops", {}).items() if pairs}
 
 
 def _has_ledger(context: Context) -> bool:
