@@ -11,9 +11,9 @@ task are is the greater of
 
 Near are the quarter of each task's held-out pairs that are most alike to any new one, those that are equally alike
 included unless they make it more than half. A pair is lost if the champion is right about it in more presentation
-orders than the challenger. The test is Fisher's exact test, one-sided (Fisher 1935, The Design of Experiments, chapter II), at 1 %: are more of
-the near pairs lost than of the others? A challenger that is worse everywhere alike does not show here; that is what the
-gate is for. Nothing is chosen by it: it is told.
+orders than the challenger. The test is Fisher's exact test, one-sided (The Design of Experiments, 1935, chapter II), at
+1 %: are more of the near pairs lost than of the others? A challenger that is worse everywhere alike does not show here;
+that is what the gate is for. Nothing is chosen by it: it is told.
 """
 
 import math

@@ -5,7 +5,6 @@ from typing import Any
 
 from models.errors import ArtifactCorrupt, ArtifactMissing
 from models.preference import PreferencePair
-from models.sources.drops import PREFIX
 from models.splits.ledger import FILE, Ledger
 from models.turning import Turning, turning
 from tasks.comparing import Rivals, rows_of
@@ -43,7 +42,7 @@ def _new_pairs(context: Context) -> list[PreferencePair]:
     if not drops:
         return []
     trained_on = context.preferences().pairs("train")
-    return [pair for pair in trained_on if pair.id.startswith(PREFIX) and pair.id.partition("/")[0] in drops]
+    return [pair for pair in trained_on if pair.id.partition("/")[0] in drops]
 
 
 def _known_drops(context: Context) -> set[str]:
