@@ -239,7 +239,16 @@ class Prepare(Section):
         "where pairs that show the same are kept in one split",
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
-        "drop", description="the same pair with opposite labels: drop all, keep what most say, or keep all"
+        "drop",
+        description="the same pair with opposite labels, in published sets or in drops of the inbox: drop all, keep "
+        "what most say, or keep all; a drop never wins against the source's own label",
+    )
+    inbox_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of a task's training pairs that one bringer of the inbox may have, rounded up: a drop, the "
+        "drops whose rows all name one source, or one person's votes",
     )
     decontaminate: list[BenchmarkData] = Field(
         [], description="benchmarks whose media and captions no training pair may show"
@@ -498,8 +507,10 @@ class Promote(Section):
     position_bias_margin: Fraction = Field(
         0.03, description="by how much the share of answers for the first candidate may move away from one half"
     )
-    approval: bool = Field(
-        False, description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves"
+    approval: bool | None = Field(
+        None,
+        description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves; none: "
+        "where training pairs came through the inbox",
     )
     approval_timeout_s: float = Field(86400.0, gt=0, description="seconds to wait for that yes; silence is a no")
 

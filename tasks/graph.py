@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
         Stage("base", "2", {}, ("model",), ("model.base", "model.revision"), "tasks.preparing:base", seeded=False),
         Stage(
             "prepare",
-            "5",
+            "6",
             {},
             ("preferences", "splits"),
             ("prepare", "model.max_frames"),
@@ -170,11 +170,16 @@ STAGES: dict[str, Stage] = {
         Stage(
             "promote",
             "4",
-            {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
+            {
+                "report": Need("evaluate", "report"),
+                "model": Need("grpo", "model"),
+                "preferences": _PREFERENCES,
+                "splits": Need("prepare", "splits"),
+            },
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),
             "tasks.promoting:promote",
-            opens=("held_out",),
+            opens=("train", "held_out"),  # train: which pairs came through the inbox
             memory="runtime.generation_batch",
             lapsed="tasks.promoting:lapsed",
         ),
