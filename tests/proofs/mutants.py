@@ -47,16 +47,20 @@ SUBJECTS = {
     ),
     "verdict_lenient": Subject(
         "models/verdict_lenient.py",
-        (f"{MODELS}/test_verdict_lenient.py",),
+        (f"{MODELS}/test_verdict_lenient.py", f"{MODELS}/test_verdict_lenient_parts.py"),
         "linear or any_text or all_that_the_grammar",
     ),
     "selection": Subject("models/selection.py", (f"{MODELS}/test_selection.py",)),
     "rewards": Subject("models/rewards.py", (f"{MODELS}/test_rewards.py",)),
-    "scores": Subject("models/scores.py", (f"{MODELS}/test_scores.py",), "about_as_often"),
+    "scores": Subject(
+        "models/scores.py", (f"{MODELS}/test_scores.py", f"{MODELS}/test_scores_parts.py"), "about_as_often"
+    ),
     "gate": Subject("models/gate.py", (f"{MODELS}/test_gate.py",)),
     "comparison": Subject("models/comparison.py", (f"{MODELS}/test_comparison.py",), "holds_the_truth"),
     "curriculum": Subject("models/curriculum.py", (f"{MODELS}/test_curriculum.py",)),
-    "leases": Subject("tasks/leases.py", ("tests/tasks/test_leases.py",), "several_processes"),
+    "leases": Subject(
+        "tasks/leases.py", ("tests/tasks/test_leases.py", "tests/tasks/test_leases_parts.py"), "several_processes"
+    ),
     "once": Subject("tasks/once.py", ("tests/tasks/test_once.py",)),
 }
 
@@ -81,7 +85,7 @@ def _run(subject: Subject, folder: Path, given: argparse.Namespace) -> None:
     if given.sample:
         _mutmut(folder, "run", "--max-children", "1", "none", check=False)  # makes all, and finds none of this name
         every = sorted(_codes(subject, folder))
-        chosen = random.Random(given.seed).sample(every, min(given.sample, len(every)))  # noqa: S311
+        chosen = random.Random(given.seed).sample(every, min(given.sample, len(every)))
     _mutmut(folder, "run", "--max-children", "1", *chosen)
     codes = _codes(subject, folder)
     tested = chosen or list(codes)
