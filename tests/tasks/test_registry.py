@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from models.errors import ModelError, TrackingError
+from models.generation.local import LocalGenerator
+from models.reward_model import RewardModel
 from tasks.artifacts import Store
 from tasks.housekeeping import verify_store
 from tasks.lending import lend
@@ -204,9 +206,10 @@ def test_a_consumer_with_packages_of_the_same_names_judges_with_the_champion(uri
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     answers = json.loads(line.removeprefix("ANSWER "))
+    generator = LocalGenerator.load(MODEL, device="cpu", dtype="float32", attention="sdpa", batch=64)
+    own = RewardModel(generator, max_tokens=24).compare(rows, mode="direct", both_orders=True)
     assert [answer["mode"] for answer in answers] == ["direct", "think"]
-    assert all(answer["preferred"] in (1, 2, "tie", None) for answer in answers)
-    assert all(isinstance(answer["both_orders_agree"], bool) for answer in answers)
+    assert answers == [json.loads(json.dumps(outcome.row())) for outcome in own]
     assert verify_store(store).problems == ()  # MLflow adds a file of its own, and Python compiled modules
     assert (Path(url2pathname(urlsplit(made.source).path)) / "registered_model_meta").is_file()
 
