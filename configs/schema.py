@@ -351,6 +351,7 @@ class Sft(Section):
     batch: Positive = Field(128, description="completions an optimizer step, over all processes (paper: 128)")
     micro_batch: Positive = Field(8, description="completions a device handles at once; divides batch")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm that a step's gradient is clipped to")
     freeze_vision: bool = Field(True, description="leave the vision tower as it is")
     lora: Lora | None = Field(None, description="train low-rank adapters instead of all weights")
     direct_pairs: int = Field(
@@ -437,6 +438,13 @@ class Grpo(Section):
     )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; many distinct pairs once beat few repeated")
     learning_rate: float = Field(1e-6, gt=0, le=1, description="learning rate (paper: 1e-6)")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm that a step's gradient is clipped to")
+    no_spread_steps: int = Field(
+        20,
+        ge=0,
+        description="steps in a row in which no group's completions differ in reward, after which training ends early; "
+        "0: never",
+    )
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature (paper: 1.0)")
     max_tokens: Positive = Field(1024, description="tokens of a completion at most")
     freeze_vision: bool = Field(True, description="leave the vision tower as it is")

@@ -129,5 +129,13 @@ class OutOfMemory(StageFailed):
     """The device's or the machine's memory did not suffice; the message names the setting to lower."""
 
 
+class TrainingDiverged(StageFailed):
+    """Loss, gradient or weights are not finite; the message names the step and the setting to lower."""
+
+
+class TrainingCollapsed(StageFailed):
+    """Policy optimisation lost what it earned and beat its start nowhere; the message names step and setting."""
+
+
 class UpstreamMissing(StageFailed):
     """A stage needs what another has not made yet; the message says what to run first."""

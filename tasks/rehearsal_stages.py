@@ -126,7 +126,8 @@ def _fine_tune(job: Job, scratch: Path, sft: Sft, shown: Sequence[Task], tokens:
 def grpo(job: Job, child: Child, scratch: Path) -> Done:
     """Two generations and the steps on each."""
     from models.rehearsal.pairs import longest
-    from models.training.grpo import GrpoHooks, train_grpo
+    from models.training.grpo import train_grpo
+    from models.training.rollouts import GrpoHooks
 
     media, clock, updates = _media(job), _Clock(job.settings), PRESETS[job.settings.grpo.preset].updates
     prompts = STEPS * updates * job.settings.grpo.prompts_per_step
