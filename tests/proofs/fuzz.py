@@ -22,7 +22,7 @@ from random import Random
 
 from tests.proofs.fuzz_targets import TARGETS, Target
 
-SLOW_S = 10.0  # processor seconds of one example
+SLOW_S = 5.0  # processor seconds of one example
 DEAD_S = 120.0  # seconds without a further example, after which the process is ended
 MEMORY_GIB = 6
 CURRENT = "current.bin"

@@ -113,7 +113,7 @@ def _copy(subject: Subject, folder: Path) -> None:
         "pytest_add_cli_args_test_selection": list(subject.tests),
         "pytest_add_cli_args": ["-m", "not slow", *(["-k", f"not ({subject.slow})"] if subject.slow else [])],
         "use_git_change_detection": ["false"],
-        "timeout_multiplier": ["5"],  # times what the tests take; a loop without end costs so much
+        "timeout_multiplier": ["15"],  # times what the tests take: a loop without end costs so much
     }
     lines = [f"{key}=\n{textwrap.indent(chr(10).join(values), '    ')}" for key, values in settings.items()]
     (folder / "setup.cfg").write_text("[mutmut]\n" + "\n".join(lines) + "\n", encoding="utf-8")
