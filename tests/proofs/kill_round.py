@@ -22,7 +22,8 @@ from tests.proofs.local_stack import FINAL, LocalStack
 SERVICES = ("worker-gpu", "worker-cpu", "s3", "mlflow", "prefect")
 TARGETS = ("stage", "flow", "nightly", *SERVICES)
 OF_NIGHTLIES = ("nightly", "worker-cpu")  # a stage's own run has neither
-PAUSE_S = (3.0, 45.0)  # between kills, drawn evenly
+PAUSE_S = (3.0, 45.0)  # from one kill to the next at any moment, drawn evenly
+WORK_S = (0.0, 12.0)  # to the next amid work, from when something has been kept in the store since
 GIVEN_UP_S = 900.0  # after the last kill
 POLL_S = 0.3
 
@@ -70,6 +71,26 @@ class Processes:
         return "", ""
 
 
+class Moments:
+    """When to kill next: in turn at any moment, and amid work, which a busy machine is long in coming to."""
+
+    def __init__(self, chance: random.Random, written: Written) -> None:
+        self._chance, self._written = chance, written
+        self._amid_work = chance.random() < 0.5
+        self.next()
+
+    def next(self) -> None:
+        """Count from now on."""
+        self._from = time.monotonic()
+        self._amid_work = not self._amid_work
+        self._pause_s = self._chance.uniform(*(WORK_S if self._amid_work else PAUSE_S))
+
+    def come(self) -> bool:
+        """Whether it is time."""
+        since = self._written.first_after(self._from) if self._amid_work else self._from
+        return since is not None and time.monotonic() > since + self._pause_s
+
+
 class Round:
     """One run of `name/default`, disturbed `kills` times while it is at work, and brought to its end."""
 
@@ -112,7 +133,7 @@ class Round:
 
     def _through(self, kills: int, counts: Counter[str], written: Written) -> str:
         """Kill and retry until the run has completed; why it did not, if so."""
-        due = time.monotonic() + self._chance.uniform(*PAUSE_S)
+        moments = Moments(self._chance, written)
         deadline = time.monotonic() + GIVEN_UP_S
         while (state := self._state()) != "COMPLETED":
             if time.monotonic() > deadline:
@@ -121,8 +142,8 @@ class Round:
                 return said
             if state in FINAL:
                 self._retry()
-            elif len(self.kills) < kills and time.monotonic() > due and self._kill(counts, written):
-                due = time.monotonic() + self._chance.uniform(*PAUSE_S)
+            elif len(self.kills) < kills and moments.come() and self._kill(counts, written):
+                moments.next()
                 deadline = time.monotonic() + GIVEN_UP_S
             time.sleep(POLL_S)
         return ""

@@ -60,7 +60,8 @@ class Written:
 
     def first_after(self, when: float) -> float | None:
         """When the first file was seen that was kept after `when`, both by the monotonic clock."""
-        return min((at for at in self._first.values() if at > when), default=None)
+        with self._lock:
+            return min((at for at in self._first.values() if at > when), default=None)
 
     def progress(self, stage: str, key: str) -> str:
         """How far a stage was: its shards, answers and checkpoints in the store."""
