@@ -37,6 +37,10 @@ class MediaError(DataError):
         self.reason = reason
 
 
+class GivenUp(ThinkrewardError):
+    """Whoever asked has gone, or the service ends: what was not written for it yet is not written."""
+
+
 class ModelError(ThinkrewardError):
     """A model directory that cannot be loaded, for instance one without a processor."""
 

@@ -5,7 +5,7 @@ command line's, has no other place and computes everything itself.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "default"
 POLL_S = 1.0
-PATIENCE_S = 120.0  # after which it is said that no worker has taken the run
+PATIENCE_S = 120.0  # after which it is said that no worker has started the run
 
 
 def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
@@ -40,7 +40,7 @@ def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResu
     Raises `StageFailed` with what the other run said, `StageKilled` if it crashed. Cancelled, it cancels that run.
     """
     store = open_store(settings)
-    if not _has_another_pool(name) or (not refresh and is_cached(store, settings, name)):
+    if not _has_another_pool(name, tell=True) or (not refresh and is_cached(store, settings, name)):
         return None
     if name in NEED_BASE:
         with_retries(publish_base, settings)(settings)
@@ -62,7 +62,12 @@ def start_run(deployment: str, parameters: Mapping[str, Any], *, key: str, below
     return cast("FlowRun", started)  # typed for asynchronous callers too
 
 
-def _has_another_pool(name: str) -> bool:
+def here(names: Iterable[str]) -> list[str]:
+    """Those of the stages that this run computes itself, on the devices of this machine."""
+    return [name for name in names if not _has_another_pool(name)]
+
+
+def _has_another_pool(name: str, *, tell: bool = False) -> bool:
     if not runtime.deployment.id:
         return False
     with get_client(sync_client=True) as client:
@@ -70,7 +75,8 @@ def _has_another_pool(name: str) -> bool:
         try:
             other = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
         except ObjectNotFound:
-            run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
+            if tell:
+                run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
             return False
         if other.work_pool_name is None:
             raise ConfigError(
@@ -109,11 +115,12 @@ def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> 
         now = _looked_up(client, run)
         if now.state is not None and now.state.is_final():
             return now
-        waits = now.state is not None and now.state.is_scheduled()
+        # Pending too: the worker that took it may have died before it started a process.
+        waits = now.state is not None and (now.state.is_scheduled() or now.state.is_pending())
         if waits and not told and time.monotonic() - started > PATIENCE_S:
             told = True
             run_logger().warning(
-                "no worker has taken flow run %s of %s for %d s: is a worker of pool %s running?",
+                "no worker has started flow run %s of %s for %d s: is a worker of pool %s running?",
                 run.name, deployment, PATIENCE_S, now.work_pool_name,
             )  # fmt: skip
         if waits and time.monotonic() - looked > PATIENCE_S and now.work_pool_name:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from configs.schema import Lora, Settings, Sft
-from models.curriculum import draw_validation, plan_curriculum
+from models.curriculum import draw_validation, named_pairs, plan_curriculum
 from models.errors import DataError, TrainingCollapsed
 from models.history import HISTORY, best_of
 from models.preference import PreferencePair, Task
@@ -177,7 +177,6 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
     from models.training.rollouts import GrpoHooks
 
     settings, media = context.settings, context.preferences()
-    pairs = {pair.id: pair for pair in media.pairs("train")}
     trainer = context.new_folder("trainer")
     checkpoints = Checkpoints(context)
     hooks = GrpoHooks(
@@ -189,7 +188,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
     )
     result: dict[str, Any] = train_grpo(
         start,
-        [pairs[one] for one in train],
+        named_pairs(train, media.pairs("train")),
         draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
         media,
         plan=grpo_plan(settings),

@@ -249,10 +249,11 @@ def test_a_weight_beyond_the_range_of_float16_is_not_published_as_infinity(tmp_p
 def test_float32_training_is_as_it_was_loaded() -> None:
     model = load_for_training(BASE, dtype=MASTER, attention="sdpa", freeze_vision=True, lora=None)
     stored = load_file(BASE / "model.safetensors")
-    for name, weight in model.state_dict().items():
-        if name in stored:
-            assert weight.dtype == torch.float32
-            assert weight.equal(stored[name])
+    weights = model.state_dict()
+    assert set(stored) <= set(weights)
+    for name, value in stored.items():
+        assert weights[name].dtype == torch.float32
+        assert weights[name].equal(value)
 
 
 @pytest.mark.parametrize("preset", ["gspo", "dr_grpo", "cispo"])
