@@ -178,7 +178,7 @@ def train_grpo(
     rewards = reward_functions(
         plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
     )
-    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
     trainer = (partial(TokenBoundTrainer, **bound) if plan.micro_tokens else CompletionsTrainer)(
         hooks=hooks,
         begun=begun,

@@ -93,7 +93,7 @@ def train_sft(
     adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
     trainer = (partial(TokenBoundSft, **bound) if plan.micro_tokens else SFTTrainer)(
         model=model,
         args=_arguments(plan, scratch),

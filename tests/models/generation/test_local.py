@@ -140,7 +140,7 @@ def test_sampled_texts_depend_on_no_batch_no_order_and_no_company() -> None:
 
 def test_no_batch_holds_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, prompts padded to the longest, and what is yet to be written."""
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=64, micro_tokens=2000)
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=64, micro_tokens=600)
     shapes: list[tuple[int, int]] = []
     inner = generator.model.generate
 
@@ -154,9 +154,9 @@ def test_no_batch_holds_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch)
     Judge(generator, frames).judge(
         pairs, "think", 2, temperature=1.0, max_tokens=8, on_progress=lambda at, of: done.append((at, of))
     )
-    assert all(2 * rows * (width + 8) <= 2000 or rows == 1 for rows, width in shapes)
+    assert all(2 * rows * (width + 8) <= 600 or rows == 1 for rows, width in shapes)
     assert sum(rows for rows, _ in shapes) == len(pairs)
-    assert len({rows for rows, _ in shapes}) > 1
+    assert 1 < len(shapes) < len(pairs)
     assert done[-1][0] == done[-1][1]
 
 
