@@ -130,8 +130,10 @@ class RewardModel:
         max_frames: int = 8,
         max_tokens: int = 1024,
         wording: Wording = "thinkreward",
+        files: bool = True,
     ) -> None:
         self.generator = generator
+        self.files = files  # whether a text may name a file of this machine
         self.max_pixels = max_pixels
         self.max_frames = max_frames
         self.max_tokens = max_tokens
@@ -207,7 +209,7 @@ class RewardModel:
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""
-        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames)
+        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=self.files)
 
     def judge(
         self,

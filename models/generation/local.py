@@ -23,6 +23,7 @@ from models.generation.protocol import (
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
+from models.micro_batches import TokenCounter, by_tokens
 from models.prompts import Message, Part
 from models.verdict import Mode
 
@@ -34,15 +35,20 @@ UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are n
 class LocalGenerator:
     """Generates with a model in this process; `batch` is the number of sequences generated together.
 
+    With `micro_tokens`, so many tokens at most are held for them, padding and those yet to be written included, unless
+    one conversation needs more.
+
     Threads may call it at once: one call generates after the other.
     """
 
     tells = True  # what it writes as it writes it
 
-    def __init__(self, model: Any, processor: Any, *, batch: int) -> None:
+    def __init__(self, model: Any, processor: Any, *, batch: int, micro_tokens: int | None = None) -> None:
         self.model = model
         self.processor = processor
         self.batch = batch
+        self.micro_tokens = micro_tokens
+        self._counter = TokenCounter(processor)
         # Of a model's own generation defaults the ends are used alone: the others (top-p, penalties) would change what
         # greedy and temperature 1.0 mean.
         self.ends = stop_tokens(model, processor)
@@ -52,12 +58,20 @@ class LocalGenerator:
 
     @classmethod
     def load(
-        cls, source: str | Path, *, device: str, dtype: str, attention: str, batch: int, revision: str | None = None
+        cls,
+        source: str | Path,
+        *,
+        device: str,
+        dtype: str,
+        attention: str,
+        batch: int,
+        micro_tokens: int | None = None,
+        revision: str | None = None,
     ) -> "LocalGenerator":
         """From a model directory or hub id. Raises `ModelError`."""
         processor = load_processor(source, revision=revision)
         model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
-        return cls(model, processor, batch=batch)
+        return cls(model, processor, batch=batch, micro_tokens=micro_tokens)
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -75,12 +89,14 @@ class LocalGenerator:
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
 
         Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
 
-        `on_text` is told each completion's text as it grows.
+        `on_text` is told each completion's text as it grows. `gone` is asked before each batch and token whether nobody
+        waits for the answer any more; then it raises `GivenUp`.
         """
         import torch
 
@@ -91,30 +107,42 @@ class LocalGenerator:
         media = [
             [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
         ]
-        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
-        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         seeds = seeds_of(seed, len(texts))
         failures: list[Exception] = []
-        step = max(1, self.batch // n)
+        done = 0
         with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
-            for start in range(0, len(order), step):
-                rows = order[start : start + step]
+            for rows in self._batches(texts, media, n, max_tokens):
 
                 def batch(some: Sequence[int]) -> list[list[Generated]]:
                     told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
                     shown = [texts[at] for at in some], [part for at in some for part in media[at]]
                     streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(n)]
-                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun)
+                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun, gone)
 
                 for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
                     results[at] = said if isinstance(said, list) else [refusal(said)] * n
                     failures += [] if isinstance(said, list) else [said]
+                done += len(rows)
                 if on_progress is not None:
-                    on_progress(min(start + step, len(order)), len(order))
+                    on_progress(done, len(texts))
         if failures and len(failures) == len(results):
             raise failures[0]
         return results
+
+    def _batches(self, texts: list[str], media: list[list[Part]], n: int, max_tokens: int) -> list[list[int]]:
+        """The conversations that are generated together, by their places."""
+        rows = max(1, self.batch // n)
+        if self.micro_tokens is not None:
+            lengths = [(self._tokens(*one), max_tokens) for one in zip(texts, media, strict=True)]
+            return by_tokens(lengths, tokens=self.micro_tokens // n, rows=rows)
+        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
+        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
+        return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+    def _tokens(self, text: str, parts: list[Part]) -> int:
+        images = [part["image"] for part in parts if part["type"] == "image"]
+        return self._counter.count(text, images, [part["video"] for part in parts if part["type"] == "video"])
 
     def _generate_batch(
         self,
@@ -126,11 +154,15 @@ class LocalGenerator:
         streams: list[int],
         told: "_Growing | None",
         begun: str,
+        gone: Callable[[], bool] | None,
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
         from models.generation.seeded import SeededSampling
+        from models.generation.stopping import stopping_criteria
+
+        stopping = stopping_criteria(gone)
 
         inputs = self.processor(
             text=texts,
@@ -155,9 +187,14 @@ class LocalGenerator:
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():
-            tokens = self.model.generate(**inputs, generation_config=config, logits_processor=seeded, streamer=told)[
-                :, inputs["input_ids"].shape[1] :
-            ]
+            whole = self.model.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=seeded,
+                stopping_criteria=stopping,
+                streamer=told,
+            )
+        tokens = whole[:, inputs["input_ids"].shape[1] :]
         rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
         decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
         flat_out = [

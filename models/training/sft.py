@@ -6,6 +6,7 @@ frozen. Departs in nothing but size; the same code trains the tiny model and an 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from models.backbone import load_for_training, load_processor, lora_config, lora
 from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.health import FiniteGuard
 from models.training.rows import training_rows
 from models.verdict import Mode, answer_text
 
@@ -21,7 +23,9 @@ from models.verdict import Mode, answer_text
 class SftPlan:
     """Numbers of one fine-tuning; `batch` counts completions over all processes.
 
-    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end.
+    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end. `section` is that of
+    the settings, for messages. With `micro_tokens` a device handles so many tokens at once at most, padding included,
+    and `micro_batch` completions.
     """
 
     epochs: float
@@ -40,6 +44,9 @@ class SftPlan:
     device: str
     gradient_checkpointing: bool
     publish_dtype: str = "float32"
+    max_grad_norm: float = 1.0
+    section: str = "cold_start"
+    micro_tokens: int | None = None
 
 
 def train_sft(
@@ -64,8 +71,12 @@ def train_sft(
     their label.
     `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
     weights, optimizer, schedule, random state and data position.
+
+    Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
     from trl import SFTTrainer
+
+    from models.training.token_bound import TokenBoundSft
 
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
@@ -82,13 +93,14 @@ def train_sft(
     adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    trainer = SFTTrainer(
+    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    trainer = (partial(TokenBoundSft, **bound) if plan.micro_tokens else SFTTrainer)(
         model=model,
         args=_arguments(plan, scratch),
         train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
         processing_class=processor,
         peft_config=lora_config(model, *plan.lora) if plan.lora else None,
-        callbacks=[HookCallback(hooks or Hooks())],
+        callbacks=[FiniteGuard(plan.section, plan.dtype), HookCallback(hooks or Hooks())],
     )
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
@@ -104,6 +116,7 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
 
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
+    steps = accumulated(plan.batch, plan.micro_batch, processes)
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
@@ -111,8 +124,10 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
         lr_scheduler_type=plan.schedule,
         warmup_steps=plan.warmup,  # below 1: a share of the steps
         weight_decay=plan.weight_decay,
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=accumulated(plan.batch, plan.micro_batch, processes),
+        max_grad_norm=plan.max_grad_norm,
+        # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
+        per_device_train_batch_size=plan.micro_batch * (steps if plan.micro_tokens else 1),
+        gradient_accumulation_steps=1 if plan.micro_tokens else steps,
         gradient_checkpointing=plan.gradient_checkpointing,
         save_steps=plan.checkpoint_every,
         max_length=None,  # truncation would cut image tokens

@@ -97,7 +97,7 @@ def test_a_distance_out_of_range_is_refused(within: int) -> None:
 
 
 def test_an_index_of_nothing_is_built() -> None:
-    NearIndex(Media([], 4), [], [])
+    assert found([], 4, []) == set()
 
 
 @pytest.mark.parametrize("within", range(17))

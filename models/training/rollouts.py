@@ -1,0 +1,139 @@
+"""TRL's `GRPOTrainer` as this project uses it: what its rollouts earned is passed on."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from models.rewards import completion_text
+from models.training.checkpoints import Hooks
+from models.training.health import NO_SPREAD
+from models.training.token_bound import Part, averaged, parts_of, unsynchronised
+
+
+@dataclass
+class GrpoHooks(Hooks):
+    """Beside `Hooks`: `on_best(directory, step)` for a new best model, `on_completions(step, rows)` for tables."""
+
+    on_best: Callable[[Path, int], None] = field(default=lambda directory, step: None)
+    on_completions: Callable[[int, list[dict[str, Any]]], None] = field(default=lambda step, rows: None)
+
+
+class CompletionsTrainer(GRPOTrainer):
+    """`GRPOTrainer` that hands its completions on, and counts groups without spread under every preset.
+
+    TRL's own table reaches neither disk nor MLflow as we need it, and with `scale_rewards=batch` its
+    `frac_reward_zero_std` tells of the batch as a whole.
+    """
+
+    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._hooks = hooks
+        self._begun = begun  # what of each completion stands in its prompt
+        self._completions_every = completions_every
+
+    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
+        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
+
+        Around the whole call, so that float32 weights are cast once and not at every token.
+        """
+        with self.accelerator.autocast():
+            return super()._generate_single_turn(*args, **more)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Pass the table on every N steps, then log as TRL does."""
+        step = self.state.global_step
+        if self._metrics["train"].get(NO_SPREAD):
+            earned: Any = self._logs["rewards"]
+            share = groups_without_spread(earned, self.reward_weights.tolist(), self.num_generations or 1)
+            self._metrics["train"][NO_SPREAD] = [share]
+        if self._logs["completion"] and step % self._completions_every == 0 and self.is_world_process_zero():
+            rewards: Any = self._logs["rewards"]
+            rows = [
+                {
+                    "completion": self._begun + completion_text(completion),
+                    "advantage": advantage,
+                    **{name: rewards[name][at] for name in rewards},
+                }
+                for at, (completion, advantage) in enumerate(
+                    zip(self._logs["completion"], self._logs["advantages"], strict=True)
+                )
+            ]
+            self._hooks.on_completions(step, rows)
+        super().log(logs, start_time)
+
+
+def groups_without_spread(rewards: Mapping[str, Sequence[float]], weights: Sequence[float], group: int) -> float:
+    """Share of groups whose completions all earn the same: they teach nothing.
+
+    `rewards` holds each reward's values, group by group; `weights` are in the same order of rewards.
+
+    >>> groups_without_spread({"format": [1, 1, 1, 1], "accuracy": [0, 0, 0, 1]}, [1.0, 1.0], group=2)
+    0.5
+    """
+    totals: list[float] = [
+        sum(w * r for w, r in zip(weights, row, strict=True)) for row in zip(*rewards.values(), strict=True)
+    ]
+    groups = [totals[at : at + group] for at in range(0, len(totals), group)]
+    return sum(max(one) - min(one) < 1e-9 for one in groups) / len(groups)
+
+
+class TokenBoundTrainer(CompletionsTrainer):
+    """`CompletionsTrainer` whose batch is a whole step, computed in parts of `micro_tokens` tokens.
+
+    A part has `micro_batch` rows at most. TRL divides a loss by the number of parts, or by the step's tokens times
+    that number; each part is given the number of parts of its size that a step would have.
+    """
+
+    def __init__(self, *, micro_tokens: int, micro_batch: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._limits = micro_tokens, micro_batch
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """A part is prepared already."""
+        return generation_batch if isinstance(generation_batch, Part) else super()._prepare_inputs(generation_batch)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
+        """The loss of a step, from its parts."""
+        begun = time.perf_counter()
+        model.train()
+        whole = self._prepare_inputs(inputs)
+        size = len(whole["prompt_ids"])
+        parts = [part for _, part in parts_of(self, whole, *self._limits)]
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
+        losses, steps = [], self.current_gradient_accumulation_steps
+        for at, part in enumerate(parts):
+            share = len(part["prompt_ids"]) / size
+            self.current_gradient_accumulation_steps = 1 / share
+            part["num_items_in_batch"] = part["num_items_in_batch"] * share
+            with unsynchronised(self, model, at == len(parts) - 1):
+                losses.append(super(GRPOTrainer, self).training_step(model, part, num_items_in_batch))
+        self.current_gradient_accumulation_steps = steps
+        averaged(self._metrics["train"], before, [float(part["completion_mask"].sum()) for part in parts])
+        self._step += 1
+        self._metrics["train"]["step_time"].append(time.perf_counter() - begun)
+        return torch.stack(losses).sum()
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **more: Any
+    ) -> Any:
+        """Without gradients, as of the reference, a whole step is asked for: in parts too."""
+        score = super()._get_per_token_logps_and_entropies
+        if torch.is_grad_enabled() or more.get("compute_entropy") or more.get("compute_aux_loss"):
+            return score(model, input_ids, attention_mask, logits_to_keep, **more)
+        more.pop("batch_size", None)
+        step = {name: value for name, value in more.items() if value is not None}
+        for name, value in (("ids", input_ids), ("mask", attention_mask)):
+            step |= {f"prompt_{name}": value[:, :-logits_to_keep], f"completion_{name}": value[:, -logits_to_keep:]}
+        logps = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+        for places, part in parts_of(self, step, *self._limits):
+            width = part["completion_ids"].shape[1]
+            ids = torch.cat([part.pop("prompt_ids"), part.pop("completion_ids")], dim=1)
+            mask = torch.cat([part.pop("prompt_mask"), part.pop("completion_mask")], dim=1)
+            found, _, _ = score(model, ids, mask, width, **part)
+            logps[torch.tensor(places, device=logps.device), :width] = found.to(logps.dtype)
+        return logps, None, None
