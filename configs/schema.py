@@ -242,6 +242,9 @@ class Prepare(Section):
     decoding_timeout_s: float = Field(
         60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is left out"
     )
+    decoding_memory_mib: float = Field(
+        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is left out"
+    )
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
@@ -549,6 +552,9 @@ class Serve(Section):
     timeout_s: float = Field(120.0, gt=0, description="seconds a request may take, waiting included")
     max_body_mib: float = Field(64.0, gt=0, description="size of a request at most, MiB")
     follow_s: float = Field(30.0, gt=0, description="seconds between looks at whether the alias names another model")
+    decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media of requests")
+    decoding_timeout_s: float = Field(10.0, gt=0, description="seconds that decoding one medium of a request may take")
+    decoding_memory_mib: float = Field(2048.0, ge=256, description="memory that a decoding process may have, MiB")
 
 
 class Settings(Section):

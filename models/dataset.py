@@ -43,11 +43,15 @@ SEALED = "name the split among those that the stage opens (Stage.splits in tasks
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One pair that was left out, and why; `uri` is the medium at fault, if one is."""
+    """One pair that was left out, and why; `uri` is the medium at fault, if one is.
+
+    `passing` is that of `MediaError`: another time it may be usable. It is not written, being no property of the data.
+    """
 
     id: str
     reason: str
     uri: str = ""
+    passing: bool = False
 
 
 def pairs_file(split: Split) -> str:
@@ -242,7 +246,7 @@ def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Se
         "quarantined": {
             "count": len(quarantined),
             "by_reason": dict(Counter(one.reason for one in quarantined)),
-            "rows": [vars(one) for one in quarantined],
+            "rows": [{"id": one.id, "reason": one.reason, "uri": one.uri} for one in quarantined],
         },
     }
 

@@ -20,9 +20,11 @@ from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm
 from tasks.context import Context, stage_context
+from tasks.decoders import prepare_decoders
 from tasks.graph import PREVIOUS, find_base
 from tasks.launching import Child, Done, Job
 from tasks.mixing import mix
+from tasks.stages import PASSING
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:
@@ -89,10 +91,9 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
 
     What an earlier version held stays in its split: the ledger says which, and goes on with this version's pairs.
     """
-    settings = job.settings.prepare
     with (
         stage_context(job, child, scratch) as context,
-        Decoders(settings.decoding_processes, settings.decoding_timeout_s) as decoders,
+        prepare_decoders(job.settings) as decoders,
     ):
         ledger = _previous(context)
         read = _read_source(context, decoders, ledger)
@@ -117,6 +118,12 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
+        if passing := sum(one.passing for one in read.left_out):
+            facts[PASSING] = passing
+            child.say(
+                f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
+                "or could not be read: the next run tries them again"
+            )
         return context.done(outputs, **facts, quarantined=len(read.left_out))
 
 

@@ -89,7 +89,7 @@ def add_drops(
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
     for name, rows in read.items():
-        left_out += [Quarantined(_row(name, at, one.id), one.reason, one.uri) for at, one in rows.left_out]
+        left_out += [Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing) for at, one in rows.left_out]
         kept[name] = _sifted(name, rows, sieve, media, left_out)
     in_turn = [pair for turn in zip_longest(*kept.values()) for pair in turn if pair is not None]
     train = [*in_turn, *splits["train"]]

@@ -9,6 +9,7 @@ A line that cannot be read, and a pair whose medium is missing or cannot be deco
 its reason; the others go on. Which split a pair joins is decided in models/splits/assign.py.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -96,7 +97,7 @@ def read_rows(
             pairs[pair.id], found_at[pair.id] = pair, number
         except MediaError as error:
             reason = f"media: {error.reason.split(':')[0]}"
-            left_out.append((number, Quarantined(_name(row, number), reason, error.uri)))
+            left_out.append((number, Quarantined(_name(row, number), reason, error.uri, error.passing)))
         except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
             left_out.append((number, Quarantined(_name(row, number), f"row: {_why(error)}")))
         if on_progress is not None:
@@ -184,7 +185,8 @@ def _read_medium(errand: _Errand) -> _Medium:
             raise MediaError(name, "does not exist")
         data = path.read_bytes()
     except OSError as error:
-        raise MediaError(name, f"cannot be read: {error.strerror}") from error
+        passing = error.errno != errno.ENAMETOOLONG
+        raise MediaError(name, f"cannot be read: {error.strerror}", passing=passing) from error
     return _Medium(data, perceptual_hash(decode(data, name, max_frames=errand.max_frames)))
 
 
