@@ -111,8 +111,14 @@ class Runtime(Section):
     )
     retry_delay_s: float = Field(10.0, ge=0, description="seconds before the first further try; doubles each time")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
+    decoded_mib: float = Field(512.0, ge=0, description="memory of a process for media that stay decoded, MiB")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
+
+    @property
+    def decoded_bytes(self) -> int:
+        """`decoded_mib` in bytes."""
+        return int(self.decoded_mib * 2**20)
 
 
 class Model(Section):

@@ -7,9 +7,12 @@ it is given imports it. The program's main module is not imported in them, see m
 behind when this process is killed: idle workers notice at once, and busy ones end when the time for their item is over.
 """
 
+import logging
+import multiprocessing
 import resource
 import signal
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
@@ -25,6 +28,7 @@ from models.spawning import SpawnWithoutMain
 
 T = TypeVar("T")
 R = TypeVar("R")
+log = logging.getLogger(__name__)
 WAITING = 2  # items a process that are given out before their turn, so that none is ever idle
 TRIES = 3  # of an item whose pool broke as a whole, which need not be its fault
 POLL_S = 1.0  # between looks at whether the pool still works
@@ -68,7 +72,7 @@ HERE = Here()
 
 
 class Decoders:
-    """Processes that apply a function to items. A context manager: leaving it ends them.
+    """Processes that apply a function to items. A context manager: leaving it ends them, as forgetting it does.
 
     `processes` is their number, `seconds` the time limit of one item, counted from when a process takes it up, and
     `memory_mib` what one process may have for its data, its own modules included; none: no limit. Several threads may
@@ -167,13 +171,33 @@ class Decoders:
                     initargs=(self._memory_mib,),
                     context=SpawnWithoutMain(),
                 )
+                self._end = weakref.finalize(self, _end, self._pool)
             return self._pool
 
     def _stop(self) -> None:
         if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
+            self._end()
             self._pool = None
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
+
+
+def decoders_within(processes: int, seconds: float, memory_mib: float | None) -> Decoding:
+    """Decoders with these limits, started, which end with whoever holds them; for 0 processes `HERE`.
+
+    So it is, with a warning, in a process that may start none: a daemonic one of `multiprocessing`.
+    """
+    if processes == 0:
+        return HERE
+    if multiprocessing.current_process().daemon:
+        log.warning("media are decoded in this process, which may start no others: what it cannot stand ends it")
+        return HERE
+    decoders = Decoders(processes, seconds, memory_mib)
+    decoders.start()
+    return decoders
 
 
 def _how(exitcode: int) -> str:

@@ -24,6 +24,9 @@ DEFAULTS: dict[str, Any] = {
     "max_pixels": 147_456,
     "max_frames": 8,
     "max_tokens": 1024,
+    "decoding_processes": 2,  # for what callers send: a codec that crashes or hangs costs its request; 0: this process
+    "decoding_timeout_s": 10.0,
+    "decoding_memory_mib": 2048.0,
 }
 
 
@@ -34,6 +37,7 @@ class PairwiseJudge(PythonModel):
         """Loads the weights. Raises `ModelError`, for instance for a directory without a processor."""
         from pathlib import Path
 
+        from models.decoding import decoders_within
         from models.generation.local import LocalGenerator
         from models.reward_model import RewardModel
 
@@ -42,8 +46,11 @@ class PairwiseJudge(PythonModel):
             Path(context.artifacts["model"]),
             **{name: config[name] for name in ("device", "dtype", "attention", "batch")},
         )
+        limits = (config[f"decoding_{name}"] for name in ("processes", "timeout_s", "memory_mib"))
         self.judge = RewardModel(
-            generator, **{name: config[name] for name in ("max_pixels", "max_frames", "max_tokens")}
+            generator,
+            **{name: config[name] for name in ("max_pixels", "max_frames", "max_tokens")},
+            decoding=decoders_within(*limits),
         )
 
     def predict(

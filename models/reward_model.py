@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.decoding import HERE, Decoding
 from models.generation.protocol import Generator, OnText, Telling
 from models.judge import Frames, Judge, Judgment
 from models.preference import PreferencePair, Preferred, Task, agree
@@ -130,8 +131,10 @@ class RewardModel:
         max_frames: int = 8,
         max_tokens: int = 1024,
         wording: Wording = "thinkreward",
+        decoding: Decoding = HERE,
     ) -> None:
         self.generator = generator
+        self.decoding = decoding  # where media are decoded: in other processes for what strangers send
         self.max_pixels = max_pixels
         self.max_frames = max_frames
         self.max_tokens = max_tokens
@@ -207,7 +210,7 @@ class RewardModel:
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""
-        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames)
+        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, decoding=self.decoding)
 
     def judge(
         self,

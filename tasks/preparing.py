@@ -207,8 +207,8 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     shares = Shares(prepare.held_out_share, prepare.validation_share)
     found = assign(rows.pairs, rows.hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
     shown = {medium.uri for pairs in found.splits.values() for pair in pairs for medium in pair.media()}
-    blobs = {uri: data for uri, data in rows.blobs.items() if uri in shown}
-    return _Read(found.splits, blobs, [one for _, one in rows.left_out] + found.left_out, hashes=rows.hashes)
+    left_out = [one for _, one in rows.left_out] + found.left_out
+    return _Read(found.splits, rows.blobs.only(sorted(shown)), left_out, hashes=rows.hashes)
 
 
 def _drops(context: Context) -> dict[str, Path]:

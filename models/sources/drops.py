@@ -21,6 +21,7 @@ from typing import cast
 
 from models.dataset import Quarantined
 from models.decoding import HERE, Decoding
+from models.file_blobs import FileBlobs
 from models.preference import Media, PreferencePair, Split
 from models.sources.jsonl import Rows, read_rows
 from models.splits.assign import NEAR, PROMPT, SAME, touched
@@ -85,7 +86,7 @@ def add_drops(
     keys = [keys_of(pair, found) for rows in read.values() for pair in rows.pairs]
     near = Near(known, keys, near_bits, confirm(_by_digest(read)) if confirm is not None else None)
     sieve = _Sieve(foreign, known, near, {content(pair) for pair in splits["train"]})
-    media: dict[str, bytes] = {}
+    media = FileBlobs({})
     left_out: list[Quarantined] = []
     kept: dict[str, list[PreferencePair]] = {}
     for name, rows in read.items():
@@ -93,22 +94,26 @@ def add_drops(
         kept[name] = _sifted(name, rows, sieve, media, left_out)
     in_turn = [pair for turn in zip_longest(*kept.values()) for pair in turn if pair is not None]
     train = [*in_turn, *splits["train"]]
-    together = cast("Mapping[str, bytes]", ChainMap(media, cast("dict[str, bytes]", blobs)))  # which may be on disk
+    # Both may be on disk, and are not written to.
+    both = ChainMap(cast("dict[str, bytes]", media), cast("dict[str, bytes]", blobs))
+    together = cast("Mapping[str, bytes]", both)
     counts = {name: len(pairs) for name, pairs in kept.items()}
     return Added({**splits, "train": train}, together, left_out, counts, found)
 
 
-def _by_digest(read: Mapping[str, Rows]) -> dict[str, bytes]:
-    return {
-        medium.sha256: rows.blobs[medium.uri]
-        for rows in read.values()
-        for pair in rows.pairs
-        for medium in pair.media()
-    }
+def _by_digest(read: Mapping[str, Rows]) -> FileBlobs:
+    return FileBlobs(
+        {
+            medium.sha256: rows.blobs.places[medium.uri]
+            for rows in read.values()
+            for pair in rows.pairs
+            for medium in pair.media()
+        }
+    )
 
 
 def _sifted(
-    name: str, rows: Rows, sieve: "_Sieve", media: dict[str, bytes], left_out: list[Quarantined]
+    name: str, rows: Rows, sieve: "_Sieve", media: FileBlobs, left_out: list[Quarantined]
 ) -> list[PreferencePair]:
     kept = []
     for pair in rows.pairs:
@@ -117,7 +122,7 @@ def _sifted(
             left_out.append(Quarantined(_row(name, rows.lines[pair.id], pair.id), reason, uri))
             continue
         for one in pair.media():
-            media[_own_uri(one)] = rows.blobs[one.uri]
+            media.places[_own_uri(one)] = rows.blobs.places[one.uri]
         kept.append(_own(name, presented(pair)))
     return kept
 

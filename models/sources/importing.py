@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -107,8 +108,10 @@ class ImportJob:
                 imported.append(self._imported(row, found))
             except MediaError as error:
                 reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
-                known = (row.task, row.group, row.preferred) if isinstance(row, Row) else ()
-                faulty.append(Faulty(row.where, row.id, reason, error.uri, *known, passing=error.passing))
+                known: dict[str, Any] = {}
+                if isinstance(row, Row):
+                    known = {"task": row.task, "group": row.group, "preferred": row.preferred}
+                faulty.append(Faulty(row.where, row.id, reason, error.uri, **known, passing=error.passing))
             except _Bad as error:
                 faulty.append(Faulty(row.where, row.id, str(error)))
         shard.write(imported, faulty)
