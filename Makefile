@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo stack stack-down test test-fast test-all lint types imports format base-model clean
+.PHONY: help setup demo stack stack-down test test-fast test-all mutants fuzz lint types imports format base-model clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,13 @@ test-fast: $(STAMP) ## the tests that take seconds
 
 test-all: test ## and those too: each stage killed twice and resumed, flows on real servers (half an hour more)
 	$(BIN)/python -m pytest -m "crash or stack or long"
+
+mutants: $(STAMP) ## whether the tests of the modules that decide notice a change of their code (about half an hour)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,mutants]'
+	$(BIN)/python -m tests.proofs.mutants --show
+
+fuzz: $(STAMP) ## ten minutes of spoiled verdicts, listings, media and requests; what is found is kept in build/fuzz
+	$(BIN)/python -m tests.proofs.fuzz --minutes 10 --keep build/fuzz
 
 lint: $(STAMP) ## ruff: faults and formatting
 	$(BIN)/ruff check .

@@ -45,6 +45,10 @@ class Storage(Section):
     cache_max_gib: float = Field(
         50.0, gt=0, description="size at which the local cache drops what was used longest ago, GiB"
     )
+    checksums: Literal["crc32", "md5", "none"] = Field(
+        "crc32",
+        description="what uploads to S3 carry: crc32 (Amazon's way), or for stores that refuse it none, or Content-MD5",
+    )
     lease_ttl_s: float = Field(
         60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over"
     )
@@ -229,7 +233,9 @@ class Prepare(Section):
     pairs_per_task: int | None = Field(
         None, gt=0, description="pairs a task at most, chosen by the sources' weights; none: all (source published)"
     )
-    max_bad_share: Fraction = Field(0.1, description="share of unusable rows above which an import stops")
+    max_bad_share: Fraction = Field(
+        0.1, description="share of unusable rows above which an import stops, and so does a benchmark"
+    )
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
         4,
@@ -239,7 +245,16 @@ class Prepare(Section):
         "where pairs that show the same are kept in one split",
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
-        "drop", description="the same pair with opposite labels: drop all, keep what most say, or keep all"
+        "drop",
+        description="the same pair with opposite labels, in published sets or in drops of the inbox: drop all, keep "
+        "what most say, or keep all; a drop never wins against the source's own label",
+    )
+    inbox_share: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of a task's training pairs that one bringer of the inbox may have, rounded up: a drop, the "
+        "drops whose rows all name one source, or one person's votes",
     )
     decontaminate: list[BenchmarkData] = Field(
         [], description="benchmarks whose media and captions no training pair may show"
@@ -345,6 +360,7 @@ class Sft(Section):
     batch: Positive = Field(128, description="completions an optimizer step, over all processes (paper: 128)")
     micro_batch: Positive = Field(8, description="completions a device handles at once; divides batch")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm that a step's gradient is clipped to")
     freeze_vision: bool = Field(True, description="leave the vision tower as it is")
     lora: Lora | None = Field(None, description="train low-rank adapters instead of all weights")
     direct_pairs: int = Field(
@@ -431,6 +447,13 @@ class Grpo(Section):
     )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; many distinct pairs once beat few repeated")
     learning_rate: float = Field(1e-6, gt=0, le=1, description="learning rate (paper: 1e-6)")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm that a step's gradient is clipped to")
+    no_spread_steps: int = Field(
+        20,
+        ge=0,
+        description="steps in a row in which no group's completions differ in reward, after which training ends early; "
+        "0: never",
+    )
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature (paper: 1.0)")
     max_tokens: Positive = Field(1024, description="tokens of a completion at most")
     freeze_vision: bool = Field(True, description="leave the vision tower as it is")
@@ -501,8 +524,10 @@ class Promote(Section):
     position_bias_margin: Fraction = Field(
         0.03, description="by how much the share of answers for the first candidate may move away from one half"
     )
-    approval: bool = Field(
-        False, description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves"
+    approval: bool | None = Field(
+        None,
+        description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves; none: "
+        "where training pairs came through the inbox",
     )
     approval_timeout_s: float = Field(86400.0, gt=0, description="seconds to wait for that yes; silence is a no")
 

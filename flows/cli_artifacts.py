@@ -107,21 +107,23 @@ def _print_lineage(tree: Lineage, depth: int) -> None:
 
 @artifacts.command()
 def verify(
-    drop: Annotated[bool, typer.Option("--drop", help="drop what is damaged; the next run rebuilds it")] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="drop what is damaged or does not belong; runs rebuild it")
+    ] = False,
     profile: Profile = DEFAULT_PROFILE,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Hash every byte in the store again; exit status 1 if anything is damaged."""
+    """Hash every byte in the store again; exit status 1 if anything is damaged, or not in a manifest."""
     report = verify_store(_store(profile, sets), deep=True, drop=drop)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
         for problem in report.problems:
-            out.print(f"[red]{problem}[/]")
+            out.print(f"{problem.where}: {problem.fault}", style="red", markup=False)
         out.print("all artifacts are whole" if report.ok else f"{len(report.problems)} problems")
     if not report.ok:
-        cure = "dropped: the next run rebuilds what it needs" if drop else "`artifacts verify --drop` has them rebuilt"
+        cure = "dropped: the next run rebuilds what it needs" if drop else "`artifacts verify --drop` has them mended"
         raise ArtifactCorrupt(f"{len(report.problems)} problems; {cure}")
 
 

@@ -23,7 +23,7 @@ def for_server(profile: str, sets: list[str] | None) -> tuple[Settings, str]:
 
 def serve(
     model: Annotated[
-        str, typer.Option(help="registry alias (followed), artifact digest, model directory or base")
+        str, typer.Option(help="registry alias (followed), artifact digest, base, or a folder such as ./model")
     ] = "champion",
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,

@@ -19,7 +19,9 @@ def judge(
     prompt: Annotated[str | None, typer.Option(help="the caption, or the question")] = None,
     about: Annotated[Path | None, typer.Option(help="the image or video that the question is about")] = None,
     answer: Annotated[list[str] | None, typer.Option(help="an answer to the question; give two")] = None,
-    model: Annotated[str, typer.Option(help="registry alias, model directory or artifact digest")] = "champion",
+    model: Annotated[
+        str, typer.Option(help="registry alias, artifact digest, base, or a folder such as ./model")
+    ] = "champion",
     direct: Annotated[bool, typer.Option("--direct", help="the answer alone, without reasoning")] = False,
     profile: Profile = DEFAULT_PROFILE,
     sets: Sets = None,
@@ -92,6 +94,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
+    from models.endpoint_fields import words_of
     from tasks.benchmarking import Protocol
     from tasks.data_sets import place_of
     from tasks.leaderboard import run_benchmarks
@@ -108,6 +111,9 @@ def benchmark(
         print_json({**benched.scores, "leaderboard": str(to), "artifact": benched.ref.digest})
         return
     out.print(plain_table(benched.table))
+    for name, told in benched.scores["sent"].items():
+        if told["refused"]:
+            out.print(f"{name}: {words_of(told)}", markup=False)
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
 
 
@@ -125,11 +131,32 @@ def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
         raise typer.Exit(1)
 
 
-def estimate(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
-    """Say what a run would take: teacher calls, tokens and dollars, samples, steps and disk."""
+def estimate(
+    rates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokens-per-second",
+            metavar="[KIND=]RATE",
+            help="hours at this rate of one device; KIND is training or sampling, none for both",
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None, typer.Option(help="hours at the rates of a rehearsal: what `rehearse --json` printed, in a file")
+    ] = None,
+    profile: Profile = DEFAULT_PROFILE,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would take: pairs, teacher calls and dollars, samples, steps, memory, hours and disk."""
     from tasks.estimation import estimate_run
+    from tasks.hours import assumed_hours, measured_hours, rates_of
 
-    rows = estimate_run(settings_from(profile, sets))
+    settings = settings_from(profile, sets)
+    if rates and measured:
+        raise ConfigError("--tokens-per-second and --measured both say how fast it goes: give one of the two")
+    rows = [] if not rates else assumed_hours(settings, rates_of(rates))
+    rows += [] if measured is None else measured_hours(settings, measured)
+    rows = [*estimate_run(settings), *rows]
     if as_json:
         print_json({"estimate": [vars(row) for row in rows]})
         return

@@ -88,7 +88,7 @@ def plain_table(rows: Sequence[Sequence[str]]) -> Table:
     """Rows whose first is the heading."""
     table = Table(box=None, pad_edge=False)
     for at, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if at == 0 else "right")
+        table.add_column(name, justify="left" if at == 0 else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*row)
     return table

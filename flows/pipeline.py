@@ -20,7 +20,8 @@ from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
 from tasks.deployed import begin
-from tasks.dispatch import elsewhere
+from tasks.dispatch import elsewhere, here
+from tasks.fitting import check_stages_fit
 from tasks.graph import RECIPE, StageName
 from tasks.ingesting import ingest_inbox, settle_inbox
 from tasks.retries import patiently
@@ -59,6 +60,7 @@ def nightly(
     begin()
     beside_the_point(partial(name_by_time, settings))
     ask = partial(patiently, settings)
+    ask(lambda: check_stages_fit(settings, here(stages), again=refresh))
     taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
     store, known = open_store(settings), dict[str, Planned]()
     changed: dict[str, str] = {}

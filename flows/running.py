@@ -10,6 +10,7 @@ from configs.schema import Settings
 from flows.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
 from flows.options import program
 from models.report.table import stage_cells
+from tasks.fitting import check_stages_fit
 from tasks.graph import EVALUATED, RECIPE
 from tasks.stages import Planned, StageResult, Watch, open_store, plan, read_output, refuse_missing
 
@@ -32,12 +33,14 @@ def run_recipe(
 ) -> Ran:
     """Check storage and inputs, then run the flow with progress on standard error; one stage runs as its own flow.
 
-    Raises `UpstreamMissing` before anything is started, where an input is known to be missing.
+    Before anything is started it raises `UpstreamMissing` where an input is known to be missing, and `ConfigError` for
+    a stage that does not fit the devices here.
     """
     store = open_store(settings)
     store.check_writable()
     if not build_missing:
         refuse_missing(store, settings, stages, pins)
+    check_stages_fit(settings, stages, again=refresh, pins=pins)
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"

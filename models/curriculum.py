@@ -56,6 +56,17 @@ def plan_curriculum(
     return Curriculum(train=tuple(train), hard=len(chosen))
 
 
+def named_pairs(ids: Sequence[str], train: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """The training pairs of these ids, in their order. Raises `DataError` if one is not in the training split."""
+    by_id = {pair.id: pair for pair in train}
+    if foreign := [one for one in ids if one not in by_id]:
+        raise DataError(
+            f"{len(foreign)} of the pairs that the trajectories name, {foreign[0]!r} first, are not in the training "
+            "split of these preferences: run rejection-sampling on them, or give those that were sampled from"
+        )
+    return [by_id[one] for one in ids]
+
+
 def draw_validation(pairs: Sequence[PreferencePair], most: int, seed: int) -> list[PreferencePair]:
     """At most so many decided pairs, evenly over the tasks as far as they go, drawn by seed and id.
 

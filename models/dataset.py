@@ -228,7 +228,7 @@ def _write_media(directory: Path, blobs: Mapping[str, bytes]) -> None:
     try:
         for number, group in _row_groups(blobs):
             table = pa.Table.from_pylist(group)
-            if number != current:
+            if writer is None or number != current:
                 if writer is not None:
                     writer.close()
                 path, current = directory / f"media-{number:05d}.parquet", number

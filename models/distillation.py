@@ -90,7 +90,7 @@ def distill(
     lenient: bool = True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Ask a teacher about every pair and write what is kept. Returns the yield, with `usage` and `stopped` beside it.
+    """Ask a teacher about every pair and write what is kept; gives the yield, `usage`, `stopped` and `Asked.fields`.
 
     An answer outside the grammar is asked for again (as often as `ask` allows); one that is wrong is not, since
     asking until the label comes would keep lucky guesses. With `lenient`, one that states a clear verdict in another
@@ -116,7 +116,7 @@ def distill(
     pq.write_table(pa.Table.from_pylist(kept, schema=ROWS), out_dir / DISTILLED, compression="zstd")
     pq.write_table(pa.Table.from_pylist(rejected, schema=REJECTED_ROWS), out_dir / REJECTED, compression="zstd")
     (out_dir / YIELD).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    return facts | {"usage": vars(asked.usage), "stopped": asked.stopped}
+    return facts | {"usage": vars(asked.usage), "stopped": asked.stopped, "fields": asked.fields}
 
 
 def _select(

@@ -56,6 +56,10 @@ def _media_error(uri: str, reason: str, passing: bool) -> MediaError:
     return MediaError(uri, reason, passing=passing)
 
 
+class GivenUp(ThinkrewardError):
+    """Whoever asked has gone, or the service ends: what was not written for it yet is not written."""
+
+
 class ModelError(ThinkrewardError):
     """A model directory that cannot be loaded, for instance one without a processor."""
 
@@ -142,6 +146,14 @@ class StageStalled(StageKilled):
 
 class OutOfMemory(StageFailed):
     """The device's or the machine's memory did not suffice; the message names the setting to lower."""
+
+
+class TrainingDiverged(StageFailed):
+    """Loss, gradient or weights are not finite; the message names the step and the setting to lower."""
+
+
+class TrainingCollapsed(StageFailed):
+    """Policy optimisation lost what it earned and beat its start nowhere; the message names step and setting."""
 
 
 class UpstreamMissing(StageFailed):

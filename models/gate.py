@@ -12,7 +12,8 @@ worse than the last champion would else walk it down, night after night.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.comparison import Comparison, Estimate
+from models.comparison import Comparison
+from models.paired import Estimate
 
 POINTS = 100
 

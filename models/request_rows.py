@@ -106,7 +106,7 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
             raise MediaError(where, "is a data URL that is not base64: use data:image/png;base64,…")
         return _unbase64(payload, where)
     if not files:
-        return _unbase64(text, where)
+        return _unbase64(text, where, "is not base64 (paths are not looked up here): give base64 text or a data URL")
     path = Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(text)
     try:
         if path.is_file():
@@ -117,12 +117,12 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
     return _unbase64(text, where)
 
 
-def _unbase64(text: str, where: str) -> bytes:
+def _unbase64(text: str, where: str, fault: str = "is neither an existing file nor base64") -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         start = text[:80] + ("…" if len(text) > 80 else "")
-        raise MediaError(where, f"{start!r} is neither an existing file nor base64") from error
+        raise MediaError(where, f"{start!r} {fault}") from error
 
 
 def read_pairs(rows: Sequence[Mapping[str, Any]], media: RequestMedia) -> list[PreferencePair]:

@@ -6,7 +6,8 @@
 The reward is that of Pref-GRPO (arXiv 2508.20751): all pairs of a group are judged, and a sample's reward is the share
 that it wins. Departures: each pair is judged in both presentation orders, so that an answer which depends on the order
 is worth 0.5 to both; and `rivals` limits how many others a sample meets, for groups whose pairs are too many. As there,
-a pair without a valid answer is worth 0.5 to both, and how many there were is told.
+a pair without a valid answer is worth 0.5 to both, and how many there were is told; above the share `max_unanswered` of
+the latest comparisons `JudgeSilent` is raised (models/answer_watch.py).
 
 A group is what one call holds of a prompt. A sample alone has the reward 0.5, as there is nothing to compare it with:
 see that the trainer hands whole groups to one call.
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from models.answer_watch import AnswerWatch
 from models.errors import DataError
 from models.preference import Task
 from models.ranking import Pair
@@ -34,17 +36,31 @@ from models.verdict import Mode
 MEDIA_COLUMNS = ("images", "image", "videos", "video")
 EVEN = 0.5  # what a pair that says nothing is worth to both
 
+MOST_UNANSWERED = 0.5
+
 ImageReward = Callable[..., tuple[list[float], dict[str, float]]]
 
 
 @dataclass(frozen=True)
 class WinRates:
-    """The reward of each sample, and what it rests on: comparisons, those without a valid answer, samples alone."""
+    """The reward of each sample, and what it rests on.
+
+    `faults` says of each comparison why it has no valid answer, None where it has one; `alone` counts samples alone.
+    """
 
     rewards: list[float]
-    comparisons: int
-    unanswered: int
+    faults: list[str | None]
     alone: int
+
+    @property
+    def comparisons(self) -> int:
+        """How many were asked for."""
+        return len(self.faults)
+
+    @property
+    def unanswered(self) -> int:
+        """How many of them have no valid answer."""
+        return sum(fault is not None for fault in self.faults)
 
 
 def answer_reward_function(
@@ -55,6 +71,7 @@ def answer_reward_function(
     mode: Mode = "think",
     rivals: int | None = None,
     seed: int = 0,
+    max_unanswered: float = MOST_UNANSWERED,
 ) -> Reward:
     """A reward function for TRL's GRPOTrainer and RLOOTrainer, for answers to questions about images or videos.
 
@@ -65,9 +82,9 @@ def answer_reward_function(
 
     Equal answers tie unasked, and an empty answer loses to any other, as no judge takes one. TRL calls once a process:
     have `per_device_train_batch_size` be a multiple of `num_generations`. Raises `DataError` for a question without
-    media, and what `RewardModel.compare` raises.
+    media, `JudgeSilent` as `max_unanswered` says, and what `RewardModel.compare` raises.
     """
-    task = Task(task)
+    task, watch = Task(task), AnswerWatch(max_unanswered)
 
     def win_rate(prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float]:
         name = media or next((name for name in MEDIA_COLUMNS if columns.get(name) is not None), None)
@@ -79,6 +96,7 @@ def answer_reward_function(
         ]
         keys = [(row["prompt"], _digest(row["media"])) for row in rows]
         found = _win_rates(judge, rows, texts, keys, mode=mode, rivals=rivals, seed=seed)
+        watch.tell(found.faults)
         if (log := columns.get("log_metric")) is not None and found.comparisons:
             log("win_rate/unanswered", found.unanswered / found.comparisons)
         return found.rewards
@@ -87,7 +105,12 @@ def answer_reward_function(
 
 
 def image_reward_function(
-    judge: RewardModel, *, mode: Mode = "think", rivals: int | None = None, seed: int = 0
+    judge: RewardModel,
+    *,
+    mode: Mode = "think",
+    rivals: int | None = None,
+    seed: int = 0,
+    max_unanswered: float = MOST_UNANSWERED,
 ) -> ImageReward:
     """A reward function for diffusion trainers, for images that were generated from prompts.
 
@@ -98,8 +121,9 @@ def image_reward_function(
 
     flow_grpo deals the images of a prompt out to all processes and batches, and calls once a batch: on several GPUs the
     groups of a call are smaller than `num_image_per_prompt`, and `alone` tells how many samples have none.
-    Raises `DataError` for other images and for another number of prompts.
+    Raises `DataError` for other images and for another number of prompts, `JudgeSilent` as `max_unanswered` says.
     """
+    watch = AnswerWatch(max_unanswered)
 
     def win_rate(
         images: Any, prompts: Sequence[str], metadata: object = None, **_: object
@@ -109,6 +133,7 @@ def image_reward_function(
             raise DataError(f"{len(shown)} images for {len(prompts)} prompts: give one prompt an image")
         rows: list[Row] = [{"task": Task.IMAGE_GENERATION.value, "prompt": prompt} for prompt in prompts]
         found = _win_rates(judge, rows, shown, list(prompts), mode=mode, rivals=rivals, seed=seed)
+        watch.tell(found.faults)
         told = {"comparisons": found.comparisons, "unanswered": found.unanswered, "alone": found.alone}
         return found.rewards, {name: float(number) for name, number in told.items()}
 
@@ -148,8 +173,7 @@ def _win_rates(
         won[other].append(1 - won[one][-1])
     return WinRates(
         rewards=[sum(each) / len(each) if each else EVEN for each in won],
-        comparisons=len(asked),
-        unanswered=answers.count(None),
+        faults=[(one.fault or "no answer") if one.first_wins is None else None for one in outcomes],
         alone=sum(len(group) == 1 for group in groups.values()),
     )
 

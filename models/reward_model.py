@@ -131,10 +131,12 @@ class RewardModel:
         max_frames: int = 8,
         max_tokens: int = 1024,
         wording: Wording = "thinkreward",
+        files: bool = True,
         decoding: Decoding = HERE,
     ) -> None:
         self.generator = generator
         self.decoding = decoding  # where media are decoded: in other processes for what strangers send
+        self.files = files  # whether a text may name a file of this machine
         self.max_pixels = max_pixels
         self.max_frames = max_frames
         self.max_tokens = max_tokens
@@ -210,7 +212,9 @@ class RewardModel:
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""
-        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, decoding=self.decoding)
+        return RequestMedia(
+            max_pixels=self.max_pixels, max_frames=self.max_frames, files=self.files, decoding=self.decoding
+        )
 
     def judge(
         self,

@@ -7,7 +7,7 @@ and `None` where nothing was there to count: no share is ever a default.
 Intervals are percentile bootstrap intervals at 95 % (Efron and Tibshirani, An Introduction to the Bootstrap,
 1993, section 13.3). What is resampled is the pair, with both its presentation orders, because the two answers
 to one pair are not independent; strata are the tasks. Where every pair is right (or wrong) such an interval
-would have no width; a share then has the Wilson score interval of its pairs.
+would have no width; a share then has the Wilson score interval of its pairs, a difference that of `models.paired`.
 """
 
 import os
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.errors import DataError
+from models.paired import interval
 from models.preference import PreferencePair, Preferred, Task
 from models.verdict import Malformed, Mode, parse_verdict
 from models.verdict_lenient import parse_lenient
@@ -214,8 +215,9 @@ def paired_difference(
 ) -> Difference:
     """Accuracy of A minus accuracy of B on the pairs (and orders) that both judged; macro average over tasks.
 
-    The differences pair by pair are resampled, so what both find hard widens nothing. Raises `DataError`
-    if they have no pair in common.
+    The differences pair by pair are resampled, so what both find hard widens nothing. Where every resample is alike,
+    as for judges that agree on everything, the interval is that of `models.paired`. Raises `DataError` if they have no
+    pair in common.
     """
     _check(rows_a, bootstrap)
     _check(rows_b, bootstrap)
@@ -227,12 +229,16 @@ def paired_difference(
             gains[row.task][row.pair_id].append(row.right - right_b[key])
     if not gains:
         raise DataError(f"the two judges have no pair in common in {mode} mode: judge both on the same pairs")
-    means, replicates = [], []
+    means, replicates, differences = [], [], []
     for task in sorted(gains):
         values, weights = _per_pair(gains[task])
+        differences.append(values / weights)
         means.append(values.sum() / weights.sum())
         replicates.append(_resample(values, weights, bootstrap, (seed, mode, task)))
     low, high = _interval(np.mean(replicates, axis=0))
+    if high - low < DEGENERATE:
+        wide = interval(differences)
+        low, high = wide.low, wide.high
     return Difference(mean=float(np.mean(means)), low=low, high=high, pairs=sum(map(len, gains.values())))
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from models.errors import TeacherRefused
@@ -49,11 +49,15 @@ class Answers:
 
 @dataclass(frozen=True)
 class Asked:
-    """What asking gave: answers in the requests' order, what they cost, and why asking stopped early, if it did."""
+    """What asking gave: answers in the requests' order, what they cost, and why asking stopped early, if it did.
+
+    `fields` says which fields were sent and which the endpoint refused (`models.endpoint_fields.Learned.told`).
+    """
 
     answers: list[Answers]
     usage: Usage
     stopped: str | None
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 def request_digest(endpoint: Endpoint, limits: Limits, messages: list[Message], ask: int) -> str:
@@ -93,7 +97,7 @@ def ask_all(
             await session.ask(mode)
             session.account.usage.retries = connection.retries
             texts = [Answers(tuple(session.texts[index])) for index in range(len(requests))]
-            return Asked(texts, session.account.usage, session.stopped)
+            return Asked(texts, session.account.usage, session.stopped, connection.learned.told())
 
     return asyncio.run(run())
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.endpoint_fields import LIMIT, Refusal
 from models.errors import TeacherRefused, TeacherUnreachable
-from models.teacher_connection import REFUSED, RETRIED, Connection, answer_of
+from models.teacher_connection import CONTENT_CODES, REFUSED, RETRIED, Connection, answer_of
 from models.teacher_limits import Limits, Reserve, guess_prompt_tokens
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOURNAL = "batches"
+OPTIONAL = {"temperature": None, LIMIT: None}  # of a teacher's first asks
 # https://platform.openai.com/docs/guides/batch: at most 50 000 requests and 200 MB an input file.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190 * 10**6
@@ -134,10 +136,12 @@ class _Batches:
         self._connection = connection
         self._limits = limits
         self._store = store
+        self._fields = connection.learned.fields  # in which form the latest batches were sent
 
     async def create(self, path: Path) -> None:
         """Upload a file and start a batch on it; the journal knows its mark beforehand."""
         token = uuid.uuid4().hex
+        self._fields = self._connection.learned.fields
         file_id = await self._connection.upload(path)
         journal = await self._journal()
         await self._write([*journal, {"token": token, "id": None}])
@@ -182,11 +186,23 @@ class _Batches:
         status = int(response.get("status_code") or 0)
         if status == 200:
             await asyncio.to_thread(self._store.put, digest, answer_of(response["body"]))
+            self._connection.learned.answered(self._fields, self._fields.of(OPTIONAL))
         elif status in REFUSED:
             host = self._connection.endpoint.host
             raise TeacherRefused(f"{host} refused a request of a batch ({status}): check the key and distill.model")
-        elif 400 <= status < 500 and status not in RETRIED:
+        elif 400 <= status < 500 and status not in RETRIED and not self._learns(response.get("body") or {}):
             self.rejected.add(digest)
+
+    def _learns(self, body: dict[str, Any]) -> bool:
+        """Whether a request was rejected for a field that it can go without: it is sent again without it."""
+        said, learned = body.get("error") or {}, self._connection.learned
+        if not isinstance(said, dict) or said.get("code") in CONTENT_CODES:
+            return False
+        refusal = Refusal(str(said.get("message")), str(said.get("param") or ""))
+        shown = self._connection.without_key(refusal.words)
+        known = self._fields.after(self._fields.of(OPTIONAL), refusal, shown, learned.hopeless)
+        learned.fields = learned.fields.with_(known or self._fields)
+        return known is not None
 
     async def _journal(self) -> list[dict[str, Any]]:
         stored = await asyncio.to_thread(self._store.get, JOURNAL)

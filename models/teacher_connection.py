@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from models.endpoint_fields import LIMIT, Learned, Refusal
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.teacher_limits import Limits, Pace
 from models.verdict import with_opening, with_reasoning
@@ -30,6 +31,7 @@ LONGEST_BACKOFF_S = 60.0
 SHORT_KEY = 12  # characters; real keys are longer, and shorter ones are words for servers that check none
 RETRIED = frozenset({408, 409, 429})
 REFUSED = frozenset({401, 403, 404})
+MALFORMED = frozenset({400, 422})
 # The codes of a 400 for what a request shows: OpenAI's, and Azure's
 # (https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter).
 CONTENT_CODES = frozenset({"content_policy_violation", "content_filter"})
@@ -41,12 +43,12 @@ class RequestRejected(Exception):
     `for_content` tells that it objects to what the request shows, not to its form.
     """
 
-    def __init__(self, said: str, *, for_content: bool = False, wants_other_limit: bool = False) -> None:
+    def __init__(self, said: str, *, for_content: bool = False, refusal: Refusal | None = None) -> None:
         super().__init__(said)
         status = said.split(" ")[0] if said[:3].isdigit() else said
         self.kind = f"{status} content" if for_content else status  # to count by
         self.for_content = for_content
-        self.wants_other_limit = wants_other_limit  # the field max_completion_tokens in place of max_tokens
+        self.refusal = refusal  # of the request's form, which may do with other fields
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,22 @@ class Endpoint:
 
 
 class Connection:
-    """One client, with the pace and the retries of `limits`. Use as an async context manager."""
+    """One client, with the pace and the retries of `limits`. Use as an async context manager.
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, advice: Advice = FOR_TEACHER) -> None:
+    `learned` is what is known of the fields that the endpoint takes, and grows.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, limits: Limits, advice: Advice = FOR_TEACHER, learned: Learned | None = None
+    ) -> None:
         self.endpoint = endpoint
+        self.learned = learned or Learned()
         self._advice = advice
         self.retries = 0
         self.given_up = False  # set by the caller: no further try is made
         self._limits = limits
         self._requests = Pace(limits.requests_per_minute)
         self._tokens = Pace(limits.tokens_per_minute)
-        self._most_tokens = "max_tokens"
         self._jitter = random.Random()
 
     async def __aenter__(self) -> Self:
@@ -133,7 +140,13 @@ class Connection:
         await self._client.close()
 
     def body(self, messages: list[dict[str, Any]], ask: int) -> dict[str, Any]:
-        """The body of a teacher's chat completion. A further ask differs by its `seed`, which no first ask sends."""
+        """The body of a teacher's chat completion, as far as the endpoint takes it.
+
+        A further ask differs by its `seed`, which no first ask sends.
+        """
+        return self.learned.fields.of(self._asked(messages, ask))
+
+    def _asked(self, messages: list[dict[str, Any]], ask: int) -> dict[str, Any]:
         extra = {"seed": ask} if ask else {}
         return self._body(messages, self._limits.temperature, self._limits.max_tokens, extra)
 
@@ -141,14 +154,14 @@ class Connection:
         self, messages: list[dict[str, Any]], temperature: float, max_tokens: int, extra: dict[str, Any]
     ) -> dict[str, Any]:
         body = {"model": self.endpoint.model, "messages": messages, "temperature": temperature}
-        return body | {self._most_tokens: max_tokens} | extra
+        return body | {LIMIT: max_tokens} | extra
 
     async def complete(self, messages: list[dict[str, Any]], ask: int, tokens: float) -> Answer:
         """A teacher's answer. `tokens` is what the request is expected to take.
 
         Raises `RequestRejected`, `TeacherRefused` or `TeacherUnreachable`.
         """
-        return answer_of(await self._completion(lambda: self.body(messages, ask), tokens))
+        return answer_of(await self._completion(self._asked(messages, ask), tokens))
 
     async def completion(
         self,
@@ -163,22 +176,31 @@ class Connection:
 
         Raises like `complete`.
         """
-        return await self._completion(lambda: self._body(messages, temperature, max_tokens, extra), tokens)
+        return await self._completion(self._body(messages, temperature, max_tokens, extra), tokens)
 
-    async def _completion(self, body: Callable[[], dict[str, Any]], tokens: float) -> dict[str, Any]:
-        async def call() -> Any:
-            await self._tokens.wait(tokens)
-            return await self._client.chat.completions.create(**body())
+    async def _completion(self, body: dict[str, Any], tokens: float) -> dict[str, Any]:
+        fields = self.learned.fields
+        while True:
+            sent = fields.of(body)
 
-        sent = self._most_tokens
-        try:
-            return self._read(await self._tried(call))
-        except RequestRejected as rejected:
-            # Newer OpenAI models know only the other name of this field; requests under way find that out together.
-            if sent != "max_tokens" or not rejected.wants_other_limit:
-                raise
-            self._most_tokens = "max_completion_tokens"
-            return self._read(await self._tried(call))
+            async def call(sent: dict[str, Any] = sent) -> Any:
+                await self._tokens.wait(tokens)
+                return await self._client.chat.completions.create(**sent)
+
+            try:
+                completion = self._read(await self._tried(call))
+            except RequestRejected as rejected:
+                known = fields.with_(self.learned.fields)
+                if known == fields:  # else others have learned more while this was under way
+                    said, hopeless = str(rejected), self.learned.hopeless
+                    known = (rejected.refusal and fields.after(sent, rejected.refusal, said, hopeless)) or fields
+                if known == fields:
+                    self.learned.failed(fields)
+                    raise
+                fields = known
+            else:
+                self.learned.answered(fields, sent)
+                return completion
 
     def _read(self, reply: Any) -> dict[str, Any]:
         completion: dict[str, Any] | None = reply.model_dump(warnings=False) if hasattr(reply, "model_dump") else None
@@ -255,7 +277,7 @@ class Connection:
         status, host = int(error.status_code), self.endpoint.host
         if status in (401, 403):
             raise TeacherRefused(f"{host} refused the key in OPENAI_API_KEY ({status}): check it") from None
-        said = f"{status} {self._without_key(str(error.message))}"
+        said = f"{status} {self.without_key(str(error.message))}"
         if status in REFUSED:
             raise TeacherRefused(
                 f"{host} has no model {self.endpoint.model!r}, or no such route ({said}): check {self._advice.model} "
@@ -265,11 +287,12 @@ class Connection:
             raise TeacherRefused(f"{host} says that the account has no quota left: add some and start again") from None
         if status in RETRIED or status >= 500:
             return said
-        # Matched in the server's own words: a key such as `token` is masked in what is shown alone.
-        other = "max_completion_tokens" in str(error.message)
-        raise RequestRejected(said, for_content=error.code in CONTENT_CODES, wants_other_limit=other) from None
+        for_content = error.code in CONTENT_CODES
+        # In the server's own words: a key such as `token` is masked in what is shown alone.
+        refusal = Refusal(str(error.message), str(error.param or "")) if status in MALFORMED else None
+        raise RequestRejected(said, for_content=for_content, refusal=None if for_content else refusal) from None
 
-    def _without_key(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
         """Text that may be shown. A short key is masked where it stands alone, or it would eat into other words."""
         key = re.escape(self.endpoint.api_key)
         return re.sub(rf"(?<!\w){key}(?!\w)" if len(key) < SHORT_KEY else key, "***", text)[:300]

@@ -9,8 +9,8 @@ from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, get_alias
 
 
 def waits_for_a_yes(settings: Settings, said: dict[str, Any]) -> bool:
-    """Whether the gate held for a version that is not champion yet."""
-    if not (settings.promote.approval and said["passed"]):
+    """Whether the gate held for a version that is not champion yet, and a person is to be asked."""
+    if not (said["approval"] and said["passed"]):
         return False
     champion = get_alias(settings.tracking.uri, said["name"], CHAMPION)
     return champion is None or champion.version != said["version"]

@@ -2,6 +2,7 @@
 
     <root>/artifacts/<kind>/<dd>/<digest>/files/...        the bytes, content-addressed (artifact_types.digest_of)
     <root>/artifacts/<kind>/<dd>/<digest>/MANIFEST.json    written last, create-only: without it nothing is there
+    <root>/artifacts/<kind>/<dd>/<digest>/lent/...         links for programs that write beside what they load
     <root>/index/<stage>/<key>.json                        what a stage made for a key, and from what
     <root>/work/<stage>/<key>/...                          resumable work in progress (tasks/work.py)
     <root>/leases/<stage>/<key>/...                        who works on a key (tasks/leases.py)
@@ -79,12 +80,15 @@ class Store:
 
     `root` is a plain path, `file:///path` or `s3://bucket/prefix`; nothing is touched until it is used.
     `cache_dir` (for remote roots; default ~/.cache/thinkreward/artifacts) and `cache_max_bytes` bound where
-    and how much is downloaded. Safe to share between threads. Methods raise `StoreError` and its subclasses.
+    and how much is downloaded; `checksums` is that of `open_objects`. Safe to share between threads. Methods raise
+    `StoreError` and its subclasses.
     """
 
-    def __init__(self, root: str, *, cache_dir: Path | None = None, cache_max_bytes: int | None = None) -> None:
+    def __init__(
+        self, root: str, *, cache_dir: Path | None = None, cache_max_bytes: int | None = None, checksums: str = ""
+    ) -> None:
         self.root = root
-        self.objects = open_objects(root)
+        self.objects = open_objects(root, checksums)
         self._cache = LocalCache(cache_dir or default_cache_dir(), cache_max_bytes)
 
     def check_writable(self) -> None:

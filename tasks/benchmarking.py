@@ -22,6 +22,7 @@ from models.benchmarks.comparison import vote
 from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
 from models.frame_cache import BUDGET, FrameCache
+from models.generation.endpoint import EndpointGenerator
 from models.generation.protocol import GeneratorIdentity
 from models.judge import Frames, Judge, Seconds
 from models.media import decode, inspect, shrink
@@ -44,6 +45,7 @@ from tasks.scoring import DIRECT_TOKENS
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
+FIELDS = "fields.json"  # which an endpoint was sent, beside what it judged
 CHUNK_PAIRS = 64
 Tell = Callable[[int, int], None]
 
@@ -176,8 +178,16 @@ def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Pro
     return benchmark
 
 
-def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell) -> list[JudgedRow]:
-    """The judge's rows on the benchmark, from the store or asked now."""
+@dataclass(frozen=True)
+class Judged:
+    """A judge's rows on a benchmark; of an endpoint, which fields were sent (`models.endpoint_fields.Learned.told`)."""
+
+    rows: list[JudgedRow]
+    fields: dict[str, Any] | None = None
+
+
+def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell) -> Judged:
+    """What the judge says of the benchmark, from the store or asked now."""
     config: dict[str, Any] = {
         "judge": judge.digest(),
         "generator": vars(judge.identity),
@@ -189,9 +199,9 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
 
     def ask() -> IndexEntry:
-        rows = _asked(store, key, judge, benchmark, protocol, tell)
+        said = _asked(store, key, judge, benchmark, protocol, tell)
         with TemporaryDirectory(prefix="thinkreward-judgments-") as folder:
-            write_rows(Path(folder) / "judgments.parquet", rows)
+            write_rows(Path(folder) / "judgments.parquet", said.rows)
             ref = store.publish("judgments", Path(folder), metadata={"stage": BENCHMARKING, "key": key})
         return IndexEntry(
             stage=BENCHMARKING,
@@ -200,15 +210,17 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
             inputs={},
             config={**config, "name": judge.name},
             code_version=VERSION,
+            facts={"fields": said.fields} if said.fields else {},
         )
 
     entry = computed_once(store, judge.settings, BENCHMARKING, key, ask, refs=[benchmark.ref])
-    return read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
+    rows = read_rows(store.fetch(entry.outputs["judgments"]) / "judgments.parquet")
+    return Judged(rows, entry.facts.get("fields"))
 
 
 def _asked(
     store: Store, key: str, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell
-) -> list[JudgedRow]:
+) -> Judged:
     work = store.work(BENCHMARKING, key)
     shown = presented(benchmark.pairs, protocol.seed)
     if protocol.both_orders:
@@ -233,6 +245,8 @@ def _asked(
             # The votes on one presentation side by side.
             texts = [[one.text, one.truncated, one.refused] for one in said]
             work.put_json(name, texts)
+            if isinstance(loaded.generator, EndpointGenerator):
+                work.put_json(FIELDS, loaded.generator.learned.told())
         rows += [
             JudgedRow.read(pair, protocol.mode, swapped, text, truncated, *refused)
             for at, (pair, swapped) in enumerate(chunk)
@@ -240,9 +254,8 @@ def _asked(
         ]
         tell(start + len(chunk), len(shown))
     orders = (False, True) if protocol.both_orders else (False,)
-    return vote(rows, protocol.votes) + [
-        _unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders
-    ]
+    unseen = [_unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders]
+    return Judged(vote(rows, protocol.votes) + unseen, work.get_json(FIELDS))
 
 
 def _unseen(faulty: Faulty, mode: Mode, swapped: bool) -> JudgedRow:

@@ -1,4 +1,4 @@
-"""What `thinkreward doctor` looks at: versions, accelerator, storage, MLflow, teacher."""
+"""What `thinkreward doctor` looks at: versions, accelerator, memory, storage, MLflow, teacher."""
 
 import importlib.metadata
 import os
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from configs.schema import Settings
 from models.backbone import load_processor
 from models.errors import ThinkrewardError
+from tasks.base_shape import base_shape
+from tasks.devices import devices_for
+from tasks.fitting import GIB, cure, fits, refusal, seen
 from tasks.graph import find_base
 from tasks.preparing import check_hub_id
+from tasks.stage_memory import parts
 from tasks.stages import open_store
 from tasks.tracking import Tracker
 
@@ -43,6 +47,7 @@ def examine(settings: Settings) -> list[Check]:
         ("versions", _versions),
         ("accelerator", _accelerator),
         ("base model", _base),
+        ("memory", _memory),
         ("storage", _storage),
         ("mlflow", _mlflow),
         ("teacher", _teacher),
@@ -89,6 +94,27 @@ def _base(settings: Settings) -> str:
         return f"{settings.model.base}: a hub id, downloaded when first used"
     load_processor(folder)
     return str(folder)
+
+
+def _memory(settings: Settings) -> str:
+    """Whether each stage fits the smallest device that it would run on here, at its longest prompts."""
+    shape, found = base_shape(settings), devices_for(settings)
+    if shape is None:
+        return f"unknown: no config.json of {settings.model.base} is here, or its family is none that is estimated"
+    if not found:
+        return "no device to compare with"
+    device = min(found, key=lambda one: one.total)
+    needed = parts(settings, shape, device=device.kind)
+    if large := [one for one in needed if fits(one, device) == "no"]:
+        raise ThinkrewardError("\n".join(refusal(settings, shape, one, device) for one in large))
+    said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in needed)
+    said = f"{seen(settings, device)}; at its longest prompts needs about, GiB: {said}"
+    if tight := [one for one in needed if fits(one, device) == "tight"]:
+        cures = "; ".join(f"{one.name}: {cure(settings, shape, one, device)}" for one in tight)
+        said += f"; tight, if memory runs out: {cures}"
+    if most := [one.name for one in needed if one.memory.total > device.free]:
+        said += f"; but {device.free / GIB:.1f} GiB are free now, too little for {', '.join(most)}"
+    return said
 
 
 def _storage(settings: Settings) -> str:

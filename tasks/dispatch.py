@@ -5,7 +5,7 @@ command line's, has no other place and computes everything itself.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -40,7 +40,7 @@ def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResu
     Raises `StageFailed` with what the other run said, `StageKilled` if it crashed. Cancelled, it cancels that run.
     """
     store = open_store(settings)
-    if not _has_another_pool(name) or (not refresh and is_cached(store, settings, name)):
+    if not _has_another_pool(name, tell=True) or (not refresh and is_cached(store, settings, name)):
         return None
     if name in NEED_BASE:
         with_retries(publish_base, settings)(settings)
@@ -62,7 +62,12 @@ def start_run(deployment: str, parameters: Mapping[str, Any], *, key: str, below
     return cast("FlowRun", started)  # typed for asynchronous callers too
 
 
-def _has_another_pool(name: str) -> bool:
+def here(names: Iterable[str]) -> list[str]:
+    """Those of the stages that this run computes itself, on the devices of this machine."""
+    return [name for name in names if not _has_another_pool(name)]
+
+
+def _has_another_pool(name: str, *, tell: bool = False) -> bool:
     if not runtime.deployment.id:
         return False
     with get_client(sync_client=True) as client:
@@ -70,7 +75,8 @@ def _has_another_pool(name: str) -> bool:
         try:
             other = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
         except ObjectNotFound:
-            run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
+            if tell:
+                run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
             return False
         if other.work_pool_name is None:
             raise ConfigError(

@@ -12,6 +12,7 @@ from models.errors import ArtifactCorrupt, StoreError, StoreUnreachable
 from models.preference import Frozen
 from tasks.artifacts import MANIFEST, Store
 from tasks.leases import LeaseState, current_lease, lease_folder
+from tasks.lending import LENT
 from tasks.objects import TEMPORARY, Found, Unfinished
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _artifact(store: Store, kind: str, digest: str, clock: _Clock, held_since: f
     if not clock.is_old(newest) or newest >= held_since:
         return []
     complete = any(item.path == f"{path}/{MANIFEST}" for item in found)
-    size = sum(item.size for item in found)
+    size = sum(item.size for item in found if not item.path.startswith(f"{path}/{LENT}/"))  # links, mostly
     return [Removed(path=path, what="artifact" if complete else "incomplete artifact", size=size)]
 
 

@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
         Stage("base", "2", {}, ("model",), ("model.base", "model.revision"), "tasks.preparing:base", seeded=False),
         Stage(
             "prepare",
-            "5",
+            "6",
             {},
             ("preferences", "splits"),
             ("prepare", "model.max_frames"),
@@ -149,7 +149,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "evaluate",
-            "4",
+            "5",
             {
                 "base": _BASE,
                 "cold-start": Need("cold-start", "model"),
@@ -169,12 +169,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "3",
-            {"report": Need("evaluate", "report"), "model": Need("grpo", "model"), "preferences": _PREFERENCES},
+            "4",
+            {
+                "report": Need("evaluate", "report"),
+                "model": Need("grpo", "model"),
+                "preferences": _PREFERENCES,
+                "splits": Need("prepare", "splits"),
+            },
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),
             "tasks.promoting:promote",
-            opens=("held_out",),
+            opens=("train", "held_out"),  # train: which pairs came through the inbox
             memory="runtime.generation_batch",
             lapsed="tasks.promoting:lapsed",
         ),

@@ -4,6 +4,7 @@ from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError
 from models.preference import Frozen
 from tasks.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
 from tasks.garbage import Removed, gc
+from tasks.lending import unnamed_files
 
 __all__ = [
     "CopyReport",
@@ -43,7 +44,8 @@ class VerifyReport(Frozen):
 def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyReport:
     """Checks every artifact (its bytes too when `deep`) and that every index entry's outputs are there.
 
-    With `drop` a damaged artifact is removed, for whoever needs it to make it again. Faults are reported, not raised;
+    A file within an artifact that its manifest does not name is a fault too, and spoils nothing else. With `drop` it is
+    removed, and a damaged artifact as a whole, for whoever needs it to make it again. Faults are reported, not raised;
     only a storage that cannot be listed raises `StoreError`.
     """
     problems: list[Problem] = []
@@ -55,6 +57,7 @@ def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyR
             ref = store.reference(kind, digest)
             store.verify(ref, deep=deep)
             good[ref.path] = ref
+            problems += _unnamed(store, ref, drop)
         except StoreError as error:
             problems.append(Problem(where=f"{kind} {digest}", fault=str(error)))
             if drop and isinstance(error, ArtifactCorrupt):
@@ -75,6 +78,15 @@ def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyR
             problems.append(Problem(where=found.path, fault=f"outputs missing or damaged: {', '.join(gone)}"))
     n_bytes = sum(ref.size for ref in good.values())
     return VerifyReport(n_artifacts=len(good), n_entries=n_entries, n_bytes=n_bytes, problems=tuple(problems))
+
+
+def _unnamed(store: Store, ref: ArtifactRef, drop: bool) -> list[Problem]:
+    paths = unnamed_files(store, ref)
+    if drop:
+        for path in paths:
+            store.objects.remove(path)
+    fault = "is not in the manifest: another program wrote it into the store"
+    return [Problem(where=f"{ref.kind} {ref.digest}", fault=f"{store.objects.uri(path)} {fault}") for path in paths]
 
 
 class Production(Frozen):

@@ -5,10 +5,9 @@
     judge = reward_model("champion")
     judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")
 
-A name is what `thinkreward judge --model` takes: a folder, `base`, an artifact's digest, an alias or
-`models:/NAME@ALIAS` of the registry; or `endpoint:MODEL`, an OpenAI-compatible server's.
-Whoever has the registry alone, and not the store,
-loads the same model with `mlflow.pyfunc` (models/registry_model.py).
+A name is what `thinkreward judge --model` takes: a folder (`./model`, with a separator), `base`, an artifact's digest,
+an alias or `models:/NAME@ALIAS` of the registry; or it is `endpoint:MODEL`, an OpenAI-compatible server's. Whoever has
+the registry alone, and not the store, loads the same model with `mlflow.pyfunc` (models/registry_model.py).
 """
 
 from dataclasses import replace

@@ -12,6 +12,7 @@ from configs.schema import Settings
 from models.benchmarks.comparison import compare
 from models.benchmarks.protocol import measure, paper
 from models.benchmarks.registry import benchmark as named
+from models.endpoint_fields import words_of
 from models.report.data import illustrate
 from models.report.leaderboard import Case, Leaderboard, Versus, find_cases, render_leaderboard
 from models.report.leaderboard_tables import Entry
@@ -73,13 +74,17 @@ def run_benchmarks(
     benchmarks = [named(place.name) for place in places]
     sets = [open_benchmark(store, settings, place, protocol) for place in places]
     rows: dict[tuple[str, str], list[JudgedRow]] = {}
+    sent: dict[str, dict[str, Any]] = {}
     asked = [NamedJudge(name, settings) for name in judges]
     for judge in asked:
         for benchmark, pairs in zip(benchmarks, sets, strict=True):
-            rows[judge.name, benchmark.name] = judged(store, judge, pairs, protocol, tell)
+            said = judged(store, judge, pairs, protocol, tell)
+            rows[judge.name, benchmark.name] = said.rows
+            if said.fields is not None:
+                sent[f"{judge.name} on {benchmark.name}"] = said.fields
     bootstrap, seed = settings.evaluate.bootstrap, settings.seed
     videos = {judge.name: judge.shown_videos for judge in asked}
-    scores: dict[str, Any] = {"protocol": vars(protocol), "videos": videos, "judges": {}}
+    scores: dict[str, Any] = {"protocol": vars(protocol), "videos": videos, "sent": sent, "judges": {}}
     entries, cases = [], []
     for name in judges:
         measured = {}
@@ -101,9 +106,9 @@ def run_benchmarks(
             difference = compare(of_a, of_b, mode=protocol.mode, bootstrap=bootstrap, seed=seed, ties=one.ties)
             versus.append(Versus(one.name, a, b, difference))
     scores["comparisons"] = [asdict(one) for one in versus]
-    board = Leaderboard(
-        benchmarks, entries, versus, cases, len(cases), meta={"protocol": vars(protocol), "videos shown as": videos}
-    )
+    meta: dict[str, Any] = {"protocol": vars(protocol), "videos shown as": videos}
+    meta |= {f"fields of requests, {name}": words_of(told) for name, told in sent.items()}
+    board = Leaderboard(benchmarks, entries, versus, cases, len(cases), meta=meta)
     page = render_leaderboard(board)
     with TemporaryDirectory(prefix="thinkreward-leaderboard-") as folder:
         (Path(folder) / "leaderboard.html").write_text(page, encoding="utf-8")

@@ -24,14 +24,8 @@ from typing import Any, TypeVar
 
 from models.errors import StoreError, StoreUnreachable
 from tasks.objects import TRANSFER_THREADS, Found, Objects, Source, Unfinished, ahead, in_parallel
-from tasks.s3_errors import (
-    CREATED_BEFORE,
-    cause_and_cure,
-    code_of,
-    endpoint_url,
-    is_absent,
-    is_transient,
-)
+from tasks.s3_checksums import chosen, client_options, with_body
+from tasks.s3_errors import CREATED_BEFORE, cause_and_cure, code_of, endpoint_url, is_absent, is_transient
 from tasks.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
@@ -50,9 +44,12 @@ _FIRST_PAUSE_S = 0.1
 
 
 class S3Objects(Objects):
-    """Objects below `s3://bucket/prefix`. One object's put is atomic; a conditional put is create-only."""
+    """Objects below `s3://bucket/prefix`. One object's put is atomic; a conditional put is create-only.
 
-    def __init__(self, root: str) -> None:
+    `checksums` is what uploads carry, see tasks/s3_checksums.py; empty: what the environment says.
+    """
+
+    def __init__(self, root: str, checksums: str = "") -> None:
         address = root.removeprefix("s3://").strip("/")
         if "@" in address:
             # The value is left out of the message: it holds the secret.
@@ -61,6 +58,7 @@ class S3Objects(Objects):
             raise StoreError(f"store root {root!r} names no bucket: use s3://bucket/prefix")
         self.root = address
         self._bucket = address.partition("/")[0]
+        self._checksums = chosen(checksums)
         self._connected: tuple[int, Any] | None = None
         self._failures: tuple[type[BaseException], ...] = (OSError,)
         self._lost: tuple[type[BaseException], ...] = ()
@@ -90,9 +88,11 @@ class S3Objects(Objects):
         self._put(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
+        put = {"chunksize": _ONE_PUT_BYTES, **with_body(self._checksums, data)}
+
         def ask(fs: Any) -> bool:
             try:
-                fs.pipe_file(self._key(path), data, chunksize=_ONE_PUT_BYTES, mode="create")
+                fs.pipe_file(self._key(path), data, mode="create", **put)
             except OSError as error:
                 if not isinstance(error, FileExistsError) and code_of(error) not in CREATED_BEFORE:
                     raise
@@ -113,7 +113,7 @@ class S3Objects(Objects):
         except OSError as error:
             raise StoreError(f"reading {source.local} failed: {error.strerror}") from error
         if data is None:
-            upload = PartsUpload(self._ask, source, path, self._target(path), PART_BYTES)
+            upload = PartsUpload(self._ask, source, path, self._target(path), PART_BYTES, self._checksums)
             upload.run(PARTS_AT_ONCE, lambda: self._holds(path, source))
             return
         if hashlib.sha256(data).hexdigest() != source.sha256:
@@ -188,7 +188,7 @@ class S3Objects(Objects):
         give_up(self._ask, upload.path, self._target(upload.path), upload.upload_id)
 
     def _put(self, path: str, data: bytes, **more: str) -> None:
-        put = {"chunksize": _ONE_PUT_BYTES, **more}
+        put = {"chunksize": _ONE_PUT_BYTES, **more, **with_body(self._checksums, data)}
         self._ask("writing", path, lambda fs: fs.pipe_file(self._key(path), data, **put))
 
     def _parts(self, path: str, size: int | None) -> Iterator[bytes]:
@@ -260,6 +260,7 @@ class S3Objects(Objects):
                     "connect_timeout": _CONNECT_TIMEOUT_S,
                     "read_timeout": _READ_TIMEOUT_S,
                     "max_pool_connections": _CONNECTIONS,
+                    **client_options(self._checksums),
                 },
             )
             fs.retries = 1
@@ -280,7 +281,7 @@ class S3Objects(Objects):
                     raise FileNotFoundError(self.uri(path)) from error
                 transient = is_transient(error, self._lost)
                 if not transient or attempt >= _attempts() or time.monotonic() > deadline:
-                    said = cause_and_cure(error, self._bucket, transient=transient)
+                    said = cause_and_cure(error, self._bucket, transient=transient, checksums=self._checksums)
                     kind = StoreUnreachable if transient else StoreError
                     raise kind(f"{doing} {self.uri(path)} failed: {said}") from error
             time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE_S * 2**attempt)

@@ -13,7 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from configs.forms import complete
 from configs.schema import Settings
 from tasks.deployed import begin
-from tasks.dispatch import elsewhere
+from tasks.dispatch import elsewhere, here
+from tasks.fitting import check_stages_fit
 from tasks.publishing import NEED_BASE, logged_watch, publish_base
 from tasks.retries import with_retries
 from tasks.run_pages import beside_the_point, name_run, show
@@ -73,12 +74,14 @@ def compute(
     """
     settings, pins = complete(settings), inputs or {}
     check_trainable(settings, (name,))
+    check_stages_fit(settings, (name,), again=(name,) if refresh else (), pins=pins)
     begin()
     if name in NEED_BASE and "base" not in pins:
         with_retries(publish_base, settings)(settings)
     if build_missing:
         missing = missing_upstream(open_store(settings), settings, name, pins)
         check_trainable(settings, missing)
+        check_stages_fit(settings, here(missing))
         for upstream in missing:
             if elsewhere(upstream, settings) is None:
                 compute(upstream, settings)

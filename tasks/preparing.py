@@ -16,6 +16,7 @@ from models.preference import PreferencePair, Split
 from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
+from models.sources.shares import held_back
 from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm
@@ -110,6 +111,9 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
         if drops:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
+        if held := held_back(summary["quarantined"]["by_reason"]):
+            facts |= {"held_back": held}
+            child.say(f"{sum(held.values())} dropped pairs held back: {held}")
         connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
         if connecting:
             facts |= {"connecting": connecting}
@@ -160,6 +164,8 @@ def _with_drops(
         decoding=decoders,
         on_progress=context.progress("drops"),
         foreign=foreign if settings.prepare.source == "shapes" else None,
+        conflicts=settings.prepare.conflicts,
+        share=settings.prepare.inbox_share,
     )
     left_out = [*read.left_out, *added.left_out]
     together = {**read.hashes, **added.hashes}

@@ -12,10 +12,13 @@ from configs.schema import Settings
 from models.comparison import accuracy, both_orders, evidence, valid_rate
 from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
 from models.report.model_card import CardFacts, model_card
+from models.turning import Turning
+from tasks.anomaly import turned, uses_an_inbox
 from tasks.artifacts import IndexEntry, Store
 from tasks.comparing import Rival, Rivals, find_rivals, obtainable, opponents
 from tasks.context import Context, stage_context
 from tasks.launching import Child, Done, Job
+from tasks.lending import lend
 from tasks.pinning import MODEL_TAG
 from tasks.registry import (
     CHALLENGER,
@@ -36,6 +39,7 @@ GATE_TAG = "thinkreward.gate"  # of a registered version: passed or failed
 FAILED_TAG = "thinkreward.gate.failed"  # what failed, in sentences
 AGAINST_TAG = "thinkreward.gate.champion"  # the champion's version at the time, or none
 BEST_TAG = "thinkreward.gate.best"  # whether it becomes the reference when it becomes champion
+ANOMALY_TAG = "thinkreward.anomaly"  # that it turned near the pairs of the inbox, in a sentence
 NONE = "none"
 ABOUT = "A judge of images and video that reasons in scored dimensions before it answers."
 
@@ -46,7 +50,8 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
         uri, name = job.settings.tracking.uri, job.settings.tracking.registered_model
         rivals = find_rivals(context.store, job.settings)
         decision, best = judged_against(context, rivals)
-        version = _register(context, decision, rivals, best)
+        found = turned(context, rivals)
+        version = _register(context, decision, rivals, best, found)
         set_alias(uri, name, CHALLENGER, version.version)
         if (
             rivals.champion is not None
@@ -54,12 +59,17 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
             and get_alias(uri, name, REFERENCE) is None
         ):
             set_alias(uri, name, REFERENCE, rivals.champion.version)
-        if decision.passed and not job.settings.promote.approval:
+        asks = job.settings.promote.approval
+        asks = uses_an_inbox(context) if asks is None else asks
+        if decision.passed and not asks:
             crown(job.settings, version.version, best=best)
         said = registration(job.settings, version, decision, rivals, job.inputs["model"].digest)
+        said |= {"approval": asks, "turning": found.plain if found else None}
         folder = context.new_folder("registration")
         (folder / "registration.json").write_text(json.dumps(said, indent=1) + "\n")
         child.say(f"version {version.version}: {', '.join(said['aliases'])}. {decision.headline}")
+        if found is not None:
+            child.say(found.sentence)
         outputs = {"registration": context.publish("registration", folder)}
         return context.done(outputs, passed=decision.passed, gate_failed=len(decision.failed))
 
@@ -140,7 +150,9 @@ def _left(uri: str, name: str, alias: str, rival: dict[str, Any]) -> bool:
     return current is None or current.version != rival["version"]
 
 
-def _register(context: Context, decision: GateDecision, rivals: Rivals, best: bool) -> RegisteredVersion:
+def _register(
+    context: Context, decision: GateDecision, rivals: Rivals, best: bool, found: Turning | None
+) -> RegisteredVersion:
     settings = context.settings
     report = json.loads((context.input("report") / "report.json").read_text())
     scores = report["accuracy"]["grpo"]
@@ -153,6 +165,7 @@ def _register(context: Context, decision: GateDecision, rivals: Rivals, best: bo
         "max_tokens": settings.evaluate.max_tokens,
     }
     made_from = {f"input.{name}": one.digest for name, one in context.job.inputs.items()}
+    reasons = [*decision.reasons, *([found.sentence] if found else ())]
     made_from |= {f"model.{name}": digest for name, digest in report["models"].items()}
     summary = context.preferences().summary()
     card = model_card(CardFacts(settings.profile, model.digest, settings.model.base, scores, summary, made_from))
@@ -171,13 +184,14 @@ def _register(context: Context, decision: GateDecision, rivals: Rivals, best: bo
         FAILED_TAG: " ".join(check.sentence for check in decision.failed) or NONE,
         AGAINST_TAG: rivals.champion.version if rivals.champion else NONE,
         BEST_TAG: str(best).lower(),
+        ANOMALY_TAG: NONE if found is None or not found.is_anomaly else found.sentence,
         **{f"thinkreward.{name}": digest for name, digest in made_from.items()},
     }
     return register(
         settings.tracking.uri,
         settings.tracking.registered_model,
-        source_uri=context.store.uri(ref),
+        source_uri=lend(context.store, ref),
         run_id=context.run.run_id,
         tags=tags,
-        description="\n\n".join((ABOUT, decision.headline, "\n".join(f"- {one}" for one in decision.reasons))),
+        description="\n\n".join((ABOUT, decision.headline, "\n".join(f"- {one}" for one in reasons))),
     )

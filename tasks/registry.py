@@ -2,8 +2,9 @@
 
 `challenger` is the newest version, `champion` the newest that passed the gate, `reference` the best so far.
 
-A version's source is the artifact's own address, so the weights are stored once. Which artifact it is stands in the
-tag `thinkreward.artifact.digest`; garbage collection keeps what any version names (`pinned_digests`).
+A version's source is the artifact, or a folder of links to its files (tasks/lending.py): weights are stored once. Which
+artifact it is stands in the tag `thinkreward.artifact.digest`; garbage collection keeps what any version names
+(`pinned_digests`).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError, TrackingError
+from models.registry_defaults import DEFAULTS
 from models.request_rows import COLUMNS, OPTIONAL_COLUMNS
 from tasks.bundling import bundle
 from tasks.tracking import open_client
@@ -133,7 +135,7 @@ def save_registry_model(
 ) -> Path:
     """Writes a model directory into the new folder `out` in the form that `mlflow.pyfunc.load_model` loads.
 
-    `config` are defaults of models/registry_model.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON kept
+    `config` are defaults of models/registry_defaults.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON kept
     in the MLmodel file, `card` the README, `requirements` pip requirements (default: the installed versions).
 
     Equal arguments, files and installed versions give equal bytes, so that the artifact's digest tells what is in it:
@@ -158,7 +160,7 @@ def save_registry_model(
             python_model=str(entry),
             code_paths=[str(package)],
             artifacts={"model": str(stand_in)},
-            model_config=dict(config or {}),
+            model_config=DEFAULTS | dict(config or {}),
             signature=_signature(int((config or {}).get("max_tokens", 1024))),
             input_example=_input_example(),
             pip_requirements=list(requirements),

@@ -17,13 +17,12 @@ from typing import Any
 
 from configs.schema import Settings, Sft
 from models.errors import OutOfMemory, ThinkrewardError
-from models.preference import Task
-from tasks.estimation import asked_pairs, sft_steps
+from tasks.counting import ORDERS, There, Work, pairs_there, work_of
+from tasks.estimation import MODELS, grpo_steps, sft_steps
 from tasks.launching import Job, run_child
 
 ACCUMULATED = 2  # micro-batches of a rehearsed step at most: those after the second repeat it
 REDUCED_TOKENS, REDUCED_SEQUENCES = 64, 8  # of a completion, and generated together, where the model is reduced
-MODES, JUDGED_MODELS, ORDERS = 2, 4, 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Repeated:
     """A stage to rehearse: its name in the table, its body, the stage it belongs to, and how often it repeats.
 
     `times` is how many rehearsed steps or batches the whole run has; `what` says what one is.
@@ -79,9 +78,11 @@ def rehearse(settings: Settings, tell: Callable[[str], None] = lambda line: None
         tell("building a random model")
         built = _run(settings, "build", "base", folder)
         smaller = bool(built["reduced"])
-        scaled = _scaled(settings, smaller)
+        scaled = scaled_down(settings, smaller)
+        found = pairs_there(settings)
+        work = work_of(settings, found if isinstance(found, There) else None)
         rows = []
-        for part in _parts(settings, scaled):
+        for part in repeated(settings, scaled, work):
             tell(part.name)
             rows.append(_row(scaled, part, folder))
     return Rehearsal(settings.profile, smaller, built["device"], _says(built), rows)
@@ -131,7 +132,7 @@ def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, A
     return done.facts
 
 
-def _row(settings: Settings, part: _Part, folder: Path) -> Rehearsed:
+def _row(settings: Settings, part: Repeated, folder: Path) -> Rehearsed:
     try:
         facts = _run(settings, part.body, part.stage, folder)
     except ThinkrewardError as error:
@@ -153,7 +154,7 @@ def _note(error: ThinkrewardError) -> str:
     return f"{what}: {str(error).strip().splitlines()[0]}"
 
 
-def _scaled(settings: Settings, smaller: bool) -> Settings:
+def scaled_down(settings: Settings, smaller: bool) -> Settings:
     """The settings of a rehearsal: one process of `runtime.processes`, few micro-batches, and less if reduced."""
     processes, most = settings.runtime.processes, REDUCED_TOKENS if smaller else 2**31
 
@@ -179,38 +180,38 @@ def _scaled(settings: Settings, smaller: bool) -> Settings:
     )
 
 
-def _parts(full: Settings, scaled: Settings) -> list[_Part]:
-    """Each stage with how many of its rehearsed steps or batches the profile's counts come to."""
-    r, g, e = full.rejection_sampling, full.grpo, full.evaluate
+def repeated(full: Settings, scaled: Settings, work: Work) -> list[Repeated]:
+    """Each stage with how many of its rehearsed steps or batches the whole run has, by the pairs that it handles."""
+    r, g = full.rejection_sampling, full.grpo
     processes, together = full.runtime.processes, scaled.runtime.generation_batch
 
     def tuned(sft: Sft, brief: Sft, reasoning: int) -> tuple[float, str]:
-        times = sft_steps(sft, reasoning) * sft.batch / processes / brief.batch
+        times = sft_steps(sft, reasoning, work) * sft.batch / processes / brief.batch
         return times, f"a step of {brief.batch} completions, {brief.micro_batch} at once, of {sft.batch}"
 
-    steps = ceil(g.pairs * ORDERS / g.prompts_per_step) * g.epochs
+    steps = grpo_steps(full, work)
     prompts = scaled.grpo.prompts_per_step
     rollouts = steps * g.prompts_per_step / processes / prompts
-    samples = r.pairs * len(Task) * ORDERS * r.samples
-    held_out = (e.pairs or full.prepare.held_out_pairs) * len(Task) * ORDERS * JUDGED_MODELS
-    validated = (ceil(steps / g.validate_every) + 1) * g.validation_pairs * ORDERS
+    samples = sum(work.sampled.values()) * ORDERS * r.samples
+    held_out = work.judged * ORDERS * MODELS
+    validated = (ceil(steps / g.validate_every) + 1) * work.validating * ORDERS
     at_once = max(1, together // r.samples) * r.samples
     return [
-        _Part(
+        Repeated(
             "cold-start",
             "cold_start",
             "cold-start",
-            *tuned(full.cold_start, scaled.cold_start, asked_pairs(full)),
+            *tuned(full.cold_start, scaled.cold_start, sum(work.asked.values())),
         ),
-        _Part("sampling", "sampling", "rejection-sampling", samples / at_once, f"a batch of {at_once} completions"),
-        _Part(
+        Repeated("sampling", "sampling", "rejection-sampling", samples / at_once, f"a batch of {at_once} completions"),
+        Repeated(
             "sampling-sft",
             "sampling_sft",
             "rejection-sampling",
-            *tuned(r.sft, scaled.rejection_sampling.sft, r.pairs * len(Task) * r.keep_per_pair),
+            *tuned(r.sft, scaled.rejection_sampling.sft, sum(work.kept.values())),
         ),
-        _Part("grpo", "grpo", "grpo", rollouts, f"a step of {prompts} prompts, {g.group} completions each"),
-        _Part(
+        Repeated("grpo", "grpo", "grpo", rollouts, f"a step of {prompts} prompts, {g.group} completions each"),
+        Repeated(
             "judging",
             "judging",
             "evaluate",

@@ -3,7 +3,6 @@
 A job's `key` is the rehearsal's folder: `model/` is the random model and `data/` the made-up pairs.
 """
 
-import json
 import resource
 import sys
 import time
@@ -16,14 +15,15 @@ from models.dataset import PreferenceDataset
 from models.errors import ConfigError
 from models.preference import Task
 from models.training.presets import PRESETS
+from tasks.base_shape import base_config
 from tasks.graph import find_base
 from tasks.launching import Child, Done, Job
 from tasks.preparing import check_hub_id
+from tasks.stage_memory import ALL, cold_start_tasks
 from tasks.training import grpo_plan, sft_plan
 
 STEPS = 2  # of training; the first warms up, the second is timed
 LARGE = 100_000_000  # weights; a model above it is rehearsed on a CPU as a reduced copy
-ALL = tuple(Task)
 
 
 def build(job: Job, child: Child, scratch: Path) -> Done:
@@ -36,7 +36,7 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
 
     settings, folder = job.settings, Path(job.key)
     m, base = settings.model, find_base(settings)
-    config = read_config(_described(settings, base), m.base)
+    config = read_config(_described(settings), m.base)
     processor, own = processor_for(base, m.base, m.revision, config)
     device = resolve_device(settings.runtime.device)
     full = parameters(config)
@@ -69,20 +69,13 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
     )
 
 
-def _described(settings: Settings, base: Path | None) -> dict[str, Any]:
+def _described(settings: Settings) -> dict[str, Any]:
     """What the base's `config.json` says."""
-    from models.rehearsal.known import hub_config
-
-    name, found = settings.model.base, None
-    if base is None:
+    name = settings.model.base
+    if find_base(settings) is None:
         check_hub_id(name)
-        found = hub_config(name, settings.model.revision)
-    elif (base / "config.json").is_file():
-        try:
-            found = json.loads((base / "config.json").read_text())
-        except ValueError as error:
-            raise ConfigError(f"{base / 'config.json'} is no JSON ({error}): copy it from the model again") from error
-    if not isinstance(found, dict):
+    found = base_config(settings)
+    if found is None:
         raise ConfigError(
             f"model.base is {name}, whose config.json is not on this machine: a rehearsal downloads nothing; give a "
             "folder with config.json and the processor's files, or download the base once"
@@ -99,9 +92,8 @@ def _device_name(device: str) -> str:
 def cold_start(job: Job, child: Child, scratch: Path) -> Done:
     """Two steps of the cold start, on the longest prompts that it sees."""
     settings = job.settings
-    others = settings.distill.other_pairs or settings.cold_start.direct_pairs
-    shown = ALL if others else (Task.IMAGE_GENERATION,)
-    return _fine_tune(job, scratch, settings.cold_start, shown, settings.distill.max_tokens)
+    seen = cold_start_tasks(settings)
+    return _fine_tune(job, scratch, settings.cold_start, seen, settings.distill.max_tokens)
 
 
 def sampling_sft(job: Job, child: Child, scratch: Path) -> Done:
@@ -134,7 +126,8 @@ def _fine_tune(job: Job, scratch: Path, sft: Sft, shown: Sequence[Task], tokens:
 def grpo(job: Job, child: Child, scratch: Path) -> Done:
     """Two generations and the steps on each."""
     from models.rehearsal.pairs import longest
-    from models.training.grpo import GrpoHooks, train_grpo
+    from models.training.grpo import train_grpo
+    from models.training.rollouts import GrpoHooks
 
     media, clock, updates = _media(job), _Clock(job.settings), PRESETS[job.settings.grpo.preset].updates
     prompts = STEPS * updates * job.settings.grpo.prompts_per_step

@@ -9,6 +9,8 @@ import errno
 import os
 from urllib.parse import urlsplit
 
+from tasks.s3_checksums import chosen, cure
+
 # The request went through as far as we can tell, but the server was not up to it; botocore has tried several times.
 _TRANSIENT = {
     "RequestTimeout",
@@ -90,8 +92,8 @@ def is_transient(error: BaseException, lost: tuple[type[BaseException], ...]) ->
     return isinstance(error, lost) or code_of(error) in _TRANSIENT or _status(error) in _TRANSIENT_STATUS
 
 
-def cause_and_cure(error: BaseException, bucket: str, *, transient: bool) -> str:
-    """One line for people."""
+def cause_and_cure(error: BaseException, bucket: str, *, transient: bool, checksums: str = "") -> str:
+    """One line for people. `checksums` is what the request carried, see tasks/s3_checksums.py."""
     endpoint = endpoint_name()
     code = code_of(error) or type(error).__name__
     if code == "EndpointConnectionError" and getattr(error.__context__, "errno", None) in _BROKEN:
@@ -105,7 +107,9 @@ def cause_and_cure(error: BaseException, bucket: str, *, transient: bool) -> str
     if "endpoint" in str(error).lower() and isinstance(error, ValueError):
         return f"AWS_ENDPOINT_URL {endpoint!r} is no address: give one such as http://127.0.0.1:8333"
     said = without_secrets(str(error))
-    return f"{code}: {said}" if said else code
+    told = f"{code}: {said}" if said else code
+    refused = cure(code, said, chosen(checksums)).format(endpoint=endpoint)
+    return f"{refused} ({told})" if refused else told
 
 
 def endpoint_url() -> str | None:

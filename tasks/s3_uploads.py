@@ -13,6 +13,7 @@ from typing import Any
 
 from models.errors import StoreError
 from tasks.objects import Source, ahead
+from tasks.s3_checksums import with_body
 from tasks.s3_errors import code_of
 
 # Does something with the file system, and again after transient faults: what in words, for which path, the function.
@@ -22,13 +23,19 @@ _MOST_PARTS = 9_000  # S3 takes at most 10 000 an object
 
 
 class PartsUpload:
-    """One file on its way to `target`, the bucket and key of the object at `path`, in parts of `part_bytes`."""
+    """One file on its way to `target`, the bucket and key of the object at `path`, in parts of `part_bytes`.
 
-    def __init__(self, ask: Ask, source: Source, path: str, target: dict[str, str], part_bytes: int) -> None:
+    `checksums` is what the parts carry, see tasks/s3_checksums.py.
+    """
+
+    def __init__(
+        self, ask: Ask, source: Source, path: str, target: dict[str, str], part_bytes: int, checksums: str
+    ) -> None:
         self._ask = ask
         self._source = source
         self._path = path
         self._target = target
+        self._checksums = checksums
         self._part_bytes = max(part_bytes, -(-source.size // _MOST_PARTS))
 
     def run(self, parts_at_once: int, is_there: Callable[[], bool]) -> None:
@@ -59,6 +66,7 @@ class PartsUpload:
         def send(numbered: tuple[int, bytes]) -> dict[str, Any]:
             number, part = numbered
             where = {**self._target, "UploadId": upload_id, "PartNumber": number}
+            where |= with_body(self._checksums, part)
             answer = self._ask("uploading to", self._path, lambda fs: fs.call_s3("upload_part", **where, Body=part))
             # Amazon's server wants the checksums that botocore sent along, too.
             checksums = {name: value for name, value in answer.items() if name.startswith("Checksum")}

@@ -78,8 +78,13 @@ def check_trainable(settings: Settings, names: Iterable[str]) -> None:
 
 def open_store(settings: Settings) -> Store:
     """The artifact store of these settings."""
-    cache_bytes = int(settings.storage.cache_max_gib * 2**30)
-    return Store(settings.storage.root, cache_dir=Path(settings.storage.cache_dir), cache_max_bytes=cache_bytes)
+    storage = settings.storage
+    return Store(
+        storage.root,
+        cache_dir=Path(storage.cache_dir),
+        cache_max_bytes=int(storage.cache_max_gib * 2**30),
+        checksums=storage.checksums,
+    )
 
 
 def stage_key(stage: Stage, settings: Settings, inputs: Mapping[str, ArtifactRef]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None:
     """Where a person has to say yes, start the run that asks; once for a version, whatever runs again."""
     promoted = next((result for result in results if result.name == "promote"), None)
-    if promoted is None or not settings.promote.approval:
+    if promoted is None or settings.promote.approval is False:
         return
     from tasks.approving import waits_for_a_yes  # imports MLflow
 
@@ -29,7 +29,7 @@ def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None
         run_logger().warning("version %s waits for a yes: thinkreward approve %s", said["version"], said["version"])
         return
     promote = {"promote": settings.promote.model_dump(mode="json")}
-    question = {"version": said["version"], "reasons": list(said["reasons"]), "settings": promote}
+    question = {"version": said["version"], "reasons": reasons_of(said), "settings": promote}
     log, attempt = run_logger(), 1
     while True:  # a run that crashed asked nobody
         key = f"approve-{said['name']}-{said['version']}-{said['model'][:12]}-{attempt}"
@@ -67,6 +67,8 @@ def summary(
     lines = [f"# {len(ran)} of {len(results)} stages ran" if ran else "# Nothing new: every stage is cached", ""]
     if taken_in is not None:
         lines += ["## Inbox", "", *taken_in.lines(), ""]
+    if held := _held_back(results):
+        lines += ["## Held back", "", *held, ""]
     lines += ["## Stages", "", "| stage | state | seconds | why | artifacts | tracking |", "| --- " * 6 + "|"]
     for result in results:
         made = ", ".join(f"{name} `{ref.short}`" for name, ref in result.outputs.items())
@@ -79,8 +81,22 @@ def summary(
         lines += ["## Champion against challenger", "", f"Version {registered['version']} is {aliases}."]
         lines[-1] += f" {registered['headline']}"
         lines.append("")
-        lines += [f"- {reason}" for reason in registered["reasons"]]
+        lines += [f"- {reason}" for reason in reasons_of(registered)]
     return "\n".join(lines) + "\n"
+
+
+def reasons_of(registered: Mapping[str, Any]) -> list[str]:
+    """What the gate found, and whether the challenger turned near what came through the inbox."""
+    found = registered.get("turning")
+    return [*([found["sentence"]] if found else ()), *registered["reasons"]]
+
+
+def _held_back(results: Sequence[StageResult]) -> list[str]:
+    """What of all drops contradicts a label, or is beyond the share of who brought it, as a list in Markdown."""
+    held: Mapping[str, int] = next(
+        (result.facts.get("held_back", {}) for result in results if result.name == "prepare"), {}
+    )
+    return [f"- {count} dropped pairs left out, {reason}" for reason, count in held.items()]
 
 
 def _cost(ran: Sequence[StageResult]) -> str:

@@ -12,6 +12,7 @@ from configs.schema import Distill
 from models.dataset import PreferenceDataset
 from models.distillation import Ask, published
 from models.distillation import distill as distill_pairs
+from models.endpoint_fields import words_of
 from models.errors import DataError
 from models.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
@@ -82,6 +83,8 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
             f"{facts['kept']} of {facts['asked']} kept ({reasons or 'none rejected'}); {usage['requests']} requests, "
             f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens, ${usage['cost_usd']:.2f}"
         )
+        if facts["fields"].get("refused"):
+            child.say(f"the teacher's requests: {words_of(facts['fields'])}")
         context.run.log_file(folder / "yield.json", "yield.json")
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from configs.schema import Lora, Settings, Sft
-from models.curriculum import draw_validation, plan_curriculum
-from models.errors import DataError
+from models.curriculum import draw_validation, named_pairs, plan_curriculum
+from models.errors import DataError, TrainingCollapsed
 from models.history import HISTORY, best_of
 from models.preference import PreferencePair, Task
 from tasks.artifacts import ArtifactRef
@@ -19,6 +19,7 @@ from tasks.launching import Child, Done, Job
 
 if TYPE_CHECKING:
     from models.training.grpo import GrpoPlan
+    from models.training.health import Ending
     from models.training.sft import SftPlan
 
 CHECKPOINT = "checkpoint-"
@@ -96,6 +97,8 @@ def sft_plan(settings: Settings, sft: Sft) -> "SftPlan":
         device=settings.runtime.device,
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
         publish_dtype=settings.model.publish_dtype,
+        max_grad_norm=sft.max_grad_norm,
+        section="cold_start" if sft is settings.cold_start else "rejection_sampling.sft",
     )
 
 
@@ -125,24 +128,40 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             child.say(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
         result = _optimise(context, start, chosen.train)
+        ended = _told(context, result)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
         outputs = {"model": _best_model(context, result), "history": context.publish("history", history)}
-        best = result["best"]
-        first = result["validation"][0]["accuracy"]
-        child.say(
-            f"best on validation: step {best['step']:g}, accuracy {best['accuracy']:.3f} (start {first:.3f})"
-            + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
-        )
         return context.done(
             outputs,
             hard_pairs=chosen.hard,
             trained_on=len(chosen.train),
-            best_step=best["step"],
-            validation_start=first,
-            validation_best=best["accuracy"],
+            best_step=result["best"]["step"],
+            validation_start=result["validation"][0]["accuracy"],
+            validation_best=result["best"]["accuracy"],
+            **({} if ended.collapsed_at is None else {"collapsed_at": ended.collapsed_at}),
             **result["adapters"],
         )
+
+
+def _told(context: Context, result: Mapping[str, Any]) -> "Ending":
+    """Say how the optimisation ended and what is handed on.
+
+    Raises `TrainingCollapsed` if it lost what the start could do and no checkpoint is better than the start.
+    """
+    from models.training.health import ending
+
+    g, best, first = context.settings.grpo, result["best"], result["validation"][0]["accuracy"]
+    ended = ending(result["log"], result["validation"], limit=g.no_spread_steps, learning_rate=g.learning_rate)
+    if ended.collapsed_at is not None and best["step"] == 0:
+        raise TrainingCollapsed(ended.says)
+    if ended.says:
+        context.child.say(ended.says)
+    context.child.say(
+        f"best on validation: step {best['step']:g}, accuracy {best['accuracy']:.3f} (start {first:.3f})"
+        + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
+    )
+    return ended
 
 
 def passed_through(context: Context) -> dict[str, ArtifactRef]:
@@ -153,10 +172,10 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
 
 
 def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str, Any]:
-    from models.training.grpo import GrpoHooks, train_grpo
+    from models.training.grpo import train_grpo
+    from models.training.rollouts import GrpoHooks
 
     settings, media = context.settings, context.preferences()
-    pairs = {pair.id: pair for pair in media.pairs("train")}
     trainer = context.new_folder("trainer")
     checkpoints = Checkpoints(context)
     hooks = GrpoHooks(
@@ -168,7 +187,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
     )
     result: dict[str, Any] = train_grpo(
         start,
-        [pairs[one] for one in train],
+        named_pairs(train, media.pairs("train")),
         draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
         media,
         plan=grpo_plan(settings),
@@ -207,6 +226,8 @@ def grpo_plan(settings: Settings) -> "GrpoPlan":
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
         generation_batch=settings.runtime.generation_batch,
         publish_dtype=settings.model.publish_dtype,
+        max_grad_norm=g.max_grad_norm,
+        no_spread_steps=g.no_spread_steps,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from models.errors import DataError, ThinkrewardError
+from models.errors import DataError, GivenUp, ThinkrewardError
 from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
 from models.prompts import Message
 from models.verdict import Mode
@@ -31,10 +31,6 @@ class QueueFull(ThinkrewardError):
 
 class NotGenerated(DataError):
     """The model cannot take this one conversation; others fare better."""
-
-
-class GivenUp(ThinkrewardError):
-    """Whoever asked has gone, or the service ends, before it was its turn."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from models.endpoint_fields import Learned
 from models.errors import TeacherRefused
 from models.generation.protocol import Generated, GeneratorIdentity, Progress, Seed, seeds_of
 from models.media import data_url
@@ -30,9 +31,8 @@ logger = logging.getLogger(__name__)
 Returned = TypeVar("Returned")
 
 # What vLLM and SGLang pass on to a chat template: a direct answer begins after any thinking block is closed
-# (`models.chat_template`). OpenAI's own API refuses the field by name, and is asked again without it.
-TEMPLATE_ARGUMENTS = "chat_template_kwargs"
-WITHOUT_THINKING = {TEMPLATE_ARGUMENTS: {"enable_thinking": False}}
+# (`models.chat_template`). OpenAI's own API refuses the field by name, and is asked without it (endpoint_fields.py).
+WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
 SEEDS = 2**31  # servers take seeds of 31 bits or more
 FOR_JUDGE = Advice(
@@ -70,7 +70,7 @@ class EndpointGenerator:
         self.limits = limits or Limits()
         self.spent = Spent()
         self.answers = False  # some request was answered, or refused for its content alone
-        self.template_arguments = True  # the endpoint takes them, or has not been asked yet
+        self.learned = Learned()
         self.one_by_one = False  # the endpoint gives one choice whatever `n` asks for
 
     @classmethod
@@ -101,7 +101,7 @@ class EndpointGenerator:
         """
 
         async def all_of_them() -> list[list[Generated]]:
-            async with Connection(self.endpoint, self.limits, FOR_JUDGE) as connection:
+            async with Connection(self.endpoint, self.limits, FOR_JUDGE, self.learned) as connection:
                 seeds = seeds_of(seed, len(conversations))
                 call = _Call(self, connection, n, temperature, max_tokens, seeds, mode)
                 try:
@@ -183,17 +183,9 @@ class _Call:
 
     async def _request(self, messages: list[Message], n: int, seed: int) -> list[Generated]:
         extra: dict[str, Any] = {"seed": seed} | ({"n": n} if n > 1 else {})
-        if self.mode == "direct" and self.owner.template_arguments:
-            try:
-                completion = await self._complete(messages, n, {**extra, "extra_body": WITHOUT_THINKING})
-            except RequestRejected as rejected:
-                if TEMPLATE_ARGUMENTS not in str(rejected):
-                    raise
-                logger.info("%s takes no %s: %s", self.connection.endpoint.host, TEMPLATE_ARGUMENTS, rejected)
-                self.owner.template_arguments = False
-                completion = await self._complete(messages, n, extra)
-        else:
-            completion = await self._complete(messages, n, extra)
+        if self.mode == "direct":
+            extra["extra_body"] = WITHOUT_THINKING
+        completion = await self._complete(messages, n, extra)
         usage, spent = completion.get("usage") or {}, self.owner.spent
         self.owner.answers = True
         spent.requests += 1

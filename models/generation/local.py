@@ -75,12 +75,14 @@ class LocalGenerator:
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
 
         Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
 
-        `on_text` is told each completion's text as it grows.
+        `on_text` is told each completion's text as it grows. `gone` is asked before each batch and token whether nobody
+        waits for the answer any more; then it raises `GivenUp`.
         """
         import torch
 
@@ -105,7 +107,7 @@ class LocalGenerator:
                     told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
                     shown = [texts[at] for at in some], [part for at in some for part in media[at]]
                     streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(n)]
-                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun)
+                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun, gone)
 
                 for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
                     results[at] = said if isinstance(said, list) else [refusal(said)] * n
@@ -126,11 +128,15 @@ class LocalGenerator:
         streams: list[int],
         told: "_Growing | None",
         begun: str,
+        gone: Callable[[], bool] | None,
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
         from models.generation.seeded import SeededSampling
+        from models.generation.stopping import stopping_criteria
+
+        stopping = stopping_criteria(gone)
 
         inputs = self.processor(
             text=texts,
@@ -155,9 +161,14 @@ class LocalGenerator:
             **(sampling if temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():
-            tokens = self.model.generate(**inputs, generation_config=config, logits_processor=seeded, streamer=told)[
-                :, inputs["input_ids"].shape[1] :
-            ]
+            whole = self.model.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=seeded,
+                stopping_criteria=stopping,
+                streamer=told,
+            )
+        tokens = whole[:, inputs["input_ids"].shape[1] :]
         rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
         decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
         flat_out = [

@@ -69,7 +69,7 @@ def _near_ones(
 ) -> dict[str, str]:
     """The training media that look like one of a benchmark, and the first pair that shows that one."""
     media = Media([*(pair for _, pair in public), *training], within)
-    index = NearIndex(media, [[number] for number in media.numbers.values()], [0] * len(media.numbers))
+    index = NearIndex(media, list(zip(media.numbers.values(), strict=True)), [0] * len(media.numbers))
     named = list(media.numbers)
     found: dict[str, str] = {}
     for sha256, called in shown.items():  # in the order of the benchmarks' names and ids

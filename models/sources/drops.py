@@ -7,14 +7,18 @@ of this version or of an earlier one, is left out (models/splits/keys.py says wh
 - one that shows a medium of it, whatever the task: the same bytes, or what looks the same, such as a re-encoded copy;
 - one of a generation task with a caption of it.
 
-Dropped pairs come before the source's own, since stages take the first so many pairs a task and what people have
-just said must be among them. Drops take turns, one pair each, so that a large one hides no small one.
+A dropped pair that contradicts a label of the training split is left out (models/sources/contradictions.py), and so is
+one that repeats a training pair.
+
+Dropped pairs come first as far as the share of who brought them lets them (models/sources/shares.py), since stages take
+the first so many pairs a task and what people have just said must be among them. Who brings pairs, and the drops of one
+bringer, take turns, one pair each, so that a large drop hides no small one.
 """
 
 import hashlib
-from collections import ChainMap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -22,8 +26,11 @@ from typing import cast
 from models.dataset import Quarantined
 from models.decoding import HERE, Decoding
 from models.file_blobs import FileBlobs
+from models.hygiene.conflicts import Rule
 from models.preference import Media, PreferencePair, Split
+from models.sources.contradictions import Brought, contradicting
 from models.sources.jsonl import Rows, read_rows
+from models.sources.shares import BEYOND, blended, bringer_of
 from models.splits.assign import NEAR, PROMPT, SAME, touched
 from models.splits.keys import Hashes, content, keys_of
 from models.splits.ledger import Ledger
@@ -32,6 +39,7 @@ from models.splits.near import Confirm, Near
 PREFIX = "drop-"  # before the digits that name a drop
 Splits = Mapping[Split, list[PreferencePair]]
 Foreign = Callable[[PreferencePair], str]
+_Place = tuple[str, int]  # of a row: its drop and its line
 _LEAKS = {
     SAME: "shows a medium of the {split} split",
     NEAR: "shows what looks like a medium of the {split} split",
@@ -65,15 +73,19 @@ def add_drops(
     confirm: Callable[[Mapping[str, bytes]], Confirm] | None = None,
     decoding: Decoding = HERE,
     foreign: Foreign | None = None,
+    conflicts: Rule = "drop",
+    share: float = 1.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
     """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/inbox.py names them.
 
     `ledger` has the splits of earlier versions, `hashes` the perceptual hashes of the source's media, of which
     `near_bits` may differ in what looks the same; `confirm` makes the last word on that out of the dropped media by
-    sha256 (models/splits/near.py). `foreign` says why a pair cannot stand among the source's, or nothing. Ids get the
-    drop's name in front, media are named by their digest. Of equal pairs the source's own stays, else the one of the
-    drop whose name comes first. The result does not depend on the order of `drops`.
+    sha256 (models/splits/near.py), and where it is given contradictions are told by equal bytes alone. `foreign` says
+    why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels, `share`
+    what one bringer may have of a task's training pairs. Ids get the drop's name in front, media are named by their
+    digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The result does not
+    depend on the order of `drops`.
     """
     known = Ledger() if ledger is None else ledger.copy()
     known.add(splits, hashes or {})
@@ -85,20 +97,59 @@ def add_drops(
     found = {sha256: own for rows in read.values() for sha256, own in rows.hashes.items()}
     keys = [keys_of(pair, found) for rows in read.values() for pair in rows.pairs]
     near = Near(known, keys, near_bits, confirm(_by_digest(read)) if confirm is not None else None)
-    sieve = _Sieve(foreign, known, near, {content(pair) for pair in splits["train"]})
-    media = FileBlobs({})
-    left_out: list[Quarantined] = []
-    kept: dict[str, list[PreferencePair]] = {}
-    for name, rows in read.items():
-        left_out += [Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing) for at, one in rows.left_out]
-        kept[name] = _sifted(name, rows, sieve, media, left_out)
-    in_turn = [pair for turn in zip_longest(*kept.values()) for pair in turn if pair is not None]
-    train = [*in_turn, *splits["train"]]
+    candidates, objections = _sieved(read, _Sieve(foreign, known, near))
+    within = near_bits if confirm is None else None
+    together = {**(hashes or {}), **found}
+    said = contradicting(splits["train"], [one for _, one in candidates], together, conflicts, within)
+    said |= _repeated(splits["train"], [one for _, one in candidates if one.name not in said])
+    in_turn = [one for _, one in candidates if one.name not in said]
+    train, beyond = blended(splits["train"], in_turn, share)
+    said |= {one.name: BEYOND for one in beyond}
+    objections += [(at, Quarantined(one.name, said[one.name])) for at, one in candidates if one.name in said]
+    kept = [one for one in train if isinstance(one, Brought)]
+    media = FileBlobs({_own_uri(one): read[_drop(it)].blobs.places[one.uri] for it in kept for one in it.pair.media()})
+    counts = dict.fromkeys(read, 0) | Counter(_drop(one) for one in kept)
     # Both may be on disk, and are not written to.
     both = ChainMap(cast("dict[str, bytes]", media), cast("dict[str, bytes]", blobs))
-    together = cast("Mapping[str, bytes]", both)
-    counts = {name: len(pairs) for name, pairs in kept.items()}
-    return Added({**splits, "train": train}, together, left_out, counts, found)
+    blobs = cast("Mapping[str, bytes]", both)
+    pairs = [_own(_drop(one), presented(one.pair)) if isinstance(one, Brought) else one for one in train]
+    left_out = [one for _, one in sorted(objections, key=lambda one: one[0])]
+    return Added({**splits, "train": pairs}, blobs, left_out, counts, found)
+
+
+def _sieved(
+    read: Mapping[str, Rows], sieve: "_Sieve"
+) -> tuple[list[tuple[_Place, Brought]], list[tuple[_Place, Quarantined]]]:
+    """The pairs that may join the training split by themselves, drops in turn, and the rows that may not."""
+    objections = [
+        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing))
+        for name, rows in read.items()
+        for at, one in rows.left_out
+    ]
+    candidates: dict[str, list[tuple[_Place, Brought]]] = {}
+    for name, rows in read.items():
+        bringer, candidates[name] = bringer_of(name, rows.pairs), []
+        for pair in rows.pairs:
+            at = rows.lines[pair.id]
+            row = _row(name, at, pair.id)
+            reason, uri = sieve.objection(pair, rows.hashes)
+            if reason:
+                objections.append(((name, at), Quarantined(row, reason, uri)))
+            else:
+                candidates[name].append(((name, at), Brought(row, bringer, pair)))
+    turns = zip_longest(*candidates.values())
+    return [one for turn in turns for one in turn if one is not None], objections
+
+
+def _repeated(own: Iterable[PreferencePair], brought: Iterable[Brought]) -> dict[str, str]:
+    """Why a pair that is there already is left out, by name; the one whose drop's name comes first stays."""
+    seen = {content(pair) for pair in own}
+    found = {}
+    for one in sorted(brought, key=_drop):
+        if (known := content(one.pair)) in seen:
+            found[one.name] = "duplicate: the training split has this pair already"
+        seen.add(known)
+    return found
 
 
 def _by_digest(read: Mapping[str, Rows]) -> FileBlobs:
@@ -112,24 +163,14 @@ def _by_digest(read: Mapping[str, Rows]) -> FileBlobs:
     )
 
 
-def _sifted(
-    name: str, rows: Rows, sieve: "_Sieve", media: FileBlobs, left_out: list[Quarantined]
-) -> list[PreferencePair]:
-    kept = []
-    for pair in rows.pairs:
-        reason, uri = sieve.objection(pair, rows.hashes)
-        if reason:
-            left_out.append(Quarantined(_row(name, rows.lines[pair.id], pair.id), reason, uri))
-            continue
-        for one in pair.media():
-            media.places[_own_uri(one)] = rows.blobs.places[one.uri]
-        kept.append(_own(name, presented(pair)))
-    return kept
-
-
 def _row(drop: str, line: int, name: str) -> str:
     """A row of a drop as it is named to people."""
     return f"{drop}/line {line}" + ("" if name == f"line {line}" else f" ({name})")
+
+
+def _drop(one: Brought) -> str:
+    """The name of the drop that a pair came in."""
+    return one.name.partition("/")[0]
 
 
 def presented(pair: PreferencePair) -> PreferencePair:
@@ -161,30 +202,23 @@ def _own(name: str, pair: PreferencePair) -> PreferencePair:
 
 @dataclass
 class _Sieve:
-    """What a dropped pair is held against: all that has a split, and every training pair so far."""
+    """What a dropped pair is held against by itself: all that has a split."""
 
     foreign: Foreign | None
     ledger: Ledger
     near: Near
-    seen: set[str] = field(default_factory=set)
 
     def objection(self, pair: PreferencePair, hashes: Hashes) -> tuple[str, str]:
-        """Why the pair is left out and the medium at fault, or two empty texts; a pair without one is then known."""
+        """Why the pair is left out and the medium at fault, or two empty texts."""
         if self.foreign is not None and (reason := self.foreign(pair)):
             return reason, ""
-        if leak := self._leak(pair, hashes):
-            return leak
-        known = content(pair)
-        if known in self.seen:
-            return "duplicate: the training split has this pair already", ""
-        self.seen.add(known)
-        return "", ""
+        return self._leak(pair, hashes)
 
-    def _leak(self, pair: PreferencePair, hashes: Hashes) -> tuple[str, str] | None:
+    def _leak(self, pair: PreferencePair, hashes: Hashes) -> tuple[str, str]:
         found = touched(keys_of(pair, hashes), self.ledger, self.near)
         hows = [(how, split) for split in ("held_out", "validation") for how in found.get(split, ())]
         if not hows:
-            return None
+            return "", ""
         how, split = min(hows, key=lambda one: (list(_LEAKS).index(one[0]), one[1]))
         said = _LEAKS[how].format(split=split.replace("_", "-"))
         return f"leak: {said}", self._at_fault(pair, split) if how != PROMPT else ""

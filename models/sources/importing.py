@@ -217,7 +217,7 @@ def check_share(rows: int, bad: int, most: float, where: object, reasons: str = 
     if bad > most * rows:
         raise DataError(
             f"{bad} of {rows} rows of {where} cannot be used, more than prepare.max_bad_share {most:g} allows"
-            f"{reasons}: mend them (`thinkreward data validate` names each), or raise it"
+            f"{reasons}: mend them (`thinkreward data validate` names them), or raise it"
         )
 
 

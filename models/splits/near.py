@@ -28,7 +28,7 @@ class Near:
         self._media = Media([*known, *new], within)
         numbers = self._media.numbers
         self._names = list(numbers)
-        self._index = NearIndex(self._media, [[number] for number in numbers.values()], [0] * len(numbers))
+        self._index = NearIndex(self._media, list(zip(numbers.values(), strict=True)), [0] * len(numbers))
         self._confirm = confirm
         self._found: dict[str, tuple[str, ...]] = {}
 

@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation with TRL: the one door to `GRPOTrainer`.
+"""Group-relative policy optimisation with TRL; `models.training.rollouts` has its trainer.
 
 The objectives and their sources are in `models.training.presets`. Departs from all of them in what it hands on: the
 checkpoint that is best on validation pairs, or the start.
@@ -6,12 +6,12 @@ checkpoint that is best on validation pairs, or the start.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.chat_template import opening
@@ -22,12 +22,12 @@ from models.generation.tokens import placeholder_tokens
 from models.history import HISTORY, best_of
 from models.judge import Judge
 from models.preference import PreferencePair
-from models.rewards import completion_text, opened, reward_functions
-from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.rewards import opened, reward_functions
+from models.training.checkpoints import HookCallback, accumulated, training_arguments
+from models.training.health import FiniteGuard, SpreadGuard
 from models.training.presets import PRESETS, needs_format
+from models.training.rollouts import CompletionsTrainer, GrpoHooks
 from models.training.rows import training_rows
-
-NO_SPREAD = "frac_reward_zero_std"  # as TRL names it
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class GrpoPlan:
     """Numbers of one optimisation; `reward_weights` by reward name.
 
     `accuracy_needs_format` overrides what the preset says. `dtype` is the compute type, `publish_dtype` that of the
-    weights of the best model.
+    weights of the best model. After `no_spread_steps` steps in a row without spread in any group training ends early
+    and is validated once more; 0: never.
     """
 
     preset: str
@@ -60,73 +61,8 @@ class GrpoPlan:
     generation_batch: int
     publish_dtype: str = "float32"
     accuracy_needs_format: bool | None = None
-
-
-@dataclass
-class GrpoHooks(Hooks):
-    """Beside `Hooks`: `on_best(directory, step)` for a new best model, `on_completions(step, rows)` for tables."""
-
-    on_best: Callable[[Path, int], None] = field(default=lambda directory, step: None)
-    on_completions: Callable[[int, list[dict[str, Any]]], None] = field(default=lambda step, rows: None)
-
-
-class CompletionsTrainer(GRPOTrainer):
-    """`GRPOTrainer` that hands its completions on, and counts groups without spread under every preset.
-
-    TRL's own table reaches neither disk nor MLflow as we need it, and with `scale_rewards=batch` its
-    `frac_reward_zero_std` tells of the batch as a whole.
-    """
-
-    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._hooks = hooks
-        self._begun = begun  # what of each completion stands in its prompt
-        self._completions_every = completions_every
-
-    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
-        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
-
-        Around the whole call, so that float32 weights are cast once and not at every token.
-        """
-        with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **more)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Pass the table on every N steps, then log as TRL does."""
-        step = self.state.global_step
-        if self._metrics["train"].get(NO_SPREAD):
-            earned: Any = self._logs["rewards"]
-            share = groups_without_spread(earned, self.reward_weights.tolist(), self.num_generations or 1)
-            self._metrics["train"][NO_SPREAD] = [share]
-        if self._logs["completion"] and step % self._completions_every == 0 and self.is_world_process_zero():
-            rewards: Any = self._logs["rewards"]
-            rows = [
-                {
-                    "completion": self._begun + completion_text(completion),
-                    "advantage": advantage,
-                    **{name: rewards[name][at] for name in rewards},
-                }
-                for at, (completion, advantage) in enumerate(
-                    zip(self._logs["completion"], self._logs["advantages"], strict=True)
-                )
-            ]
-            self._hooks.on_completions(step, rows)
-        super().log(logs, start_time)
-
-
-def groups_without_spread(rewards: Mapping[str, Sequence[float]], weights: Sequence[float], group: int) -> float:
-    """Share of groups whose completions all earn the same: they teach nothing.
-
-    `rewards` holds each reward's values, group by group; `weights` are in the same order of rewards.
-
-    >>> groups_without_spread({"format": [1, 1, 1, 1], "accuracy": [0, 0, 0, 1]}, [1.0, 1.0], group=2)
-    0.5
-    """
-    totals: list[float] = [
-        sum(w * r for w, r in zip(weights, row, strict=True)) for row in zip(*rewards.values(), strict=True)
-    ]
-    groups = [totals[at : at + group] for at in range(0, len(totals), group)]
-    return sum(max(one) - min(one) < 1e-9 for one in groups) / len(groups)
+    max_grad_norm: float = 1.0
+    no_spread_steps: int = 0
 
 
 class Validator(TrainerCallback):
@@ -159,7 +95,8 @@ class Validator(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Measure a checkpoint, and leave the history in it for a run that takes it up."""
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        last = control.should_training_stop or state.global_step == state.max_steps
+        if last or state.global_step % self.every == 0:
             self._measure(state.global_step, model)
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -190,6 +127,8 @@ def train_grpo(
 
     Best step 0 means that no checkpoint beat the start. Otherwise the best model lies in `scratch/best`,
     unless it was found before `resume_from`, when the caller kept it through `on_best`.
+
+    Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
     hooks = hooks or GrpoHooks()
     processor = load_processor(source)
@@ -219,6 +158,7 @@ def train_grpo(
     validator = Validator(accuracy_of, keep, plan.validate_every, scratch, hooks)
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
+    spread = SpreadGuard(plan.no_spread_steps)
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
     begun = opening(processor, "think")
     generation = plan.prompts_per_step * PRESETS[plan.preset].updates
@@ -241,11 +181,19 @@ def train_grpo(
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
         peft_config=lora_config(model, *plan.lora) if plan.lora else None,
-        callbacks=[validator, HookCallback(hooks)],
+        callbacks=[FiniteGuard("grpo", plan.dtype), spread, validator, HookCallback(hooks)],
     )
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    log = trainer.state.log_history
+    log = logged(resume_from) if resume_from else []
+    if not spread.reached(log):  # else the training ended with this checkpoint
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        log = trainer.state.log_history
     return {"validation": validator.history, "best": validator.best, "log": log, "adapters": adapters}
+
+
+def logged(checkpoint: Path) -> list[dict[str, float]]:
+    """The figures by step up to a checkpoint."""
+    entries: list[dict[str, float]] = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return entries
 
 
 def _left_padding(processor: Any) -> Any:
@@ -278,6 +226,7 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[
         # Of the reference model, which TRL would load in the type of the model's first weight.
         model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
         cache_implementation="static",  # as in `models.generation.local`
+        max_grad_norm=plan.max_grad_norm,
         temperature=plan.temperature,
         generation_kwargs={"suppress_tokens": never}
         if never

@@ -13,6 +13,7 @@ from models.backbone import load_for_training, load_processor, lora_config, lora
 from models.dataset import PreferenceDataset
 from models.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.health import FiniteGuard
 from models.training.rows import training_rows
 from models.verdict import Mode, answer_text
 
@@ -21,7 +22,8 @@ from models.verdict import Mode, answer_text
 class SftPlan:
     """Numbers of one fine-tuning; `batch` counts completions over all processes.
 
-    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end.
+    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end. `section` is that of
+    the settings, for messages.
     """
 
     epochs: float
@@ -40,6 +42,8 @@ class SftPlan:
     device: str
     gradient_checkpointing: bool
     publish_dtype: str = "float32"
+    max_grad_norm: float = 1.0
+    section: str = "cold_start"
 
 
 def train_sft(
@@ -64,6 +68,8 @@ def train_sft(
     their label.
     `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
     weights, optimizer, schedule, random state and data position.
+
+    Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
     from trl import SFTTrainer
 
@@ -88,7 +94,7 @@ def train_sft(
         train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
         processing_class=processor,
         peft_config=lora_config(model, *plan.lora) if plan.lora else None,
-        callbacks=[HookCallback(hooks or Hooks())],
+        callbacks=[FiniteGuard(plan.section, plan.dtype), HookCallback(hooks or Hooks())],
     )
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
@@ -111,6 +117,7 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
         lr_scheduler_type=plan.schedule,
         warmup_steps=plan.warmup,  # below 1: a share of the steps
         weight_decay=plan.weight_decay,
+        max_grad_norm=plan.max_grad_norm,
         per_device_train_batch_size=plan.micro_batch,
         gradient_accumulation_steps=accumulated(plan.batch, plan.micro_batch, processes),
         gradient_checkpointing=plan.gradient_checkpointing,

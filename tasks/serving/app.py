@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.schema import Settings
-from models.errors import DataError, ThinkrewardError
-from models.generation.batching import GivenUp, QueueFull
+from models.errors import DataError, GivenUp, ThinkrewardError
+from models.generation.batching import QueueFull
 from tasks.serving import chat
 from tasks.serving.holder import Holder
 from tasks.serving.limits import BodyLimit, Busy, Desk, Gone, TooLate

@@ -54,7 +54,7 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
-basic = HTTPBasic(auto_error=False)
+Given = Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]  # user and password
 
 
 class Bench:
@@ -120,7 +120,7 @@ def bench_of(request: Request) -> Bench:
     return bench
 
 
-def check_password(request: Request, given: Annotated[HTTPBasicCredentials | None, Depends(basic)]) -> None:
+def check_password(request: Request, given: Given) -> None:
     """Raises 401 without the token as the password, whatever the user's name, if there is a token."""
     if not lets_in(bench_of(request).token, given.password if given else None):
         raise HTTPException(401, "give the token as the password", headers={"WWW-Authenticate": "Basic"})
@@ -167,7 +167,7 @@ async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
 
 
 @router.post("/vote")
-def vote(body: VoteRequest, bench: Benched) -> dict[str, str]:
+def vote(body: VoteRequest, bench: Benched, by: Given) -> dict[str, str]:
     """Put a preference about candidates of one's own into the inbox."""
     limits = bench.settings.model
     media = RequestMedia(
@@ -176,7 +176,7 @@ def vote(body: VoteRequest, bench: Benched) -> dict[str, str]:
     (pair,) = read_pairs([body.row()], media)
     if bench.settings.prepare.source == "shapes" and (why := foreign(pair)):
         raise DataError(f"this is not saved, since the nightly would leave it out; {why}")
-    return {"saved": save_vote(bench.store, pair, media.blob, body.preferred)}
+    return {"saved": save_vote(bench.store, pair, media.blob, body.preferred, voter=by.username if by else "")}
 
 
 @router.get("/compare")
@@ -215,13 +215,13 @@ async def compare_models(body: PairsRequest, bench: Benched) -> StreamingRespons
 
 
 @router.post("/compare/vote")
-def vote_on_pair(body: PairVote, bench: Benched) -> dict[str, str]:
+def vote_on_pair(body: PairVote, bench: Benched, by: Given) -> dict[str, str]:
     """Put a preference about a training pair into the inbox."""
     dataset = open_dataset(bench.settings, bench.store, newest_preferences(bench.store))
     pair = training_pairs(dataset).get(body.pair)
     if pair is None:
         raise HTTPException(404, f"there is no training pair {body.pair!r} in the newest preferences")
-    return {"saved": save_vote(bench.store, pair, dataset.blob, body.preferred)}
+    return {"saved": save_vote(bench.store, pair, dataset.blob, body.preferred, voter=by.username if by else "")}
 
 
 @router.get("/traces")

@@ -9,8 +9,7 @@ from random import Random
 
 from configs.schema import Settings
 from models.dataset import PreferenceDataset
-from models.errors import ConfigError
-from models.generation.batching import GivenUp
+from models.errors import ConfigError, GivenUp
 from models.preference import PreferencePair, Task, turned
 from models.report.cards import Card, card
 from models.report.data import Example, illustrate

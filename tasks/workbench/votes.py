@@ -18,11 +18,18 @@ from tasks.inbox import INBOX
 GROUP = "workbench"
 
 
-def save_vote(store: Store, pair: PreferencePair, blob: Callable[[str], bytes], preferred: Preferred) -> str:
+LONGEST_VOTER = 64  # characters of a name
+
+
+def save_vote(
+    store: Store, pair: PreferencePair, blob: Callable[[str], bytes], preferred: Preferred, *, voter: str = ""
+) -> str:
     """Put a preference into the inbox, and return the drop's name. `blob` gives a medium's bytes by its uri.
 
-    Raises `StoreError`.
+    The pair's source is the workbench and the voter, if there is a name: whose votes have one share of the training
+    pairs (models/sources/shares.py). Raises `StoreError`.
     """
+    source = GROUP + ("/" + " ".join(voter.split())[:LONGEST_VOTER] if voter.strip() else "")
     mark = uuid.uuid4().hex[:12]
     name = f"{GROUP}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{mark}"
     folder = f"{INBOX}/{name}"
@@ -35,7 +42,7 @@ def save_vote(store: Store, pair: PreferencePair, blob: Callable[[str], bytes], 
         "prompt": pair.prompt,
         "preferred": preferred,
         "group": GROUP,
-        "source": GROUP,
+        "source": source,
         "candidates": [{"media": names[one.media.uri]} if one.media else {"text": one.text} for one in pair.candidates],
     }
     if pair.context:

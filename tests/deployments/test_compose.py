@@ -148,8 +148,9 @@ def test_the_set_up_and_workers_of_both_pools_are_there() -> None:
     assert "--artifacts-destination=s3://mlflow/artifacts" in commands["mlflow"]
     pools = {name: command[command.index("--pool") + 1] for name, command in commands.items() if "--pool" in command}
     assert pools == {"worker-cpu": "cpu", "worker-gpu": "gpu", "worker-gpu-on-cpu": "gpu"}
-    for name in (*pools, "setup"):
-        assert "storage" in SERVICES[name]["depends_on"] or "buckets" in SERVICES[name]["depends_on"]
+    assert set(SERVICES["setup"]["depends_on"]) == {"prefect", "mlflow", "buckets"}
+    for name in pools:
+        assert set(SERVICES[name]["depends_on"]) == {"setup", "prefect", "mlflow", "storage"}
 
 
 def test_gpus_are_reserved_for_the_worker_that_is_asked_for_by_profile() -> None:
@@ -168,8 +169,9 @@ def test_a_process_that_runs_flows_is_told_all_addresses(name: str) -> None:
         "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "THINKREWARD_PROFILE", "THINKREWARD__STORAGE__ROOT",
         "THINKREWARD__TRACKING__URI", "OPENAI_API_KEY",
     } <= environment.keys()  # fmt: skip
-    for address in re.findall(r"http://([\w-]+):(\d+)", " ".join(map(str, environment.values()))):
-        service, port = address
+    addresses = re.findall(r"http://([\w-]+):(\d+)", " ".join(map(str, environment.values())))
+    assert {service for service, _ in addresses} == {"prefect", "storage", "mlflow"}
+    for service, port in addresses:
         assert service in SERVICES and f":{port}" in SERVICES[service]["ports"][0]
 
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from configs.load import load_settings
+from models.scores import JudgedRow, read_rows
 from tasks.graph import RECIPE
 from tasks.stages import open_store
 from tests.tasks import small_recipe as small
@@ -36,7 +38,30 @@ def test_every_stage_is_computed_and_scored(recipe: tuple[Path, dict[str, Any]])
         assert set(scores) == {"think", "direct", "valid_rate", "both_orders", "unparsed"}
         for mode in ("think", "direct"):
             assert set(scores[mode]) == {"overall", *TASKS}
-            assert all(0.0 <= value <= 1.0 for value in scores[mode].values())
+
+
+def test_the_accuracies_are_those_of_the_judgments_in_the_store(recipe: tuple[Path, dict[str, Any]]) -> None:
+    folder, said = recipe
+    store = open_store(load_settings("shapes", small.sets(folder)))
+    counted = [by_hand(read_rows(store.fetch(ref) / "judgments.parquet")) for ref in store.artifacts("judgments")]
+    stated = [{mode: scores[mode] for mode in ("think", "direct")} for scores in said["accuracy"].values()]
+    assert len(counted) == len(MODELS)
+    for scores in stated:
+        assert scores in counted
+    for scores in counted:
+        assert scores in stated
+
+
+def by_hand(rows: Sequence[JudgedRow]) -> dict[str, dict[str, Any]]:
+    """The accuracy of each mode and task; six held-out pairs a task, each judged in both orders."""
+    accuracies: dict[str, dict[str, Any]] = {}
+    for mode in ("think", "direct"):
+        right = {task: [row.right for row in rows if (row.mode, row.task) == (mode, task)] for task in TASKS}
+        assert {len(flags) for flags in right.values()} == {12}
+        shares = {task: sum(flags) / 12 for task, flags in right.items()}
+        accuracies[mode] = {name: pytest.approx(share) for name, share in shares.items()}
+        accuracies[mode]["overall"] = pytest.approx(sum(shares.values()) / len(TASKS))
+    return accuracies
 
 
 def test_the_base_has_never_seen_the_grammar_and_the_cold_start_teaches_it(recipe: tuple[Path, dict[str, Any]]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.comparison import accuracy, both_orders, brier, compare, evidence, interval, valid_rate
+from models.comparison import accuracy, both_orders, brier, compare, evidence, valid_rate
 from models.errors import DataError
+from models.paired import interval
 from models.preference import Preferred, Task
 from models.scores import JudgedRow
 from models.verdict import Dimension, Verdict, render_verdict
@@ -57,6 +58,7 @@ def judge(*answers: Answers, task: Task = TASK) -> list[JudgedRow]:
         ([(7, 7)], 1, 1, 0.25),  # equal scores say nothing, whatever the answer
         ([(10, 1)], 1, 1, 0.0),
         ([(1, 10)], 2, 1, 1.0),
+        ([(8, 6)], 1, "tie", (1 / (1 + math.exp(-2)) - 0.5) ** 2),
     ],
 )
 def test_calibration_is_the_squared_error_of_what_the_scores_imply(
@@ -73,6 +75,11 @@ def test_a_text_that_does_not_parse_is_wrong_for_certain_and_never_nan() -> None
     found = compare(silent, silent)
     for estimate in (found.accuracy, found.both_orders, found.calibration, found.position_bias):
         assert estimate.mean == 0.0 and -1 <= estimate.low < 0 < estimate.high <= 1
+
+
+def test_an_answer_leans_to_the_candidate_that_it_prefers_as_presented() -> None:
+    lean = evidence(judge(RIGHT, FIRST, SECOND, SILENT))[str(TASK)].lean
+    assert lean.tolist() == [[0.5, -0.5], [0.5, 0.5], [-0.5, -0.5], [0.0, 0.0]]
 
 
 def test_the_share_that_is_right_valid_and_right_in_both_orders() -> None:
@@ -94,6 +101,15 @@ def test_every_difference_is_above_zero_where_the_challenger_is_better() -> None
     assert found.calibration.mean > 0
     turned = compare(worse, better)
     assert turned.position_bias.mean == pytest.approx(-1 / 3) and turned.calibration.mean == -found.calibration.mean
+    assert turned.both_orders.mean == pytest.approx(-2 / 3)
+
+
+def test_every_task_has_a_difference_of_its_own() -> None:
+    other = Task.IMAGE_UNDERSTANDING
+    better = evidence([*judge(RIGHT, RIGHT), *judge(WRONG, task=other)])
+    worse = evidence([*judge(WRONG, RIGHT), *judge(RIGHT, task=other)])
+    tasks = compare(better, worse).tasks
+    assert tasks == {str(TASK): interval([np.array([1.0, 0.0])]), str(other): interval([np.array([-1.0])])}
 
 
 def test_a_bias_for_the_other_position_is_as_bad() -> None:
@@ -112,6 +128,20 @@ def test_where_everything_differs_it_has_width_too() -> None:
     assert found.mean == 1.0 and found.low < 0.75 and found.high <= 1.0
 
 
+def test_the_interval_of_two_tasks_is_that_of_their_mean() -> None:
+    """By hand: 2 of 4 and -1 of 5 with the made-up pairs have means 1/4 and -1/5, and variances 11/64 and 14/125."""
+    found = interval([np.array([1.0, 0.0]), np.array([-1.0, 0.0, 0.0])])
+    half = 1.959964 * math.sqrt((11 / 64 + 14 / 125) / 4)
+    assert found.mean == pytest.approx((1 / 2 - 1 / 3) / 2)
+    assert (found.low, found.high) == (pytest.approx(0.025 - half), pytest.approx(0.025 + half))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_interval_reaches_beyond_what_a_difference_can_be(sign: float) -> None:
+    found = interval([np.array([sign])])
+    assert sign * (found.high if sign > 0 else found.low) == 1.0
+
+
 @pytest.mark.parametrize("differing", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("pairs", [10, 50, 400])
 def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing: float) -> None:
@@ -125,15 +155,19 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing:
 
 
 def test_judges_of_other_pairs_are_not_compared() -> None:
-    with pytest.raises(DataError, match="other pairs"):
+    told = "^the two models were judged on other pairs: judge both on the same held-out pairs$"
+    with pytest.raises(DataError, match=told):
         compare(evidence(judge(RIGHT)), evidence(judge(RIGHT, WRONG)))
 
 
 def test_a_pair_judged_in_one_order_is_refused() -> None:
-    with pytest.raises(DataError, match="1 pairs of image_generation are judged in one presentation order alone"):
+    told = "^1 pairs of image_generation are judged in one presentation order alone, 'p0' first: judge both orders$"
+    with pytest.raises(DataError, match=told):
         evidence(judge(RIGHT)[:1])
 
 
 def test_direct_answers_are_not_compared() -> None:
-    with pytest.raises(DataError, match="no thinking answers"):
+    with pytest.raises(
+        DataError, match=r"^there are no thinking answers to compare: judge at least one held-out pair$"
+    ):
         evidence([row("p", False, 1, mode="direct")])

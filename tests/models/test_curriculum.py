@@ -49,6 +49,18 @@ def test_mixed_takes_what_is_sometimes_right_first() -> None:
     assert sum(one.startswith("never") for one in more.train) == 10
 
 
+def test_mixed_goes_by_the_rate_and_not_by_the_name() -> None:
+    chosen = plan(
+        rates={f"a-{n}": 0.0 for n in range(20)} | {f"z-{n}": 0.5 for n in range(5)}, pairs=5, solved_share=0.0
+    )
+    assert kinds(chosen) == {"z"}
+
+
+def test_one_pair_asked_for_is_one_hard_pair_whatever_the_share() -> None:
+    chosen = plan(pairs=1, solved_share=0.6)
+    assert chosen.hard == len(chosen.train) == 1
+
+
 def test_below_one_takes_all_rates_below_one_alike() -> None:
     chosen = plan("below_one", pairs=30, solved_share=0.0)
     assert kinds(chosen) == {"half", "never"}
@@ -95,7 +107,11 @@ def test_ties_choose_no_checkpoint() -> None:
     (pair,) = decided(Task.IMAGE_GENERATION, 1)
     tie = pair.model_copy(update={"preferred": "tie", "id": "tie"})
     assert draw_validation([tie, pair], 5, seed=0) == [pair]
-    with pytest.raises(DataError, match="none of the 1 validation pairs prefers a candidate"):
+    told = (
+        "^none of the 1 validation pairs prefers a candidate, so no checkpoint can be chosen: add decided pairs, or "
+        "raise prepare.validation_share or prepare.validation_pairs$"
+    )
+    with pytest.raises(DataError, match=told):
         draw_validation([tie], 5, seed=0)
 
 

@@ -79,7 +79,7 @@ def test_only_sound_and_right_reasoning_is_kept_in_the_pairs_order(
     places = [list(by_id).index(row["pair_id"]) for row in rows]
     assert places == sorted(places) and len(set(places)) == len(rows)
     written = json.loads((tmp_path / "out" / "yield.json").read_text())
-    assert written == {name: value for name, value in facts.items() if name not in ("usage", "stopped")}
+    assert written == {name: value for name, value in facts.items() if name not in ("usage", "stopped", "fields")}
     assert written["asked"] == written["answered"] == written["kept"] + sum(written["rejected"].values()) == 40
     assert written["rejected"] and written["reasks"] > 0
     assert facts["usage"]["requests"] == 40 + written["reasks"] and facts["usage"]["cost_usd"] > 0

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.comparison import Comparison, Estimate
-from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.comparison import Comparison
+from models.gate import Check, GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.paired import Estimate
 
 GOOD = GateFacts(accuracy=0.92, valid_rate=0.99, both_orders=0.85)
 LIMITS = Limits(
@@ -45,6 +46,14 @@ def test_the_first_good_model_passes_on_the_absolute_limits_and_the_reasons_say_
         "Valid reasoning in 99.0 % of the answers, at or above the limit of 95.0 %.",
         "Right in both orders on 85.0 % of the pairs, at or above the limit of 50.0 %.",
         "Accuracy 92.0 %. No champion came before this model. The absolute limits alone decide.",
+    )
+
+
+def test_the_absolute_tests_are_kept_with_their_names_and_limits() -> None:
+    valid, orders, _ = decide(GOOD, [], LIMITS).reasons
+    assert decide(GOOD, [], LIMITS).checks == (
+        Check("valid_rate", "", True, valid, None, 0.95, 0.0),
+        Check("both_orders", "", True, orders, None, 0.5, 0.0),
     )
 
 
@@ -101,6 +110,29 @@ def test_a_lower_end_below_the_margin_fails_and_says_by_how_much(changed: str, m
     assert reason.startswith(f"{told}: ") and f"1.3 points below the margin of {-100 * margin:+.1f}." in reason
 
 
+def test_a_test_that_passed_is_kept_with_what_it_found_and_its_margin() -> None:
+    (check,) = (check for check in judged(SAME).checks if check.test == "both_orders" and check.against)
+    told = (
+        "Right in both orders against the champion (version 3): +2.0 points (95 % interval +1.0 to +3.0), its lower "
+        "end above the margin of -4.0."
+    )
+    assert check == Check("both_orders", "the champion (version 3)", True, told, BETTER, 0.04, 0.0)
+    assert check.plain == {
+        "test": "both_orders",
+        "against": "the champion (version 3)",
+        "passed": True,
+        "sentence": told,
+        "estimate": {"mean": 0.02, "low": 0.01, "high": 0.03},
+        "margin": 0.04,
+        "short_by": 0.0,
+    }
+    assert judged().checks[0].plain["estimate"] is None
+
+
+def test_a_lower_end_at_the_margin_itself_fails() -> None:
+    assert not judged(replace(SAME, accuracy=Estimate(0.0, -0.02, 0.02))).passed
+
+
 def test_one_task_alone_can_fail_and_is_named() -> None:
     tasks = {**SAME.tasks, "video_generation": low(-0.06)}
     decision = judged(replace(SAME, tasks=tasks))
@@ -138,7 +170,8 @@ def test_what_cannot_be_compared_does_not_pass() -> None:
     decision = decide(GOOD, [against(SAME), against(None)], LIMITS)
     assert not decision.passed
     assert decision.reasons == ("Not comparable with the champion (version 3): it is gone.",)
-    assert decision.failed[0].short_by is None
+    told = "Not comparable with the champion (version 3): it is gone."
+    assert decision.failed == (Check("comparable", "the champion (version 3)", False, told, short_by=None),)
 
 
 def test_everything_that_failed_is_named() -> None:
@@ -147,14 +180,24 @@ def test_everything_that_failed_is_named() -> None:
 
 
 def test_what_held_is_summed_up_in_a_sentence_an_opponent() -> None:
-    *_, told, alone = judged(SAME).reasons
-    assert told.startswith("Against the champion (version 3) on 1600 pairs: accuracy +2.0 points (95 % interval +1.0")
+    found = replace(SAME, tasks={"image_generation": BETTER, "video_generation": Estimate(0.01, 0.0, 0.02)})
+    *_, told, alone = judged(found).reasons
+    assert told == (
+        "Against the champion (version 3) on 1600 pairs: accuracy +2.0 points (95 % interval +1.0 to +3.0); lowest "
+        "video generation +1.0 points (95 % interval +0.0 to +2.0); right in both orders +2.0 points (95 % interval "
+        "+1.0 to +3.0); calibration and position bias within their margins."
+    )
     assert alone == "Accuracy 92.0 %."
 
 
 def test_a_margin_of_one_switches_a_test_off() -> None:
     limits = replace(LIMITS, margin=1.0)
-    assert judged(replace(SAME, accuracy=Estimate(-1.0, -1.0, -0.7)), limits=limits).passed
+    decision = judged(replace(SAME, accuracy=Estimate(-1.0, -1.0, -0.7)), limits=limits)
+    assert decision.passed
+    assert decision.checks[2].sentence == (
+        "Accuracy against the champion (version 3): -100.0 points (95 % interval -100.0 to -70.0), any difference is "
+        "allowed."
+    )
 
 
 @pytest.mark.parametrize("facts", [GateFacts(0.9, math.nan, 1.0), GateFacts(0.9, 1.0, math.nan)])

@@ -1,6 +1,7 @@
 """Win rates as rewards, in the signatures that TRL and flow_grpo call: fakes that see brightness, a real model."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.answer_watch import AnswerWatch, JudgeSilent
 from models.errors import DataError
 from models.generation.local import LocalGenerator
 from models.generation.protocol import Generated
@@ -118,6 +120,51 @@ def test_answers_without_a_valid_judgment_are_logged_and_worth_one_half() -> Non
     reward = answer_reward_function(RewardModel(Silent()), mode="direct")
     found = reward(prompts=["What?"] * 2, completions=["x", "xx"], image=[grey(1)] * 2, log_metric=logged.__setitem__)
     assert (found, logged) == ([0.5, 0.5], {"win_rate/unanswered": 1.0})
+
+
+@pytest.mark.parametrize("kind", ["answers", "images"])
+def test_a_judge_that_answers_next_to_nothing_ends_the_training(kind: str) -> None:
+    class Refusing(Brightest):
+        def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
+            return [[Generated("", truncated=False, refused="400")] for _ in conversations]
+
+    def ask(**options: Any) -> Any:
+        judge, shown = RewardModel(Refusing()), [grey(shade) for shade in range(5)]
+        if kind == "images":
+            return image_reward_function(judge, **options)(shown, ["a"] * 5)[0]
+        texts = [letter * 3 for letter in "abcde"]
+        return answer_reward_function(judge, **options)(prompts=["?"] * 5, completions=texts, image=shown[:1] * 5)
+
+    with pytest.raises(JudgeSilent, match=r"10 of the latest 10 comparisons \(refused: 400 10\), more than .*=0\.5"):
+        ask()
+    assert ask(max_unanswered=1.0) == [0.5] * 5
+
+
+@pytest.mark.parametrize(
+    ("told", "raises"),
+    [
+        ([None] * 5 + ["refused: 400"] * 5, False),
+        ([None] * 4 + ["refused: 400"] * 6, True),
+        (["missing_block"] * 9, False),  # too few to tell
+        ([None] * 300 + ["refused: 400"] * 50, False),
+        ([None] * 300 + ["refused: 400"] * 51, True),  # of the latest hundred
+        (["refused: 400"] * 90 + [None] * 200, False),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_share_is_of_the_latest_comparisons(told: list[str | None], raises: bool, at_once: bool) -> None:
+    watch = AnswerWatch(0.5)
+
+    def tell() -> None:
+        for fault in told[:-1]:
+            with suppress(JudgeSilent):
+                watch.tell([fault])
+        watch.tell(told[-1:])
+
+    if at_once:  # a call is judged as a whole
+        raises = sum(fault is not None for fault in told) > len(told) / 2 and len(told) >= 10
+    with pytest.raises(JudgeSilent) if raises else nullcontext():
+        watch.tell(told) if at_once else tell()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,16 @@
 
 import pytest
 
-from models.rewards import REWARDS, accuracy_reward, answer_reward, completion_text, consistency_reward, format_reward
+from models.rewards import (
+    REWARDS,
+    accuracy_reward,
+    answer_reward,
+    completion_text,
+    consistency_reward,
+    format_reward,
+    opened,
+    reward_functions,
+)
 
 TASK = "image_generation"
 RIGHT = (
@@ -74,8 +83,27 @@ def test_each_completion_is_read_in_its_own_task() -> None:
 
 
 def test_columns_of_another_length_are_an_error_and_not_a_shorter_answer() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        format_reward([RIGHT, RIGHT], task=[TASK])
+    for reward in (format_reward, consistency_reward, accuracy_reward, answer_reward):
+        with pytest.raises(ValueError, match="shorter"):
+            reward([RIGHT, RIGHT], task=[TASK], preferred=["1", "1"])
+    for labelled in (accuracy_reward, answer_reward):
+        with pytest.raises(ValueError, match="shorter"):
+            labelled([RIGHT, RIGHT], task=[TASK, TASK], preferred=["1"])
+
+
+def test_a_completion_is_read_with_what_the_prompt_began() -> None:
+    begun, rest = RIGHT[:8], RIGHT[8:]
+    columns = {"task": [TASK, TASK], "preferred": ["1", "2"]}
+    messages = [[{"role": "assistant", "content": rest}], rest]
+    assert opened(accuracy_reward, begun)(completions=messages, **columns) == [1.0, 0.0]
+    assert opened(accuracy_reward, begun).__name__ == "accuracy_reward"  # TRL logs by it
+    assert opened(accuracy_reward, "")(completions=[RIGHT, rest], **columns) == [1.0, 0.0]
+
+
+def test_rewards_go_by_name_and_accuracy_has_two_readings() -> None:
+    names = ["consistency", "format", "accuracy"]
+    assert reward_functions(names, accuracy_needs_format=True) == [consistency_reward, format_reward, accuracy_reward]
+    assert reward_functions(names, accuracy_needs_format=False) == [consistency_reward, format_reward, answer_reward]
 
 
 def test_no_completions_earn_no_rewards() -> None:

@@ -225,10 +225,21 @@ def test_the_difference_is_a_mean_over_tasks() -> None:
     assert paired_difference(a, b, mode="think", bootstrap=10, seed=0).mean == 0.5
 
 
-def test_equal_judges_differ_by_exactly_nothing() -> None:
-    rows = [row(f"p{at}", preferred=1 + at % 2) for at in range(40)]
+@pytest.mark.parametrize(("pairs", "points"), [(3, 0.55), (10, 0.23), (40, 0.066), (400, 0.0069)])
+def test_judges_that_agree_on_everything_differ_by_nothing_within_what_so_many_pairs_can_tell(
+    pairs: int, points: float
+) -> None:
+    rows = [row(f"p{at}", preferred=1 + at % 2) for at in range(pairs)]
     gained = paired_difference(rows, rows, mode="think", bootstrap=100, seed=0)
-    assert (gained.mean, gained.low, gained.high, gained.pairs) == (0.0, 0.0, 0.0, 40)
+    assert (gained.mean, gained.pairs) == (0.0, pairs)
+    assert (gained.low, gained.high) == (pytest.approx(-points, rel=0.02), pytest.approx(points, rel=0.02))
+
+
+def test_a_judge_that_wins_every_one_of_few_pairs_has_an_interval_too() -> None:
+    a = [row(f"p{at}") for at in range(4)] + [row(f"p{at}", task=VIDEOS) for at in range(4)]
+    gained = paired_difference(a, [replace(one, preferred=2) for one in a], mode="think", bootstrap=100, seed=0)
+    assert (gained.mean, gained.high) == (1.0, 1.0)
+    assert 0.2 < gained.low < 0.6
 
 
 def test_pairing_tells_a_small_gain_that_separate_intervals_cannot() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from models.preference import Candidate, Media, PreferencePair, Task
-from models.selection import rejection
+from models.selection import Selected, rejection, select
 
 IMAGE = Candidate(media=Media(kind="image", uri="a.png", sha256="0" * 64))
 PAIR = PreferencePair(
@@ -43,3 +43,36 @@ def test_sound_reasoning_for_the_wrong_candidate_is_rejected() -> None:
 
 def test_a_tie_keeps_no_reasoning() -> None:
     assert rejection(RIGHT, PAIR.model_copy(update={"preferred": "tie"})) == "answer_not_label"
+
+
+IN_BOLD = RIGHT.replace("Image 1 (8/10)", "**Image 1** (8/10)")
+
+
+def test_what_the_grammar_reads_is_taken_as_it_was_written() -> None:
+    spaced = RIGHT.replace("8=8", "8 = 8")
+    for lenient in (False, True):
+        assert select(spaced, PAIR, lenient=lenient) == Selected(spaced, None)
+        assert select(spaced, PAIR.swapped(), lenient=lenient) == Selected(spaced, "answer_not_label")
+
+
+def test_another_layout_is_written_again_where_a_lenient_reading_is_asked_for() -> None:
+    assert select(IN_BOLD, PAIR, lenient=True) == Selected(RIGHT, None, normalised=True)
+    assert select(IN_BOLD, PAIR, lenient=False) == Selected(IN_BOLD, "malformed:bad_dimension")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Image 1, I would say", "malformed:missing_block"),  # no reading finds a verdict
+        (IN_BOLD.replace("(8/10)", "(7.5/10)").replace("8=8", "7.5=7.5"), "fractional_scores"),
+        (IN_BOLD.replace(" calm", ""), "malformed:bad_dimension"),  # no reason to write
+        (IN_BOLD.replace("8=8", "8=9"), "wrong_sums"),
+        (IN_BOLD.replace("Image 1 is better", "Image 2 is better"), "answer_contradicts_totals"),
+    ],
+)
+def test_a_lenient_reading_lets_nothing_else_through_and_keeps_the_text(text: str, reason: str) -> None:
+    assert select(text, PAIR, lenient=True) == Selected(text, reason)
+
+
+def test_another_layout_for_the_wrong_candidate_is_rejected_as_it_was_written() -> None:
+    assert select(IN_BOLD, PAIR.swapped(), lenient=True) == Selected(IN_BOLD, "answer_not_label")

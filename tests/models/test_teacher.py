@@ -301,7 +301,7 @@ def test_first_requests_that_are_all_rejected_stop_everything_with_the_reason() 
         pytest.raises(TeacherRefused, match="temperature is not supported"),
     ):
         ask_all(texts(9), endpoint=server.endpoint, limits=quick(), store=Memory())
-    assert len(server.seen) == PROBES
+    assert len(server.seen) == PROBES + 1  # once without the temperature, which did not help
 
 
 def test_a_model_that_wants_max_completion_tokens_gets_it() -> None:
@@ -314,6 +314,47 @@ def test_a_model_that_wants_max_completion_tokens_gets_it() -> None:
         asked = ask_all(texts(3), endpoint=server.endpoint, limits=quick(), store=Memory())
     assert answers(asked) == ["fine"] * 3
     assert len(server.seen) == 4
+
+
+def without_temperature(number: int, body: dict[str, Any]) -> Reply:
+    """As OpenAI's reasoning models answer."""
+    if "max_tokens" in body:
+        return 400, {}, error("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    if "temperature" in body:
+        return (
+            400,
+            {},
+            error("Unsupported value: 'temperature' does not support 0.7 with this model.", "unsupported_value"),
+        )
+    return 200, {}, completion()
+
+
+def test_a_temperature_that_is_refused_is_left_out_from_the_first_refusal_on_and_told() -> None:
+    with scripted(without_temperature) as server:
+        asked = ask_all(texts(3), endpoint=server.endpoint, limits=quick(), store=Memory())
+    assert answers(asked) == ["fine"] * 3
+    assert len(server.seen) == 5
+    assert asked.fields["sent"] == ["max_completion_tokens"]
+    assert "does not support 0.7" in asked.fields["refused"]["temperature"]
+
+
+def test_a_batch_is_sent_again_without_what_the_endpoint_refuses() -> None:
+    _, requests = judging(3)
+    with EmbeddedTeacher() as teacher:
+        whole = teacher.complete
+
+        def picky(body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+            if "temperature" in body:
+                return 400, error("Unsupported value: 'temperature' does not support 0.7"), {}
+            return whole(body)
+
+        teacher.complete = picky  # type: ignore[method-assign]
+        endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
+        asked = ask_all(requests, endpoint=endpoint, limits=quick(), store=Memory(), mode="batch")
+        assert len(teacher.jobs) == 2
+    assert all(answers(asked))
+    assert list(asked.fields["refused"]) == ["temperature"]
+    assert asked.fields["sent"] == ["max_tokens"]
 
 
 def test_malformed_answers_are_asked_for_again_and_no_more_than_allowed() -> None:

@@ -37,6 +37,8 @@ class FaultProxy:
 
     `faults` are what it does, each as often as the others; the draws follow `seed` and the order of the requests.
     Set `rule` to a function of method and path to say for some requests what is done; None leaves it to the draw.
+    Set `refuse` to a function of method and headers (names in lower case) that gives the status, the code and the words
+    with which a server lacking something answers; None lets the request pass.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class FaultProxy:
         self.delay_s = delay_s
         self.faults = faults
         self.rule: Callable[[str, str], str | None] = lambda method, path: None
+        self.refuse: Callable[[str, dict[str, str]], tuple[int, str, str] | None] = lambda method, headers: None
         target = urlsplit(to)
         self.target = (target.hostname or "127.0.0.1", target.port or 80)
         self._random = random.Random(seed)
@@ -75,7 +78,9 @@ class FaultProxy:
     def counts(self) -> dict[str, int]:
         """How many requests came, how many were passed on unspoilt, and how often each fault was done."""
         with self._lock:
-            return {name: self._counts[name] for name in ("requests", "passed", *FAULTS) if self._counts[name]}
+            return {
+                name: self._counts[name] for name in ("requests", "passed", "refused", *FAULTS) if self._counts[name]
+            }
 
     def draw(self, method: str, path: str) -> tuple[str, float]:
         """What to do to the next request ("passed": nothing), and a number from 0 to 1 that says how much of it."""
@@ -136,6 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         fault, much = proxy.draw(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        refused = proxy.refuse(self.command, {name.lower(): value for name, value in self.headers.items()})
+        if refused is not None:
+            proxy.note("refused")
+            self._refuse(*refused)
+            return
         if fault == "drop before":
             proxy.note(fault)
             self._drop(reset=much < 0.5)

@@ -71,6 +71,26 @@ def test_an_endpoint_is_measured_and_an_undecodable_pair_counts_as_wrong(
     assert "quoted" in benched.page
 
 
+def test_the_page_says_which_fields_an_endpoint_was_sent_and_which_it_refused(
+    settings: Settings, place: Place, teacher: EmbeddedTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = teacher.complete
+
+    def picky(body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
+        if "temperature" in body:
+            said = {"message": "'temperature' does not support 0", "type": "", "param": "temperature", "code": None}
+            return 400, {"error": said}, {}
+        return whole(body)
+
+    monkeypatch.setattr(teacher, "complete", picky)
+    for _ in range(2):  # asked, and then from the store
+        benched = run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
+        told = benched.scores["sent"]["endpoint:shapes-teacher on vl_reward_bench"]
+        assert told["sent"] == ["max_tokens", "seed"]
+        assert "does not support 0" in told["refused"]["temperature"]
+        assert "sent max_tokens, seed; refused temperature" in benched.page
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_judge_is_asked_once_and_another_costs_its_own_calls(

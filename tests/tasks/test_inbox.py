@@ -495,12 +495,14 @@ def test_keys_that_are_no_names_of_files_are_refused_before_anything_is_copied(
     local_store: Store, tmp_path: Path, name: str, says: str
 ) -> None:
     """As Amazon's S3 may list them; SeaweedFS stores the last kind alone."""
-    files = tuple(Found(f"inbox/odd/{one}", 1, 0.0) for one in sorted((name, "pairs.jsonl")))
+    files = tuple(Found(f"inbox/odd/{one}", 1, 0.0) for one in sorted((name, "0.png", "pairs.jsonl")))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    for there in ("0.png", "pairs.jsonl"):
+        local_store.objects.write(f"inbox/odd/{there}", b"x")
     with pytest.raises(DataError, match=re.escape(says)):
         fetch(local_store, Dropped("inbox/odd", files), scratch, LIMITS, leave_out=())
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert not [path for path in scratch.rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """What is computed once for its key: of two that want it at once, one computes and the other takes the result."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from models.prompts import Message
 from tasks.artifacts import IndexEntry, Store
 from tasks.benchmarking import BENCHMARKING, BenchmarkSet, NamedJudge, Protocol, judged, open_benchmark
 from tasks.importing import IMPORTING, Place, import_set
+from tasks.leases import LeaseState, current_lease
 from tasks.once import computed_once
 from tasks.stages import open_store
 from tests.tasks.published_shapes import write_own, write_vl_reward_bench
@@ -87,6 +90,31 @@ def test_the_second_computes_what_the_first_failed_to(settings: Settings, tmp_pa
         with pytest.raises(RuntimeError, match="no result"):
             first.result(20)
         assert second.result(20).key == KEY
+
+
+def test_what_is_there_is_taken_without_a_lease(settings: Settings, tmp_path: Path) -> None:
+    store = open_store(settings)
+    made = entry(store, tmp_path / "made")
+    store.record(made)
+    assert computed_once(store, settings, "thing", KEY, lambda: pytest.fail("it is there")).outputs == made.outputs
+    assert list(store.objects.walk("leases")) == []
+
+
+def test_the_lease_has_the_settings_time_and_keeps_the_references(settings: Settings, tmp_path: Path) -> None:
+    storage = settings.storage.model_copy(update={"lease_ttl_s": 77.0})
+    store, seen = open_store(settings), list[LeaseState | None]()
+    before = entry(store, tmp_path / "before").outputs["thing"]
+
+    def compute() -> IndexEntry:
+        seen.append(current_lease(store.objects, "thing", KEY))
+        return entry(store, tmp_path / "made")
+
+    chosen = settings.model_copy(update={"storage": storage})
+    computed_once(store, chosen, "thing", KEY, compute, refs=[before])
+    (state,) = seen
+    assert state is not None
+    assert (state.ttl_s, state.refs) == (77.0, (before.digest,))
+    assert state.owner == f"{socket.gethostname()}/{os.getpid()}"
 
 
 IMPORT = """
@@ -160,7 +188,7 @@ def test_of_two_that_want_a_judges_rows_one_asks_the_judge(
     judge, (benchmark, protocol) = SlowJudge("slow", settings), benchmark_set
 
     def rows() -> list[Any]:
-        return list(judged(open_store(settings), judge, benchmark, protocol, lambda *_: None))
+        return list(judged(open_store(settings), judge, benchmark, protocol, lambda *_: None).rows)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(rows)

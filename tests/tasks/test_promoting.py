@@ -227,3 +227,24 @@ def test_a_champion_whose_weights_are_gone_fails_the_gate_until_they_are_back(
     assert lapsed(nights.store, nights.settings, entry) == ""
     set_alias(uri, name, CHAMPION, said["version"])
     assert lapsed(nights.store, nights.settings, entry).endswith("is so no longer")
+
+
+@pytest.mark.slow
+def test_what_came_through_the_inbox_does_not_promote_itself(settings: Settings, tmp_path: Path) -> None:
+    nights = Nights(few_pairs(settings), tmp_path, pairs=20)
+    said = nights.promote(nights.model("first"))
+    assert said["approval"] is False and said["turning"] is None and CHAMPION in said["aliases"]
+    nights.data = preferences(nights.store, tmp_path / "more", held_out=19, dropped=2)
+    second = nights.model("second", wrong=1)
+    said = nights.promote(second, **OFF)
+    assert said["passed"] and said["approval"] is True and said["aliases"] == [CHALLENGER]
+    assert waits_for_a_yes(nights.settings, said)
+    told = said["turning"]
+    assert told["new"] == 8 and told["near"] >= 10
+    assert told["near"] + told["others"] == 40, "pictures of the shapes have no hashes, so that captions tell alone"
+    assert told["near_lost"] + told["others_lost"] == 2, "one of each generation task"
+    # A person's yes, or the setting, lets it through; then the same drops are no longer new.
+    asking = nights.settings.model_copy(update={"promote": nights.settings.promote.model_copy(update=OFF)})
+    assert "is champion" in make_champion(asking, said["version"])
+    said = nights.promote(nights.model("third"), approval=False, **OFF)
+    assert said["approval"] is False and said["turning"] is None and CHAMPION in said["aliases"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_settings
+from tasks.counting import work_of
 from tasks.graph import REPOSITORY
 from tasks.launching import _without_a_word
-from tasks.rehearsal import _note, _parts, _scaled
+from tasks.rehearsal import _note, repeated, scaled_down
 
 SMALL = (
     "cold_start.batch=4",
@@ -61,7 +62,11 @@ def test_every_stage_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> N
     assert [row["stage"] for row in said["stages"]] == STAGES
     for row in said["stages"]:
         assert min(row[name] for name in ("peak_memory_gib", "tokens_per_second", "seconds_per_step")) > 0, row
-        assert row["hours"] >= 0
+    # Four at once of what 350 pairs a task give in two orders, twice each; 120 pairs in two orders, one a step.
+    hours = {row["stage"]: (row["hours"], row["seconds_per_step"]) for row in said["stages"]}
+    for stage, times in (("sampling", 350 * 4 * 2 * 2 / 4), ("grpo", 120 * 2)):
+        told, seconds = hours[stage]
+        assert told == pytest.approx(times * seconds / 3600, abs=0.005 + times * 0.005 / 3600)
     assert list((tmp_path / "work").iterdir()) == []
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -122,8 +127,8 @@ def test_an_unknown_profile_or_base_is_refused(tmp_path: Path, profile: str, set
 def test_hours_count_every_completion_of_the_profile() -> None:
     settings = load_settings("qwen2_5_vl_7b", ())
     for smaller in (True, False):
-        scaled = _scaled(settings, smaller)
-        times = {part.name: part.times for part in _parts(settings, scaled)}
+        scaled = scaled_down(settings, smaller)
+        times = {part.name: part.times for part in repeated(settings, scaled, work_of(settings, None))}
         cold = 79 * 128 * 3  # 10,000 pairs in steps of 128, three epochs
         assert times["cold-start"] * scaled.cold_start.batch == pytest.approx(cold)
         assert times["sampling"] * scaled.runtime.generation_batch == pytest.approx(26_000 * 4 * 2)

@@ -25,7 +25,7 @@ OPENED = {
     "rejection-sampling": {"train"},
     "grpo": {"train", "validation"},
     "evaluate": {"held_out"},
-    "promote": {"held_out"},
+    "promote": {"train", "held_out"},
 }
 SPLIT_NAMES: tuple[Split, ...] = SPLITS
 

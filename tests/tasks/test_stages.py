@@ -157,7 +157,7 @@ def test_after_a_changed_grpo_setting_only_grpo_evaluate_and_promote_run(setting
     changed = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"learning_rate": 7e-5})})
     after = planned(changed)
     assert [name for name in RECIPE if not after[name].cached] == ["grpo", "evaluate", "promote"]
-    assert "grpo.learning_rate" in after["grpo"].reason or "learning_rate" in after["grpo"].reason
+    assert after["grpo"].reason == "grpo.learning_rate 3e-05 -> 7e-05"
     assert after["evaluate"].reason == "waits for grpo"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.generation.batching import BatchingGenerator, GivenUp, NotGenerated, QueueFull
+from models.errors import GivenUp
+from models.generation.batching import BatchingGenerator, NotGenerated, QueueFull
 from models.generation.protocol import Generated, OnText
 from models.prompts import Message
 

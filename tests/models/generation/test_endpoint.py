@@ -385,6 +385,85 @@ def test_an_endpoint_that_knows_no_template_arguments_is_asked_without_them() ->
     assert len(server.bodies) == 5
 
 
+REFUSALS: list[tuple[str, str, str | None]] = [  # the field, the server's words, and the field named beside them
+    ("temperature", "Unsupported value: 'temperature' does not support 0 with this model.", "temperature"),
+    ("temperature", "`temperature` is deprecated for this model.", None),
+    ("seed", 'Invalid JSON payload received. Unknown name "seed": Cannot find field.', None),
+    ("seed", "[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'Extra inputs are not permitted'}]", None),
+    ("seed", "unsupported", "seed"),
+]
+
+
+@pytest.mark.parametrize(("field", "words", "param"), REFUSALS)
+def test_a_field_that_is_refused_is_left_out_from_the_first_refusal_on(
+    field: str, words: str, param: str | None
+) -> None:
+    def picky(number: int, body: Body) -> Reply:
+        if field in body:
+            return 400, {}, {"error": {"message": words, "type": "invalid_request_error", "param": param, "code": None}}
+        return ok("fine")
+
+    with serving(picky) as server:
+        generator = server.generator(concurrency=1)
+        assert texts(generator.generate(ask(*"abc"), max_tokens=9)) == [["fine"]] * 3
+        assert texts(generator.generate(ask("d"), max_tokens=9)) == [["fine"]]
+    assert [field in body for body in server.bodies] == [True, False, False, False, False]
+    assert all({"temperature", "seed"} - {field} <= body.keys() for body in server.bodies)
+    told = generator.learned.told()
+    assert field not in told["sent"] and {"temperature", "seed", "max_tokens"} - {field} == set(told["sent"])
+    assert list(told["refused"]) == [field]
+
+
+def test_fields_are_learned_one_after_another_and_several_at_once_as_far_as_named() -> None:
+    def picky(number: int, body: Body) -> Reply:
+        if "max_tokens" in body:
+            return 400, {}, error("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        if "temperature" in body or "seed" in body:
+            return 400, {}, error("temperature, top_p and seed are fixed for this model")
+        if "chat_template_kwargs" in body:
+            return 400, {}, error("Unrecognized request argument supplied: chat_template_kwargs")
+        return ok("fine")
+
+    with serving(picky) as server:
+        generator = server.generator(concurrency=4)
+        assert texts(generator.generate(ask(*"abcdef"), max_tokens=9, mode="direct")) == [["fine"]] * 6
+    assert len(server.bodies) == 4 + 6
+    assert generator.learned.told()["sent"] == ["max_completion_tokens"]
+
+
+def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try_alone() -> None:
+    def script(number: int, body: Body) -> Reply:
+        if "bad" in json.dumps(body["messages"]):
+            return 400, {}, error("the prompt is too long; try a lower temperature setting or seed")
+        return ok("fine")
+
+    with serving(script) as server:
+        generator = server.generator(concurrency=1)
+        said = generator.generate(ask("a", "bad", "bad", "b"), max_tokens=9)
+    assert [one.refused for (one,) in said] == ["", "400", "400", ""]
+    assert [{"temperature", "seed"} <= body.keys() for body in server.bodies].count(False) == 2
+    assert generator.learned.told()["refused"] == {}
+
+
+def test_what_is_refused_for_its_content_is_not_tried_in_another_form() -> None:
+    with serving(lambda number, body: (400, {}, error("a seed of hate", "content_filter"))) as server:
+        server.generator().generate(ask("a"), max_tokens=9)
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("key", ["temperature", "t", "seed"])
+def test_fields_are_found_in_the_servers_own_words_and_shown_without_the_key(key: str) -> None:
+    def picky(number: int, body: Body) -> Reply:
+        if "temperature" in body:
+            return 400, {}, error(f"key {key}: 'temperature' is not supported")
+        return ok("fine")
+
+    with serving(picky) as server:
+        generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
+        assert texts(generator.generate(ask("a"), max_tokens=9)) == [["fine"]]
+    assert f"key {key}" not in generator.learned.told()["refused"]["temperature"]
+
+
 def test_reasoning_that_stands_beside_the_content_is_put_back_in_front() -> None:
     answer = "<answer>Image 1 is better</answer>"
     for name in ("reasoning", "reasoning_content"):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from models.backbone import load_model, load_processor, save, takes_video
+from models.errors import GivenUp
 from models.generation.local import LocalGenerator
 from models.generation.protocol import transformers_identity
 from models.judge import UNKNOWN_RATE, Judge
@@ -164,3 +165,22 @@ def test_a_pair_that_the_processor_refuses_costs_itself_alone() -> None:
     assert refused.preferred is None
     with pytest.raises(ValueError, match="aspect ratio"):  # nothing else succeeded, so the fault may be the model's
         judge.judge([pairs[1]], "direct", max_tokens=4)
+
+
+def test_nothing_more_is_written_once_nobody_waits() -> None:
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=4)
+    judge = Judge(generator, frames)
+    conversations = [judge.conversation(made.pair, "think") for made in PAIRS[:2]]
+    asked = 0
+
+    def gone() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 5
+
+    with pytest.raises(GivenUp, match="nobody waits"):
+        generator.generate(conversations, max_tokens=200, gone=gone)
+    assert asked == 6  # at the sixth token, not after two hundred
+    with pytest.raises(GivenUp):
+        generator.generate(conversations, max_tokens=200, gone=lambda: True)
+    assert len(generator.generate(conversations, max_tokens=4, gone=lambda: False)) == 2

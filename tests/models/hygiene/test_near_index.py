@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError
 from models.hygiene.known import Known
-from models.hygiene.near_index import Media, NearIndex
+from models.hygiene.near_index import Media, NearIndex, masks
 from models.hygiene.perceptual import near
 from models.preference import Task
+
+SIDE = 2**40 - 1  # 40 of 64 bits: a picture with some course of brightness
 
 
 def shows(hashes: list[tuple[int, ...]]) -> list[Known]:
@@ -95,4 +97,36 @@ def test_a_distance_out_of_range_is_refused(within: int) -> None:
 
 
 def test_an_index_of_nothing_is_built() -> None:
-    NearIndex(Media([], 4), [], [])
+    assert found([], 4, []) == set()
+
+
+@pytest.mark.parametrize("within", range(17))
+@pytest.mark.parametrize("count", [2, 10**5, 10**6, 10**8])
+def test_hashes_at_the_very_limit_agree_in_a_key_however_many_there_are(within: int, count: int) -> None:
+    rng = random.Random(within)
+    keys = [int(mask) for mask in masks(count, within)]
+    for _ in range(200):
+        moved = sum(1 << bit for bit in rng.sample(range(64), within))
+        assert any(not moved & key for key in keys)
+
+
+def test_more_media_are_sorted_by_longer_keys() -> None:
+    few, many = masks(10**4, 4), masks(10**6, 4)
+    assert (len(few), len(many)) == (5, 15)
+    assert {int(mask).bit_count() for mask in few} == {12, 13}
+    assert {int(mask).bit_count() for mask in many} == {20, 21, 22}
+
+
+def compared(hashes: list[tuple[int, ...]]) -> int:
+    media = Media(shows(hashes), 4)
+    return NearIndex(media, [[number] for number in range(len(hashes))], [0] * len(hashes)).compared
+
+
+def test_media_are_not_compared_each_with_each() -> None:
+    rng = random.Random(0)
+    count = 20_000
+    hashes: list[tuple[int, ...]] = [(rng.getrandbits(64),) for _ in range(count)]
+    # By chance: four keys of 13 bits and one of 12 (64 bits in five bands), each pair of hashes once.
+    by_chance = count**2 / 2 * (4 / 2**13 + 1 / 2**12)
+    assert 0.9 * by_chance < compared(hashes) < 1.1 * by_chance
+    assert compared([(SIDE,)] * count) == 0, "equal hashes need no comparison"

@@ -151,8 +151,8 @@ def test_a_whole_run_renders_as_a_well_formed_self_contained_page(full: ReportDa
     assert outside == []
     assert not page.all("script")
     assert "Not part of this run" not in page.text.replace("KL to the start Not part of this run", "")
-    assert all(image["alt"] for image in page.all("img"))
-    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))
+    assert page.all("img") and all(image["alt"] for image in page.all("img"))
+    assert page.all("svg") and all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.all("svg"))
     assert "prefers-color-scheme: dark" in html
     assert {"result", "stages", "gains", "teacher", "pass-rates", "grpo", "judgments", "cost", "run"} <= page.ids
 
@@ -178,14 +178,15 @@ def test_nothing_at_all_renders_and_says_so() -> None:
     assert page.text.count("Not part of this run.") == 9
 
 
-@pytest.mark.parametrize("part", [
-    {"models": [ModelEntry("base", {})]},  # a model that was not scored
-    {"distill_yield": {}}, {"pass_rates": []}, {"grpo_history": [{"epoch": 1.0}]},
-    {"grpo_history": [{"step": 1, "validation/accuracy": 0.5}]},  # one point
-    {"stages": [{"name": "prepare"}]}, {"meta": {"a": None}},
+@pytest.mark.parametrize(("part", "absent"), [
+    ({"models": [ModelEntry("base", {})]}, 8),  # a model that was not scored
+    ({"distill_yield": {}}, 8), ({"pass_rates": []}, 9), ({"grpo_history": [{"epoch": 1.0}]}, 15),
+    ({"grpo_history": [{"step": 1, "validation/accuracy": 0.5}]}, 14),  # one point
+    ({"stages": [{"name": "prepare"}]}, 8), ({"meta": {"a": None}}, 8),
 ])  # fmt: skip
-def test_parts_with_holes_render(part: dict[str, Any]) -> None:
-    Page(render_report(ReportData(**part)))
+def test_parts_with_holes_render_and_say_what_is_absent(part: dict[str, Any], absent: int) -> None:
+    """Of nine sections, and of the seven charts in that of GRPO."""
+    assert Page(render_report(ReportData(**part))).text.count("Not part of this run.") == absent
 
 
 def test_captions_and_reasoning_cannot_inject_markup(made: Sequence[MadePair]) -> None:
@@ -303,10 +304,12 @@ def test_pass_rates_are_counted_with_all_wrong_and_all_right_apart() -> None:
 
 
 def test_line_charts_take_flat_and_single_values() -> None:
+    drawn = []
     for values in ([(1.0, 0.0)], [(1.0, 0.0), (2.0, 0.0)], [(1.0, 1.0), (2.0, 1.0)]):
         svg = line_chart([Series("flat", values)], alt="flat", fraction=True, chosen=1.0)
-        numbers = [float(number) for number in re.findall(r'c[xy]="([^"]+)"', svg)]
-        assert all(0 <= number <= 360 for number in numbers)
+        drawn.append(re.findall(r'cx="([^"]+)" cy="([^"]+)"', svg))
+    left, middle, right, top, bottom = "48", "197", "346", "20", "174"
+    assert drawn == [[(middle, bottom)], [(left, bottom), (right, bottom)], [(left, top), (right, top)]]
     with pytest.raises(ValueError, match="at least one point"):
         line_chart([], alt="none")
 

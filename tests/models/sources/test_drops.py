@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from models.dataset import PreferenceDataset, write_dataset
-from models.preference import PreferencePair, Split, Task
+from models.preference import PreferencePair, Split, Task, turned
 from models.shapes.pairs import make_pair
+from models.sources.contradictions import DISAGREE, OWN_LABEL
 from models.sources.drops import Added, add_drops, presented
 from models.sources.shapes import foreign, read_shapes
+from models.sources.shares import BEYOND
 from models.splits.keys import content
 from tests.tasks.shapes_drop import row_of, write_drop
 
@@ -123,12 +125,51 @@ def test_equal_pairs_are_kept_once_whatever_they_are_called_and_however_they_are
     assert len(found.left_out) == 9 and own[0] in SPLITS["train"]
 
 
-def test_the_other_answer_to_the_same_question_is_another_pair(tmp_path: Path) -> None:
+def test_the_other_answer_to_the_same_question_is_a_contradiction(tmp_path: Path) -> None:
     (pair,) = write_drop(tmp_path / "a", seed=7, count=1, tasks=[Task.IMAGE_UNDERSTANDING])
     disagrees = row_of(pair) | {"id": "disagrees", "preferred": 3 - int(pair.preferred)}
     write_drop(tmp_path / "b", seed=8, count=0, more=[disagrees])
     (tmp_path / "b" / pair.media()[0].uri).write_bytes((tmp_path / "a" / pair.media()[0].uri).read_bytes())
-    assert added(tmp_path / "a", tmp_path / "b").counts == {"drop-a": 1, "drop-b": 1}
+    found = added(tmp_path / "a", tmp_path / "b")
+    assert found.counts == {"drop-a": 0, "drop-b": 0}
+    assert {one.reason for one in found.left_out} == {DISAGREE}
+    folders = {f"drop-{name}": tmp_path / name for name in "ab"}
+    kept = add_drops(SPLITS, BLOBS, folders, max_frames=8, conflicts="keep")
+    assert kept.counts == {"drop-a": 1, "drop-b": 1}
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_drop_that_contradicts_the_sources_own_label_is_left_out_in_either_order(tmp_path: Path, turn: bool) -> None:
+    own = next(pair for pair in SPLITS["train"] if pair.task is Task.IMAGE_GENERATION)
+    shown = own.swapped() if turn else own
+    flipped = row_of(shown) | {
+        "id": "flipped",
+        "preferred": turned(shown.preferred),
+        "prompt": f" {own.prompt.upper()}",
+    }
+    write_drop(tmp_path / "a", seed=7, count=1, more=[flipped])
+    for media in own.media():
+        (tmp_path / "a" / media.uri).write_bytes(BLOBS[media.uri])
+    for rule in ("drop", "majority"):
+        found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, conflicts=rule)  # type: ignore[arg-type]
+        assert [(one.id, one.reason) for one in found.left_out] == [("drop-a/line 5 (flipped)", OWN_LABEL)]
+        assert found.counts == {"drop-a": 4} and own in found.splits["train"]
+
+
+def test_one_drop_has_no_more_than_its_share_of_any_beginning_of_a_task(tmp_path: Path) -> None:
+    write_drop(tmp_path / "a", seed=7, count=3)
+    found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
+    # Of 4 own pairs a task: the first place, and the fifth.
+    assert found.counts == {"drop-a": 8} and {one.reason for one in found.left_out} == {BEYOND}
+    for task in Task:
+        assert [name.startswith("drop-") for name in ids(found.splits["train"], task)] == [
+            True,
+            *[False] * 3,
+            True,
+            False,
+        ]
+    again = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
+    assert again == found
 
 
 def test_a_drop_that_always_prefers_the_first_teaches_no_position(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A split once given is kept, connected pairs stay together, and what would connect two splits is left out."""
 
-import time
+import sys
 from collections import Counter
 from random import Random
+from types import FrameType
 
 import pytest
 
@@ -137,15 +138,27 @@ def test_shares_are_of_the_groups() -> None:
     assert counted["validation"] / 3000 == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.slow
-def test_twice_the_pairs_take_little_more_than_twice_the_time() -> None:
-    def seconds(count: int) -> float:
-        rng = Random(0)
-        pairs = [generated(f"p{n}", f"a{n}", f"b{n}", f"caption {rng.randrange(count)}") for n in range(count)]
-        hashes = {medium.sha256: (rng.getrandbits(64),) for pair in pairs for medium in pair.media()}
-        started = time.process_time()
-        given(pairs, hashes=hashes)
-        return time.process_time() - started
+def steps(count: int) -> int:
+    """Python's instructions while so many unlike pairs are given their splits: the work, not the time."""
+    rng = Random(0)
+    pairs = [generated(f"p{n}", f"a{n}", f"b{n}", f"caption {rng.randrange(count)}") for n in range(count)]
+    hashes = {medium.sha256: (rng.getrandbits(64),) for pair in pairs for medium in pair.media()}
+    done = 0
 
-    seconds(500)
-    assert seconds(10_000) < 3.5 * seconds(5_000)
+    def step(frame: FrameType, event: str, _: object) -> object:
+        nonlocal done
+        frame.f_trace_opcodes = True
+        done += event == "opcode"
+        return step
+
+    tracing = sys.gettrace()
+    sys.settrace(step)
+    try:
+        given(pairs, hashes=hashes)
+    finally:
+        sys.settrace(tracing)
+    return done
+
+
+def test_four_times_the_pairs_take_little_more_than_four_times_the_steps() -> None:
+    assert 3 * steps(250) < steps(1000) < 4.4 * steps(250)

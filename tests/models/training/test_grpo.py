@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def test_image_tokens_are_marked_where_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a batch whose prompts differ in length, each token of an image is of the image type, and no other is."""
-    from models.training import grpo
+    from models.training import grpo, rollouts
 
     # Of each task's two pairs one prefers the first candidate.
     made = [make_pair(task, at + at // 4, seed=0, held_out=False) for at, task in enumerate(list(Task) * 2)]
@@ -24,13 +24,13 @@ def test_image_tokens_are_marked_where_they_stand(tmp_path: Path, monkeypatch: p
     (tmp_path / "data").mkdir()
     write_dataset(tmp_path / "data", {"train": pairs, "held_out": pairs}, blobs)
     given: list[tuple[Any, Any]] = []
-    compute = grpo.GRPOTrainer._get_per_token_logps_and_entropies
+    compute = rollouts.GRPOTrainer._get_per_token_logps_and_entropies
 
     def watched(trainer: Any, model: Any, input_ids: Any, *args: Any, **more: Any) -> Any:
         given.append((input_ids, more["mm_token_type_ids"]))
         return compute(trainer, model, input_ids, *args, **more)
 
-    monkeypatch.setattr(grpo.GRPOTrainer, "_get_per_token_logps_and_entropies", watched)
+    monkeypatch.setattr(rollouts.GRPOTrainer, "_get_per_token_logps_and_entropies", watched)
     plan = grpo.GrpoPlan(
         preset="modern", group=2, prompts_per_step=4, micro_batch=8, epochs=0.25, learning_rate=1e-5, temperature=1.0,
         max_tokens=4, freeze_vision=True, lora=None, reward_weights={"format": 1.0}, checkpoint_every=9,

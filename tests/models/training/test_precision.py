@@ -52,7 +52,7 @@ def fine_tuned(data: Any, folder: Path, *, resume_from: Path | None = None, **ch
     return train_sft(BASE, pairs, texts, media, folder / "out", plan=plan, scratch=scratch, resume_from=resume_from)
 
 
-def optimised(data: Any, folder: Path, **changes: Any) -> dict[str, Any]:
+def optimised(data: Any, folder: Path, *, resume_from: Path | None = None, **changes: Any) -> dict[str, Any]:
     """Four steps of GRPO at the paper's rate in the real profile's precision, but for `changes`."""
     from models.training.grpo import GrpoPlan, train_grpo
 
@@ -64,7 +64,8 @@ def optimised(data: Any, folder: Path, **changes: Any) -> dict[str, Any]:
         seed=0, dtype=REAL.model.dtype, attention="sdpa", device="cpu", gradient_checkpointing=False,
         generation_batch=8,
     )  # fmt: skip
-    return train_grpo(BASE, pairs, pairs[:2], media, plan=replace(plan, **changes), scratch=folder)
+    plan = replace(plan, **changes)
+    return train_grpo(BASE, pairs, pairs[:2], media, plan=plan, scratch=folder, resume_from=resume_from)
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_optimisation_samples_validates_and_trains_in_the_compute_type(
     data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, lora: tuple[int, int, float] | None
 ) -> None:
     """Under the same autocast: a layer gives bfloat16 where there are gradients and where there are none."""
-    from models.training import grpo
+    from models.training import grpo, rollouts
 
     seen: set[tuple[str, bool, torch.dtype]] = set()
     references: list[Any] = []
@@ -214,14 +215,14 @@ def test_optimisation_samples_validates_and_trains_in_the_compute_type(
         model.model.language_model.layers[1].mlp.down_proj.register_forward_hook(note)
         return model
 
-    prepared = grpo.GRPOTrainer.__init__
+    prepared = rollouts.GRPOTrainer.__init__
 
     def remembered(trainer: Any, *args: Any, **more: Any) -> None:
         prepared(trainer, *args, **more)
         references.append(trainer.ref_model)
 
     monkeypatch.setattr(grpo, "load_for_training", watched)
-    monkeypatch.setattr(grpo.GRPOTrainer, "__init__", remembered)
+    monkeypatch.setattr(rollouts.GRPOTrainer, "__init__", remembered)
     result = optimised(data, tmp_path, epochs=0.25, lora=lora, gradient_checkpointing=True)
     half = torch.bfloat16
     assert seen == {("inference", False, half), ("training", False, half), ("training", True, half)}
@@ -248,10 +249,11 @@ def test_a_weight_beyond_the_range_of_float16_is_not_published_as_infinity(tmp_p
 def test_float32_training_is_as_it_was_loaded() -> None:
     model = load_for_training(BASE, dtype=MASTER, attention="sdpa", freeze_vision=True, lora=None)
     stored = load_file(BASE / "model.safetensors")
-    for name, weight in model.state_dict().items():
-        if name in stored:
-            assert weight.dtype == torch.float32
-            assert weight.equal(stored[name])
+    weights = model.state_dict()
+    assert set(stored) <= set(weights)
+    for name, value in stored.items():
+        assert weights[name].dtype == torch.float32
+        assert weights[name].equal(value)
 
 
 @pytest.mark.parametrize("preset", ["gspo", "dr_grpo", "cispo"])

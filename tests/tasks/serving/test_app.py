@@ -16,6 +16,7 @@ import httpx
 import openai
 import pytest
 
+from models.errors import ConfigError
 from models.generation.local import LocalGenerator
 from models.preference import Task
 from models.reward_model import RewardModel
@@ -107,7 +108,7 @@ def test_curl_is_answered(judge: Running, tmp_path: Path) -> None:
 STILL = png(8, 8)
 REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("bytes that are no image", asked(candidate_1="bm8gaW1hZ2U="), 422, "candidate_1: cannot be decoded"),
-    ("text that is no base64", asked(candidate_1="%%%"), 422, "neither an existing file nor base64"),
+    ("text that is no base64", asked(candidate_1="%%%"), 422, "is not base64 (paths are not looked up here)"),
     ("a path of this machine", asked(candidate_1="/etc/passwd"), 422, "candidate_1"),
     ("an address", asked(candidate_1="http://169.254.169.254/x.png"), 422, "nothing is downloaded"),
     ("100 megapixels", asked(candidate_1=png(10_000, 10_000, "1")), 422, "too many pixels"),
@@ -166,20 +167,21 @@ def test_no_route_reads_this_machines_files(judge: Running, tmp_path: Path) -> N
     about = {"task": "image_generation", "prompt": "a cube", "mode": "direct"}
     for body in ({"candidates": [str(path), made["candidate_2"]]}, {"candidates": [f"file://{path}", STILL]}):
         answer = judge.post("/v1/rank", about | body)
-        assert (answer.status_code, "neither" in answer.text) == (422, True)
+        assert (answer.status_code, "paths are not looked up" in answer.text) == (422, True)
     chat = {"messages": [{"role": "user", "content": [picture(str(path))]}]}
     assert judge.post("/v1/chat/completions", chat).status_code == 422
     assert judge.post("/v1/compare", made | {"candidate_1": str(path)}).status_code == 422
 
 
-def test_candidates_are_ranked(judge: Running) -> None:
+def test_candidates_are_ranked_as_the_model_ranks_them(judge: Running, alone: RewardModel) -> None:
     made = asked()
     candidates = [made["candidate_1"], made["candidate_2"], made["candidate_1"]]
     body = {"task": "image_generation", "prompt": made["prompt"], "candidates": candidates, "mode": "direct"}
     said = judge.post("/v1/rank", body).json()
-    assert sorted(one["candidate"] for one in said["ranking"]) == [0, 1, 2]
-    assert said["ranking"][0]["strength"] >= said["ranking"][-1]["strength"]
-    assert 1 <= said["comparisons"] <= 3
+    own = alone.rank(made["prompt"], candidates, task="image_generation", mode="direct")
+    assert [one["candidate"] for one in said["ranking"]] == list(own.order)
+    assert [one["strength"] for one in said["ranking"]] == pytest.approx([own.strengths[at].value for at in own.order])
+    assert said["comparisons"] == len(own.comparisons)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ def test_an_alias_that_moves_is_followed_and_no_request_is_lost(tmp_path: Path) 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_listens(tmp_path: Path) -> None:
     chosen = settings(f"storage.root={tmp_path}/store", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
-    with pytest.raises(Exception, match="there is no model 'nobody' to serve"):
+    with pytest.raises(ConfigError, match="there is no model 'nobody' to serve"):
         make_app("nobody", chosen)
 
 

@@ -11,6 +11,7 @@ import pytest
 from configs.schema import Settings
 from models.preference import Task
 from models.sources.jsonl import read_rows
+from models.sources.shares import bringer_of
 from tasks.inbox import INBOX, ingest
 from tasks.stages import open_store
 from tasks.workbench.comparing import RANKS
@@ -148,6 +149,21 @@ def test_a_comparison_that_cannot_be_made_is_said(url: str, changes: dict[str, A
     body = {"left": "champion", "right": "challenger", "count": 24, "mode": "direct", **changes}
     name, said = last(url, "/compare", body)
     assert (name, words in said) == ("problem", True), said
+
+
+@pytest.mark.parametrize(
+    ("user", "source"),
+    [(None, "workbench"), ("anna", "workbench/anna"), (" ", "workbench"), ("x" * 99, f"workbench/{'x' * 64}")],
+)
+def test_the_user_who_signed_in_is_the_source_of_a_vote(
+    url: str, settings: Settings, user: str | None, source: str
+) -> None:
+    auth = None if user is None else httpx.BasicAuth(user, "")
+    answer = httpx.post(f"{url}/vote", json={**asked(), "preferred": 1}, auth=auth, timeout=60)
+    folder = open_store(settings).objects.local_path(f"{INBOX}/{answer.json()['saved']}")
+    assert folder is not None
+    pairs = read_rows(folder, max_frames=8).pairs
+    assert pairs[0].source == source == bringer_of("drop-1", pairs)
 
 
 def test_an_unknown_pair_gets_no_vote(url: str) -> None:
