@@ -18,7 +18,6 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from models.errors import DataError, SplitSealed
+from models.frame_cache import BUDGET, FrameCache
 from models.media import data_url, decode, shrink
 from models.media_files import MediaFiles
 from models.preference import SPLITS, PreferencePair, Preferred, Split, Task
@@ -37,17 +37,21 @@ MEDIA_SHARD_BYTES = 128 * 2**20
 MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
 REASONING = "reasoning.parquet"
 LEAST_OF_ONE_CLASS = 10  # decided pairs of a task; at even odds so many agree by chance once in 500 times
-DECODED_KEPT = 4096  # media kept decoded in memory
+MEDIA_ROW_GROUP_BYTES = 16 * 2**20
 SEALED = "name the split among those that the stage opens (Stage.splits in tasks/graph.py), if its method allows it"
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One pair that was left out, and why; `uri` is the medium at fault, if one is."""
+    """One pair that was left out, and why; `uri` is the medium at fault, if one is.
+
+    `passing` is that of `MediaError`: another time it may be usable. It is not written, being no property of the data.
+    """
 
     id: str
     reason: str
     uri: str = ""
+    passing: bool = False
 
 
 def pairs_file(split: Split) -> str:
@@ -56,7 +60,7 @@ def pairs_file(split: Split) -> str:
 
 
 class PreferenceDataset:
-    """Read access to a dataset directory. Frames are reduced to the caps given here; `kept` media stay decoded.
+    """Read access to a dataset directory. Frames are reduced to the caps given here; `kept_bytes` of them stay decoded.
 
     Only the splits named by `opens` can be read, and only the media that their pairs show. Anything else raises
     `SplitSealed`: training must not see what it is validated or judged on.
@@ -68,7 +72,7 @@ class PreferenceDataset:
         *,
         max_pixels: int,
         max_frames: int,
-        kept: int = DECODED_KEPT,
+        kept_bytes: int = BUDGET,
         opens: Collection[Split] = SPLITS,
     ) -> None:
         self.directory = directory
@@ -77,7 +81,7 @@ class PreferenceDataset:
         self.opens = tuple(split for split in SPLITS if split in opens)
         self._shown: frozenset[str] | None = None
         self._media = MediaFiles(directory)
-        self._decoded = lru_cache(maxsize=kept)(self._decode)
+        self._decoded = FrameCache(self._decode, kept_bytes)
 
     def pairs(self, split: Split, task: Task | None = None) -> list[PreferencePair]:
         """The pairs of a split in their stored order, of one task or of all four.
@@ -188,11 +192,7 @@ def write_dataset(
             for p in pairs
         ]
         pq.write_table(pa.Table.from_pylist(rows), directory / pairs_file(split), compression="zstd")
-    for number, shard in enumerate(_shards(blobs)):
-        name = f"media-{number:05d}.parquet"
-        pq.write_table(
-            pa.Table.from_pylist(shard), directory / name, compression="none", row_group_size=MEDIA_ROW_GROUP
-        )
+    _write_media(directory, blobs)
     train = {pair.id for pair in splits.get("train", ())}
     texts = [{"id": name, "text": text} for name, text in sorted((reasoning or {}).items()) if name in train]
     if texts:
@@ -222,18 +222,42 @@ def _check_class(whose: str, labels: Sequence[Preferred], least: int) -> None:
         )
 
 
-def _shards(blobs: Mapping[str, bytes]) -> Iterator[list[dict[str, Any]]]:
-    shard: list[dict[str, Any]] = []
-    size = 0
+def _write_media(directory: Path, blobs: Mapping[str, bytes]) -> None:
+    """Write the media in shards. In memory is one row group at a time, and the medium after it."""
+    writer, current = None, -1
+    try:
+        for number, group in _row_groups(blobs):
+            table = pa.Table.from_pylist(group)
+            if writer is None or number != current:
+                if writer is not None:
+                    writer.close()
+                path, current = directory / f"media-{number:05d}.parquet", number
+                writer = pq.ParquetWriter(path, table.schema, compression="none")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _row_groups(blobs: Mapping[str, bytes]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The media by name, with the number of their shard, in groups that are read together.
+
+    A shard has at most `MEDIA_SHARD_BYTES`, a group `MEDIA_ROW_GROUP` media and `MEDIA_ROW_GROUP_BYTES`, or one medium.
+    """
+    group: list[dict[str, Any]] = []
+    number = shard = size = 0
     for uri in sorted(blobs):
         data = blobs[uri]
-        if shard and size + len(data) > MEDIA_SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-        shard.append({"uri": uri, "sha256": hashlib.sha256(data).hexdigest(), "data": data})
-        size += len(data)
-    if shard:
-        yield shard
+        ends = shard > 0 and shard + len(data) > MEDIA_SHARD_BYTES
+        if group and (ends or len(group) == MEDIA_ROW_GROUP or size + len(data) > MEDIA_ROW_GROUP_BYTES):
+            yield number, group
+            group, size = [], 0
+        if ends:
+            number, shard = number + 1, 0
+        group.append({"uri": uri, "sha256": hashlib.sha256(data).hexdigest(), "data": data})
+        shard, size = shard + len(data), size + len(data)
+    if group:
+        yield number, group
 
 
 def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Sequence[Quarantined]) -> dict[str, Any]:
@@ -242,7 +266,7 @@ def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Se
         "quarantined": {
             "count": len(quarantined),
             "by_reason": dict(Counter(one.reason for one in quarantined)),
-            "rows": [vars(one) for one in quarantined],
+            "rows": [{"id": one.id, "reason": one.reason, "uri": one.uri} for one in quarantined],
         },
     }
 

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from PIL import Image
 
 from models.errors import MediaError
+from models.frame_cache import bytes_of
 from models.generation.protocol import Generated, Generator, OnText, Progress, Telling
 from models.preference import PreferencePair, Preferred
 from models.prompts import Message, Part, Wording, attach, chat, image_part, video_part
@@ -17,6 +19,7 @@ from models.verdict import Malformed, Mode, Verdict, parse_verdict
 
 Frames = Callable[[str], list[Image.Image]]
 Seconds = Callable[[str], float]
+HELD_BYTES = 256 * 2**20  # of decoded frames that wait for their generation together
 UNKNOWN_RATE = 2.0  # frames a second of a video that tells no time: what Qwen-VL processors sample at by default
 
 
@@ -128,31 +131,35 @@ class Judge:
         `on_text(place, sample, piece)` hears them as they are written, if the generator tells; `place` counts pairs and
         orders as the judgments do. Samples depend on the pair, the order it is shown in, `mode` and `seed`, and not on
         what else is judged. A pair with a medium that cannot be decoded has judgments that are `refused`; when no pair
-        can be decoded the first one's `MediaError` is raised.
+        can be decoded the first one's `MediaError` is raised. At most `HELD_BYTES` of frames are asked about at a time.
         """
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
-        conversations = [self._conversation(pair, mode) for pair, _ in shown]
-        asked = [at for at, one in enumerate(conversations) if not isinstance(one, MediaError)]
-        if conversations and not asked:
-            raise next(one for one in conversations if isinstance(one, MediaError))
-        if on_text is not None:
-            on_text = partial(_elsewhere, on_text, asked)
-        telling = {"on_text": on_text} if on_text is not None and isinstance(self.generator, Telling) else {}
-        completions = self.generator.generate(
-            [one for one in conversations if not isinstance(one, MediaError)],
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=[sampling_seed(seed, shown[at][0], mode) for at in asked],
-            mode=mode,
-            on_progress=on_progress,
-            **telling,
-        )
-        said = dict(zip(asked, completions, strict=True))
-        for at, one in enumerate(conversations):
-            if isinstance(one, MediaError):
-                said[at] = [Generated("", truncated=False, refused=f"media: {one.reason}")] * n
+        said: dict[int, list[Generated]] = {}
+        failed: list[MediaError] = []
+        for part in self._parts_of([pair for pair, _ in shown], mode):
+            for at in [at for at, one in part.items() if isinstance(one, MediaError)]:
+                failed.append(cast("MediaError", part.pop(at)))
+                said[at] = [Generated("", truncated=False, refused=f"media: {failed[-1].reason}")] * n
+            if not part:
+                continue
+            heard: dict[str, Any] = {}
+            if on_text is not None and isinstance(self.generator, Telling):
+                heard["on_text"] = partial(_elsewhere, on_text, list(part))
+            completions = self.generator.generate(
+                [cast("list[Message]", one) for one in part.values()],
+                n=n,
+                temperature=temperature,
+                max_tokens=max_tokens,
+                seed=[sampling_seed(seed, shown[at][0], mode) for at in part],
+                mode=mode,
+                on_progress=on_progress and partial(_further, on_progress, min(part), len(shown)),
+                **heard,
+            )
+            said.update(zip(part, completions, strict=True))
+            part.clear()  # its frames, before the next part is decoded
+        if failed and len(failed) == len(shown):
+            raise failed[0]
         return [
             Judgment(
                 pair,
@@ -167,6 +174,23 @@ class Judge:
             for at, (pair, swapped) in enumerate(shown)
             for sample, done in enumerate(said[at])
         ]
+
+    def _parts_of(self, pairs: Sequence[PreferencePair], mode: Mode) -> Iterator[dict[int, list[Message] | MediaError]]:
+        """What is asked about the pairs, by their places, in parts whose frames are in memory together.
+
+        A part holds `HELD_BYTES` of them, those of its last conversation beyond that, and each frame once.
+        """
+        part: dict[int, list[Message] | MediaError] = {}
+        held: dict[int, int] = {}
+        for at, pair in enumerate(pairs):
+            part[at] = said = self._conversation(pair, mode)
+            if not isinstance(said, MediaError):
+                held.update({id(frame): bytes_of([frame]) for frame in _frames_of(said)})
+            if sum(held.values()) >= HELD_BYTES:
+                yield part
+                part, held = {}, {}
+        if part:
+            yield part
 
     def _conversation(self, pair: PreferencePair, mode: Mode) -> list[Message] | MediaError:
         try:
@@ -184,6 +208,16 @@ class Judge:
             return [image_part(frame) for frame in frames]
         seconds = self.seconds(uri)
         return [video_part(frames, len(frames) / seconds if seconds else UNKNOWN_RATE)]
+
+
+def _frames_of(messages: list[Message]) -> Iterator[Image.Image]:
+    for part in (part for message in messages for part in message["content"]):
+        yield from [part["image"]] if "image" in part else part.get("video", ())
+
+
+def _further(on_progress: Progress, before: int, count: int, done: int, _: int) -> None:
+    """Tell how many conversations are done of all, of which a part begins after `before`."""
+    on_progress(before + done, count)
 
 
 def _elsewhere(on_text: OnText, places: Sequence[int], at: int, sample: int, piece: str) -> None:

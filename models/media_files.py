@@ -1,14 +1,15 @@
 """Media in Parquet shards (uri, sha256, data), found by uri without reading the others."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from models.errors import MediaError
 
-GROUPS_KEPT = 8  # row groups of encoded media kept in memory
+GROUPS_BYTES = 128 * 2**20  # of encoded media kept in memory, beside the row group read last
 
 
 class MediaFiles:
@@ -17,7 +18,8 @@ class MediaFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._places: dict[str, tuple[Path, int]] | None = None
-        self._group = lru_cache(maxsize=GROUPS_KEPT)(_read_group)
+        self._groups: OrderedDict[tuple[Path, int], dict[str, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def blob(self, uri: str) -> bytes:
         """The encoded bytes of a medium. Raises `MediaError` if no file holds it."""
@@ -26,6 +28,19 @@ class MediaFiles:
         if uri not in self._places:
             raise MediaError(uri, "is not in the dataset")
         return self._group(*self._places[uri])[uri]
+
+    def _group(self, path: Path, group: int) -> dict[str, bytes]:
+        """A row group, from memory if it is there; those used longest ago are forgotten beyond `GROUPS_BYTES`."""
+        with self._lock:
+            if found := self._groups.get((path, group)):
+                self._groups.move_to_end((path, group))
+                return found
+            found = self._groups[path, group] = _read_group(path, group)
+            held = sum(len(data) for one in self._groups.values() for data in one.values())
+            while len(self._groups) > 1 and held > GROUPS_BYTES:
+                _, gone = self._groups.popitem(last=False)
+                held -= sum(map(len, gone.values()))
+            return found
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Every medium by uri, a row group in memory at a time."""

@@ -17,4 +17,8 @@ DEFAULTS: dict[str, Any] = {
     "max_frames": 8,
     "max_tokens": 1024,
     "files": "auto",  # whether a text may name a file of this machine; auto: yes, unless strangers ask over a network
+    # Media are decoded in so many processes (0: in this one), each within so many seconds and MiB.
+    "decoding_processes": 2,
+    "decoding_timeout_s": 10.0,
+    "decoding_memory_mib": 2048.0,
 }

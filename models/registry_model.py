@@ -48,6 +48,7 @@ class PairwiseJudge(PythonModel):
         """Loads the weights. Raises `ModelError`, for instance for a directory without a processor."""
         from pathlib import Path
 
+        from models.decoding import decoders_within
         from models.errors import ModelError
         from models.generation.local import LocalGenerator
         from models.registry_defaults import DEFAULTS
@@ -61,8 +62,11 @@ class PairwiseJudge(PythonModel):
             Path(context.artifacts["model"]),
             **{name: config[name] for name in ("device", "dtype", "attention", "batch")},
         )
+        limits = (config[f"decoding_{name}"] for name in ("processes", "timeout_s", "memory_mib"))
         self.judge = RewardModel(
-            generator, **{name: config[name] for name in ("max_pixels", "max_frames", "max_tokens")}
+            generator,
+            **{name: config[name] for name in ("max_pixels", "max_frames", "max_tokens")},
+            decoding=decoders_within(*limits),
         )
 
     def predict(

@@ -20,10 +20,12 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 from pydantic import ValidationError
 
+from models.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
 from models.judge import Judgment
-from models.media import bundle, decode, inspect, shrink
+from models.media import bundle
 from models.preference import Candidate, Media, PreferencePair, Task, agree
+from models.request_media import Encoded, shown
 from models.verdict import Malformed, Mode, Verdict
 
 Row = dict[str, Any]
@@ -35,13 +37,15 @@ OPTIONAL_COLUMNS = ("media", "mode")
 class RequestMedia:
     """The decoded media of one request, by the sha256 of their bytes.
 
-    Without `files` a text is never taken for a path: who asks over a network must not see this machine's files.
+    Without `files` a text is never taken for a path: who asks over a network must not see this machine's files. Nor may
+    what they send end this process: `decoding` is where it is decoded, `models.decoding.Decoders` for strangers.
     """
 
-    def __init__(self, *, max_pixels: int, max_frames: int, files: bool = True) -> None:
+    def __init__(self, *, max_pixels: int, max_frames: int, files: bool = True, decoding: Decoding = HERE) -> None:
         self.max_pixels = max_pixels
         self.max_frames = max_frames
         self.files = files
+        self.decoding = decoding
         self._frames: dict[str, list[Image.Image]] = {}
         self._kinds: dict[str, str] = {}
         self._encoded: dict[str, bytes] = {}
@@ -56,10 +60,8 @@ class RequestMedia:
         data = read_media(value, where, files=self.files)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
-            self._kinds[digest] = inspect(data, where).kind
-            self._encoded[digest] = data
-            frames = decode(data, where, max_frames=self.max_frames)
-            self._frames[digest] = [shrink(frame, self.max_pixels) for frame in frames]
+            seen = shown(Encoded(data, where, self.max_frames, self.max_pixels), self.decoding)
+            self._kinds[digest], self._encoded[digest], self._frames[digest] = seen.kind, data, seen.frames
         if self._kinds[digest] != kind:
             raise MediaError(where, f"has the kind {self._kinds[digest]}: {asked_by} takes {kind}s")
         return digest

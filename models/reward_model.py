@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.decoding import HERE, Decoding
 from models.generation.protocol import Generator, OnText, Telling
 from models.judge import Frames, Judge, Judgment
 from models.preference import PreferencePair, Preferred, Task, agree
@@ -131,8 +132,10 @@ class RewardModel:
         max_tokens: int = 1024,
         wording: Wording = "thinkreward",
         files: bool = True,
+        decoding: Decoding = HERE,
     ) -> None:
         self.generator = generator
+        self.decoding = decoding  # where media are decoded: in other processes for what strangers send
         self.files = files  # whether a text may name a file of this machine
         self.max_pixels = max_pixels
         self.max_frames = max_frames
@@ -209,7 +212,9 @@ class RewardModel:
 
     def media(self) -> RequestMedia:
         """An empty holder of decoded media within this model's caps, for `models.request_rows.read_pairs`."""
-        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=self.files)
+        return RequestMedia(
+            max_pixels=self.max_pixels, max_frames=self.max_frames, files=self.files, decoding=self.decoding
+        )
 
     def judge(
         self,

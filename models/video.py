@@ -116,6 +116,8 @@ def _opened(data: bytes, uri: str) -> "Iterator[tuple[InputContainer, VideoStrea
             yield container, stream
     except av.EOFError as error:
         raise MediaError(uri, "cannot be decoded: it holds no frame before its end") from error
+    except MemoryError:  # which FFmpeg's own is as well; models/decoding.py knows the limit
+        raise
     except av.FFmpegError as error:
         raise MediaError(uri, f"cannot be decoded: {error.strerror or type(error).__name__}") from error
 

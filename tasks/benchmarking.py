@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +21,7 @@ from models.backbone import FRAMES, takes_video
 from models.benchmarks.comparison import vote
 from models.benchmarks.protocol import UNDECODABLE, presented
 from models.errors import ConfigError
+from models.frame_cache import BUDGET, FrameCache
 from models.generation.endpoint import EndpointGenerator
 from models.generation.protocol import GeneratorIdentity
 from models.judge import Frames, Judge, Seconds
@@ -46,7 +47,6 @@ BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
 FIELDS = "fields.json"  # which an endpoint was sent, beside what it judged
 CHUNK_PAIRS = 64
-DECODED_KEPT = 2 * CHUNK_PAIRS  # media kept decoded: a pair's two orders follow one another
 Tell = Callable[[int, int], None]
 
 
@@ -141,7 +141,7 @@ class NamedJudge:
 class BenchmarkSet:
     """A benchmark's imported pairs, in their published order, and the rows that lack a medium."""
 
-    def __init__(self, ref: ArtifactRef, folder: Path, protocol: Protocol) -> None:
+    def __init__(self, ref: ArtifactRef, folder: Path, protocol: Protocol, kept_bytes: int = BUDGET) -> None:
         self.ref = ref
         self.digest = ref.digest
         imported = list(read_imported(folder))
@@ -149,7 +149,7 @@ class BenchmarkSet:
         self.aspects = {one.pair.id: dict(one.aspects) for one in imported if one.aspects}
         self.undecodable = [one for one in read_faulty(folder) if one.preferred is not None]
         self._media, self._protocol = MediaFiles(folder), protocol
-        self._decoded = lru_cache(maxsize=DECODED_KEPT)(self._decode)
+        self._decoded = FrameCache(self._decode, kept_bytes)  # a pair's two orders follow one another
 
     def frames(self, uri: str) -> list[Image.Image]:
         """The frames of a medium within the protocol's caps."""
@@ -172,7 +172,7 @@ def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Pro
     """
     ref = import_set(store, lenient(settings), place)
     folder = store.fetch(ref)
-    benchmark, faulty = BenchmarkSet(ref, folder, protocol), read_faulty(folder)
+    benchmark, faulty = BenchmarkSet(ref, folder, protocol, settings.runtime.decoded_bytes), read_faulty(folder)
     rows = len(benchmark.pairs) + len(faulty)
     check_share(rows, len(faulty), settings.prepare.max_bad_share, place.path, commonest(one.reason for one in faulty))
     return benchmark

@@ -52,6 +52,7 @@ class Context:
             self.input("preferences"),
             max_pixels=model.max_pixels,
             max_frames=model.max_frames,
+            kept_bytes=self.settings.runtime.decoded_bytes,
             opens=STAGES[self.job.stage].opens,
         )
 

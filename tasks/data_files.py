@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,19 +41,55 @@ def fingerprint(folder: Path) -> str:
 
     Files above 64 MiB are told apart by size and time of change, since data sets may be too large to be read on each
     look: a video that is replaced by another one of its size, with its time of change set back, is not noticed. What
-    judges or is trained is told apart by its bytes alone (`model_digest`).
+    judges or is trained is told apart by its bytes alone (`model_digest`). Of a link it also counts where it leads,
+    since one out of the folder is refused whatever is there, and of a file whether it may be read.
     """
 
     def said() -> Iterator[str]:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
-            status = path.stat()
-            small = status.st_size <= HASHED_BYTES
-            content = (
-                hashlib.sha256(path.read_bytes()).hexdigest() if small else f"{status.st_size} {status.st_mtime_ns}"
-            )
-            yield f"{path.relative_to(folder)} {content}"
+        root = folder.resolve()
+        for path in sorted(path for path in folder.rglob("*") if path.suffix != ".md"):
+            link = f" {_target(path, root)}" if path.is_symlink() else ""
+            if path.is_file():
+                yield f"{path.relative_to(folder)} {_content(path)}{link}"
+            elif link:
+                yield f"{path.relative_to(folder)}{link}"
 
     return hashlib.sha256("\n".join(said()).encode()).hexdigest()
+
+
+def _target(link: Path, root: Path) -> str:
+    """Where a link leads below the root, or that it leads out of it."""
+    try:
+        return f"-> {link.resolve().relative_to(root)}"
+    except (OSError, RuntimeError, ValueError):
+        return "-> outside"
+
+
+def _content(path: Path) -> str:
+    """What tells a file's content: its sha256, or where it is large its size and time of change."""
+    if not os.access(path, os.R_OK):
+        return "unreadable"
+    status = path.stat()
+    if status.st_size > HASHED_BYTES:
+        return f"{status.st_size} {status.st_mtime_ns}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def listed(place: str) -> dict[str, tuple[int, int]]:
+    """Size and time of change of each file of a local folder, links not followed; nothing of a remote place.
+
+    A quick look, to tell whether a folder has changed while it was read. A folder that is gone holds nothing.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    if place.startswith(("s3://", HUB)):
+        return found
+    folder = Path(place.removeprefix("file://"))
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode) and path.suffix != ".md":
+                found[str(path.relative_to(folder))] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 def model_digest(folder: Path, cache_dir: Path) -> str:
@@ -137,9 +174,9 @@ def _from_s3(place: str, folder: Path) -> Path:
         os.utime(aside, (one.modified, one.modified))
         aside.replace(local)
 
-    listed = _listed(place)
-    in_parallel(bring, listed)
-    wanted = {folder / one.path for one in listed}
+    there = _listed(place)
+    in_parallel(bring, there)
+    wanted = {folder / one.path for one in there}
     for stale in [path for path in folder.rglob("*") if path.is_file() and path not in wanted]:
         stale.unlink(missing_ok=True)
     return folder

@@ -16,14 +16,16 @@ from pathlib import Path
 
 from configs.schema import Settings
 from models.benchmarks.registry import BENCHMARKS
-from models.decoding import Decoders
-from models.sources.imported import ImportedShard
+from models.errors import DataChanged
+from models.sources.imported import ImportedShard, read_faulty
 from models.sources.importing import ImportJob, check_share
 from models.sources.registry import READERS
 from models.sources.rows import Read
 from tasks.artifacts import ArtifactRef, IndexEntry, Store, Work
-from tasks.data_files import fingerprint_of, local_folder
+from tasks.data_files import fingerprint_of, listed, local_folder
+from tasks.decoders import prepare_decoders
 from tasks.once import computed_once
+from tasks.stages import PASSING
 
 IMPORTING = "importing"
 KIND = "pairs"
@@ -57,18 +59,28 @@ class Place:
 def import_set(store: Store, settings: Settings, place: Place, on_progress: Progress = lambda _: None) -> ArtifactRef:
     """The imported set: from the store if it is there, else read now. `on_progress` is told the rows so far.
 
-    Raises `DataError` for files that are not there or not as published, and for too large a share of unusable rows.
+    Rows that were left out for a cause that passes, such as a timeout, are read again, with their shards. Raises
+    `DataError` for files that are not there or not as published, and for too large a share of unusable rows, and
+    `DataChanged` where rows are unusable and the files have changed meanwhile.
     """
+    at_rest = listed(place.path)
     config = {
         "reader": place.name,
         "files": fingerprint_of(place.path),
         "max_media_mib": settings.prepare.max_media_mib,
         "decoding_timeout_s": settings.prepare.decoding_timeout_s,
+        "decoding_memory_mib": settings.prepare.decoding_memory_mib,
     }
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
 
     def read() -> IndexEntry:
-        with _imported(store.work(IMPORTING, key), settings, place, on_progress) as (folder, rows, unusable):
+        earlier, work = store.lookup(IMPORTING, key), store.work(IMPORTING, key)
+        kept = _Kept(work, store.fetch(earlier.outputs["pairs"]) if earlier else None)
+        with _imported(kept, settings, place, on_progress) as (folder, rows, unusable):
+            if unusable and (changed := _changed(at_rest, listed(place.path))):
+                work.clear()
+                raise DataChanged(f"{place.path} changed while it was read ({changed}): import it once it is at rest")
+            passing = sum(one.passing for one in read_faulty(folder))
             ref = store.publish(KIND, folder, metadata={"stage": IMPORTING, "key": key})
         return IndexEntry(
             stage=IMPORTING,
@@ -77,7 +89,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             inputs={},
             config=config,
             code_version=VERSION,
-            facts={"rows": rows, "unusable": unusable},
+            facts={"rows": rows, "unusable": unusable, PASSING: passing},
         )
 
     entry = computed_once(store, settings, IMPORTING, key, read)
@@ -86,28 +98,48 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
     return entry.outputs["pairs"]
 
 
+def _changed(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> str:
+    """A file that is not what it was, or nothing."""
+    return next((name for name, _ in sorted(before.items() ^ after.items())), "")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The shards of earlier attempts: in the work area of one that was interrupted, or of an import that is there."""
+
+    work: Work
+    earlier: Path | None
+
+    def bring(self, shard: ImportedShard, finished: set[str]) -> bool:
+        """Bring a shard's files to where it is wanted; whether there is one. `finished` is what the work area holds."""
+        if all(file.name in finished for file in shard.files):
+            for file in shard.files:
+                self.work.get_file(file.name, file)
+            return True
+        if self.earlier is None or not all((self.earlier / file.name).is_file() for file in shard.files):
+            return False
+        for file in shard.files:
+            shutil.copyfile(self.earlier / file.name, file)
+        return True
+
+
 @contextmanager
-def _imported(work: Work, settings: Settings, place: Place, on_progress: Progress) -> Iterator[tuple[Path, int, int]]:
+def _imported(known: _Kept, settings: Settings, place: Place, on_progress: Progress) -> Iterator[tuple[Path, int, int]]:
     """A folder with the whole set, which goes when the `with` ends; its rows, and those that cannot be used."""
     prepare = settings.prepare
     root = local_folder(place.path, Path(settings.storage.cache_dir))
     folder = Path(tempfile.mkdtemp(prefix="thinkreward-import-"))
-    finished = set(work.names())
+    work, finished = known.work, set(known.work.names())
 
     def kept(number: int) -> bool:
-        files = ImportedShard(folder, number).files
-        if any(file.name not in finished for file in files):
-            return False
-        for file in files:
-            work.get_file(file.name, file)
-        return True
+        return known.bring(ImportedShard(folder, number), finished)
 
     def keep(number: int) -> None:
         for file in ImportedShard(folder, number).files:
             work.put_file(file.name, file)
 
     try:
-        with Decoders(prepare.decoding_processes, prepare.decoding_timeout_s) as decoders:
+        with prepare_decoders(settings) as decoders:
             rows, unusable = ImportJob(
                 place.read,
                 root,

@@ -44,7 +44,12 @@ REJECTED = "inbox-rejected"
 QUARANTINED = "QUARANTINED.json"
 REASON = "REASON.txt"
 Reading = Callable[[Path], Rows]
+LATER = "changed just now, or its media took too long to decode: left for the next run"
 ROWS_SHOWN = 20  # faulty rows named in a REASON.txt
+
+
+class Passing(Exception):
+    """No row of a drop is usable now, for a cause that passes: it is looked at again in the next run."""
 
 
 class Drop(Frozen):
@@ -97,7 +102,7 @@ class Ingested(Frozen):
         said = [f"- {drop.name}: {drop.usable} of {drop.rows} rows taken{drop.left_out}" for drop in self.accepted]
         said += [f"- {drop.name}: was taken before as {name_of(drop.ref)}" for drop in self.duplicates]
         said += [f"- {one.name}: rejected, {one.reason.splitlines()[0]} ({one.where})" for one in self.rejected]
-        said += [f"- {name}: changed just now, left for the next run" for name in self.waiting]
+        said += [f"- {name}: {LATER}" for name in self.waiting]
         said += [f"- {name}: neither a folder nor an archive, stays where it is" for name in self.ignored]
         return said or ["- nothing in it"]
 
@@ -194,7 +199,7 @@ def _dropped(store: Store) -> tuple[list[Dropped], list[str]]:
 def _outcome(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
     try:
         drop, is_new = _take(store, one, lease, reading, limits)
-    except Changed:
+    except (Changed, Passing):
         return Ingested(waiting=(one.shown,))
     except DataError as error:
         lease.check()
@@ -220,7 +225,9 @@ def _take(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Li
 
 
 def _facts(rows: Rows) -> dict[str, Any]:
-    """The counts of a drop. Raises `DataError` if none of its rows is usable."""
+    """The counts of a drop. Raises `DataError` if none of its rows is usable, `Passing` if one may be another time."""
+    if not rows.pairs and any(one.passing for _, one in rows.left_out):
+        raise Passing
     if not rows.pairs:
         shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.left_out[:ROWS_SHOWN]]
         more = rows.count - len(shown)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @task(name="inbox", task_run_name="inbox", cache_policy=NO_CACHE, persist_result=False)
 def take_in(settings: Settings) -> "Ingested":
     """Validate each drop, publish and record the good ones, move the others to inbox-rejected/ with the reason."""
-    from models.decoding import Decoders
+    from tasks.decoders import prepare_decoders
     from tasks.inbox import ingest  # reads pictures, tables and archives
 
-    with Decoders(settings.prepare.decoding_processes, settings.prepare.decoding_timeout_s) as decoders:
+    with prepare_decoders(settings) as decoders:
         return ingest(
             open_store(settings),
             max_frames=settings.model.max_frames,

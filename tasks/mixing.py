@@ -58,7 +58,7 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
     pairs = [_named(rows[one.source, one.id].pair, one.source) for one in chosen]
     reasoning = {pair.id: rows[one.source, one.id].reasoning for pair, one in zip(pairs, chosen, strict=True)}
     left_out = [
-        Quarantined(f"{name}/{one.where}", one.reason, one.uri)
+        Quarantined(f"{name}/{one.where}", one.reason, one.uri, one.passing)
         for name, folder in sorted(folders.items())
         for one in read_faulty(folder)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from configs.schema import Settings
 from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.stages import verified_entry
+from tasks.stages import PASSING, verified_entry
 
 
 def computed_once(
@@ -21,16 +21,17 @@ def computed_once(
     """The entry of a key: the one that is there, or what `compute` gives, recorded.
 
     Of two runs with one key one computes, under the lease that stages hold, and the other waits and takes its result.
-    Its work in progress goes when the entry is recorded. `refs` are kept by gc meanwhile. Raises what `compute` does,
-    and `LeaseLost` where another run has taken over from this one.
+    Its work in progress goes when the entry is recorded. `refs` are kept by gc meanwhile. An entry that lacks something
+    for a cause that passes (its fact `PASSING`) is computed again. Raises what `compute` does, and `LeaseLost` where
+    another run has taken over from this one.
     """
-    found = verified_entry(store, stage, key)
-    if found is not None:
+    before = found = verified_entry(store, stage, key)
+    if found is not None and not found.facts.get(PASSING):
         return found
     owner = f"{socket.gethostname()}/{os.getpid()}"
     with store.lease(stage, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, refs=refs) as lease:
         found = verified_entry(store, stage, key)
-        if found is not None:
+        if found is not None and (found != before or not found.facts.get(PASSING)):
             return found  # another run computed it while this one waited
         made = compute()
         lease.check()

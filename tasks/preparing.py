@@ -21,9 +21,11 @@ from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm
 from tasks.context import Context, stage_context
+from tasks.decoders import prepare_decoders
 from tasks.graph import PREVIOUS, find_base
 from tasks.launching import Child, Done, Job
 from tasks.mixing import mix
+from tasks.stages import PASSING
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:
@@ -90,10 +92,9 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
 
     What an earlier version held stays in its split: the ledger says which, and goes on with this version's pairs.
     """
-    settings = job.settings.prepare
     with (
         stage_context(job, child, scratch) as context,
-        Decoders(settings.decoding_processes, settings.decoding_timeout_s) as decoders,
+        prepare_decoders(job.settings) as decoders,
     ):
         ledger = _previous(context)
         read = _read_source(context, decoders, ledger)
@@ -121,6 +122,12 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
+        if passing := sum(one.passing for one in read.left_out):
+            facts[PASSING] = passing
+            child.say(
+                f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
+                "or could not be read: the next run tries them again"
+            )
         return context.done(outputs, **facts, quarantined=len(read.left_out))
 
 
@@ -206,8 +213,8 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     shares = Shares(prepare.held_out_share, prepare.validation_share)
     found = assign(rows.pairs, rows.hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
     shown = {medium.uri for pairs in found.splits.values() for pair in pairs for medium in pair.media()}
-    blobs = {uri: data for uri, data in rows.blobs.items() if uri in shown}
-    return _Read(found.splits, blobs, [one for _, one in rows.left_out] + found.left_out, hashes=rows.hashes)
+    left_out = [one for _, one in rows.left_out] + found.left_out
+    return _Read(found.splits, rows.blobs.only(sorted(shown)), left_out, hashes=rows.hashes)
 
 
 def _drops(context: Context) -> dict[str, Path]:

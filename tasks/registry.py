@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 DIGEST_TAG = "thinkreward.artifact.digest"
 CHAMPION, CHALLENGER, REFERENCE = "champion", "challenger", "reference"  # the aliases that promote moves
 MODEL_FILE = Path(__file__).resolve().parents[1] / "models" / "registry_model.py"
-REQUIREMENTS = ("mlflow", "torch", "torchvision", "transformers", "pillow", "av", "pydantic", "pandas", "pyarrow")
+REQUIREMENTS = (
+    *("mlflow", "torch", "torchvision", "transformers", "pillow", "av", "pydantic", "pandas", "pyarrow"),
+    "pebble",  # media are decoded in processes of its pool
+)
 ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red PNG
 
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
 KEPT_LOG = "output.log"
 WISH = "refresh"
+PASSING = "passing"  # the fact that counts rows left out for a cause that passes, such as a timeout
 State = Literal["computed", "cached", "resumed"]
 
 
@@ -129,10 +130,15 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
     else:
         key = stage_key(stage, settings, inputs)
         entry, lapsed = _standing(store, settings, stage, key)
-        reason = "unchanged" if entry else lapsed or _why_not(store, stage, settings, inputs)
+        reason = _unchanged(entry) if entry else lapsed or _why_not(store, stage, settings, inputs)
         result = Planned(name, key, entry is not None, reason, entry)
     known[name] = result
     return result
+
+
+def _unchanged(entry: IndexEntry) -> str:
+    passing = entry.facts.get(PASSING, 0)
+    return f"unchanged, but {passing} rows whose media timed out are tried again" if passing else "unchanged"
 
 
 def _standing(store: Store, settings: Settings, stage: Stage, key: str) -> tuple[IndexEntry | None, str]:
@@ -271,7 +277,8 @@ def run_stage(
     key = stage_key(stage, settings, inputs)
     watch.keyed(key)
     deliver_beside(store, settings, watch.say)
-    if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
+    before = _standing(store, settings, stage, key)[0]
+    if entry := _as_wished(before, refresh, before):
         return _result(entry, "cached", started)
     store.check_writable()
     _reach_tracking(settings)
@@ -279,7 +286,7 @@ def run_stage(
     with store.lease(
         name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
     ) as lease:
-        if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh):
+        if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh, before):
             return _result(entry, "cached", started)  # another run computed it while this one waited
         work = store.work(name, key)
         progress = work.get_json(PROGRESS) or {}
@@ -329,9 +336,15 @@ def _flow_run() -> dict[str, str]:
     return {"prefect": str(runtime.flow_run.id)} if runtime.flow_run.id else {}
 
 
-def _as_wished(entry: IndexEntry | None, refresh: str) -> IndexEntry | None:
-    """The entry, unless it is to be computed anew and is not what came of that."""
-    return entry if entry is not None and (not refresh or entry.facts.get(WISH) == refresh) else None
+def _as_wished(entry: IndexEntry | None, refresh: str, before: IndexEntry | None) -> IndexEntry | None:
+    """The entry, unless it is to be computed anew and is not what came of that.
+
+    So is one that lacks rows for a cause that passes, if it was there `before`: what it is made into again has the same
+    bytes, and changes nothing downstream, unless they are usable by now.
+    """
+    if entry is None or (refresh and entry.facts.get(WISH) != refresh):
+        return None
+    return None if entry.facts.get(PASSING) and entry == before else entry
 
 
 _reached: set[tuple[str, str]] = set()

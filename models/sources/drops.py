@@ -25,6 +25,7 @@ from typing import cast
 
 from models.dataset import Quarantined
 from models.decoding import HERE, Decoding
+from models.file_blobs import FileBlobs
 from models.hygiene.conflicts import Rule
 from models.preference import Media, PreferencePair, Split
 from models.sources.contradictions import Brought, contradicting
@@ -106,9 +107,11 @@ def add_drops(
     said |= {one.name: BEYOND for one in beyond}
     objections += [(at, Quarantined(one.name, said[one.name])) for at, one in candidates if one.name in said]
     kept = [one for one in train if isinstance(one, Brought)]
-    media = {_own_uri(one): read[_drop(it)].blobs[one.uri] for it in kept for one in it.pair.media()}
+    media = FileBlobs({_own_uri(one): read[_drop(it)].blobs.places[one.uri] for it in kept for one in it.pair.media()})
     counts = dict.fromkeys(read, 0) | Counter(_drop(one) for one in kept)
-    blobs = cast("Mapping[str, bytes]", ChainMap(media, cast("dict[str, bytes]", blobs)))  # which may be on disk
+    # Both may be on disk, and are not written to.
+    both = ChainMap(cast("dict[str, bytes]", media), cast("dict[str, bytes]", blobs))
+    blobs = cast("Mapping[str, bytes]", both)
     pairs = [_own(_drop(one), presented(one.pair)) if isinstance(one, Brought) else one for one in train]
     left_out = [one for _, one in sorted(objections, key=lambda one: one[0])]
     return Added({**splits, "train": pairs}, blobs, left_out, counts, found)
@@ -119,7 +122,7 @@ def _sieved(
 ) -> tuple[list[tuple[_Place, Brought]], list[tuple[_Place, Quarantined]]]:
     """The pairs that may join the training split by themselves, drops in turn, and the rows that may not."""
     objections = [
-        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri))
+        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing))
         for name, rows in read.items()
         for at, one in rows.left_out
     ]
@@ -149,13 +152,15 @@ def _repeated(own: Iterable[PreferencePair], brought: Iterable[Brought]) -> dict
     return found
 
 
-def _by_digest(read: Mapping[str, Rows]) -> dict[str, bytes]:
-    return {
-        medium.sha256: rows.blobs[medium.uri]
-        for rows in read.values()
-        for pair in rows.pairs
-        for medium in pair.media()
-    }
+def _by_digest(read: Mapping[str, Rows]) -> FileBlobs:
+    return FileBlobs(
+        {
+            medium.sha256: rows.blobs.places[medium.uri]
+            for rows in read.values()
+            for pair in rows.pairs
+            for medium in pair.media()
+        }
+    )
 
 
 def _row(drop: str, line: int, name: str) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,13 +28,15 @@ SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
 IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
 JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
+TWICE = "row: its id is there twice"
 Key = Medium | str
 
 
 class ImportJob:
     """One import into the folder `into`, of what `read` finds below `root`.
 
-    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one;
+    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one. It is
+    not used where a cause that passes left a row out, or where earlier shards have changed for such a cause.
     `keep(number)` is told of each that is whole. `as_published` leaves the presentation order to others, such as a
     benchmark's protocol.
     """
@@ -70,10 +73,7 @@ class ImportJob:
         """
         for number, rows in enumerate(shards_of(self._rows)):
             shard = ImportedShard(self._into, number)
-            if self._kept(number):
-                self._ids.update(shard.column(shard.pairs, "id"))
-                self._stored.update(shard.column(shard.media, "sha256"))
-            else:
+            if not (self._kept(number) and self._takes(shard)):
                 self._import(shard, rows)
                 self._keep(number)
             self._count(shard, len(rows))
@@ -81,6 +81,22 @@ class ImportJob:
             raise DataError(f"{self._root} has no usable row among {self._read}{self._most_common()}")
         check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
         return self._read, self._bad
+
+    def _takes(self, shard: ImportedShard) -> bool:
+        """Take a kept shard as it is. Whether it is what would be made now, after the shards before it."""
+        faulty = shard.faulty()
+        ids, stored = shard.column(shard.pairs, "id"), shard.column(shard.media, "sha256")
+        media = {one.sha256 for pair in shard.pairs_in() for one in pair.media()}
+        if (
+            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in faulty)
+            or not self._ids.isdisjoint(ids)
+            or not self._stored.isdisjoint(stored)
+            or not media <= self._stored.union(stored)
+        ):
+            return False
+        self._ids.update(ids)
+        self._stored.update(stored)
+        return True
 
     def _import(self, shard: ImportedShard, rows: list[Row | Unusable]) -> None:
         faulty: list[Faulty] = []
@@ -92,8 +108,10 @@ class ImportJob:
                 imported.append(self._imported(row, found))
             except MediaError as error:
                 reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
-                known = (row.task, row.group, row.preferred) if isinstance(row, Row) else ()
-                faulty.append(Faulty(row.where, row.id, reason, error.uri, *known))
+                known: dict[str, Any] = {}
+                if isinstance(row, Row):
+                    known = {"task": row.task, "group": row.group, "preferred": row.preferred}
+                faulty.append(Faulty(row.where, row.id, reason, error.uri, **known, passing=error.passing))
             except _Bad as error:
                 faulty.append(Faulty(row.where, row.id, str(error)))
         shard.write(imported, faulty)
@@ -123,13 +141,13 @@ class ImportJob:
             if isinstance(said, MediaError):
                 yield from self._decoders.map(look, ((name_of(seen.medium), seen) for seen in errand))
             else:
-                yield from (one if isinstance(one, Looked) else MediaError(*one) for one in said)
+                yield from said
 
     def _imported(self, row: Row | Unusable, found: Mapping[Key, Looked | MediaError]) -> Imported:
         if isinstance(row, Unusable):
             raise _Bad(row.reason)
         if row.id in self._ids:
-            raise _Bad("row: its id is there twice")
+            raise _Bad(TWICE)
         looked: dict[Key, Looked] = {}
         for key in map(key_of, media_of(row)):
             said = found[key]

@@ -37,14 +37,14 @@ class Looked:
     data: bytes
 
 
-def look_at_all(several: Sequence[Seen]) -> list[Looked | tuple[str, str]]:
-    """Each medium as `look` sees it, or the uri and reason of its `MediaError`: one errand of a process for many."""
-    found: list[Looked | tuple[str, str]] = []
+def look_at_all(several: Sequence[Seen]) -> list[Looked | MediaError]:
+    """Each medium as `look` sees it, or its `MediaError`: one errand of a process for many."""
+    found: list[Looked | MediaError] = []
     for seen in several:
         try:
             found.append(look(seen))
         except MediaError as error:
-            found.append((error.uri, error.reason))
+            found.append(error)
     return found
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.schema import Settings
+from models.decoding import Decoding
 from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
 from models.generation.local import LocalGenerator
@@ -21,6 +22,7 @@ from models.reward_model import RewardModel
 from models.verdict import Mode
 from tasks.artifacts import ArtifactRef
 from tasks.data_files import model_digest
+from tasks.decoders import serving_decoders
 from tasks.judges import local_generator
 from tasks.judging import model_folder
 from tasks.pinning import find_artifact, registered_model
@@ -35,7 +37,7 @@ class RemoteRewardModel(RewardModel):
 
     def media(self) -> RequestMedia:
         """See `RewardModel.media`."""
-        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=False)
+        return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=False, decoding=self.decoding)
 
 
 class Asking:
@@ -86,6 +88,7 @@ class Served:
         digest: str,
         local: LocalGenerator,
         settings: Settings,
+        decoding: Decoding,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self.digest = digest
@@ -98,6 +101,7 @@ class Served:
             on_batch=on_batch,
         )
         self._settings = settings
+        self._decoding = decoding
         self.users = 0
 
     def reward_model(self, given_up: threading.Event) -> RewardModel:
@@ -107,6 +111,7 @@ class Served:
             max_pixels=self._settings.model.max_pixels,
             max_frames=self._settings.model.max_frames,
             max_tokens=self._settings.evaluate.max_tokens,
+            decoding=self._decoding,
         )
 
     def tokens(self, text: str) -> int:
@@ -124,9 +129,11 @@ class Holder:
         self._lock = threading.Condition()
         self._ended = threading.Event()
         self.problem = ""  # why the model that the name means by now is not served
+        self._decoders = serving_decoders(settings)
         self._folder = model_folder(settings, name)
         folder = self._folder
         self._current = self._load(self._digest(folder), folder) if folder else self._fetched(self._artifact())
+        self._decoders.start()
 
     def _digest(self, folder: Path) -> str:
         return model_digest(folder, Path(self._settings.storage.cache_dir))
@@ -173,6 +180,7 @@ class Holder:
         """Let the model end what it has."""
         self._ended.set()
         self._current.generator.close()
+        self._decoders.close()
 
     def _swap(self, new: Served) -> None:
         with self._lock:
@@ -185,7 +193,7 @@ class Holder:
 
     def _load(self, digest: str, folder: Path) -> Served:
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return Served(digest, local, self._settings, self._metrics.batch)
+        return Served(digest, local, self._settings, self._decoders, self._metrics.batch)
 
     def _artifact(self) -> ArtifactRef:
         """What the name means now in the store."""

@@ -170,7 +170,9 @@ async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
 def vote(body: VoteRequest, bench: Benched, by: Given) -> dict[str, str]:
     """Put a preference about candidates of one's own into the inbox."""
     limits = bench.settings.model
-    media = RequestMedia(max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False)
+    media = RequestMedia(
+        max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False, decoding=bench.shelf.decoders
+    )
     (pair,) = read_pairs([body.row()], media)
     if bench.settings.prepare.source == "shapes" and (why := foreign(pair)):
         raise DataError(f"this is not saved, since the nightly would leave it out; {why}")

@@ -12,6 +12,7 @@ from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
 from tasks.artifacts import Store
 from tasks.data_files import model_digest
+from tasks.decoders import serving_decoders
 from tasks.graph import EVALUATED, find_base
 from tasks.judges import local_generator
 from tasks.pinning import registered_model
@@ -40,6 +41,7 @@ class Shelf:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
+        self.decoders = serving_decoders(settings)  # of what people bring; they start with the first of it
         self._loading = threading.Lock()  # taken before the other one
         self._lock = threading.Lock()
         self._served: OrderedDict[str, Served] = OrderedDict()
@@ -93,6 +95,7 @@ class Shelf:
             self._served.clear()
         for served in held:
             served.generator.close()
+        self.decoders.close()
 
     def _use(self, digest: str) -> Served | None:
         with self._lock:
@@ -115,7 +118,7 @@ class Shelf:
         if folder is None:
             folder = self._store.fetch(self._store.reference("model", choice.digest))
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return Served(choice.digest, local, self._settings)
+        return Served(choice.digest, local, self._settings, self.decoders)
 
     @cached_property
     def _base(self) -> str | None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 
@@ -17,6 +18,7 @@ from PIL import Image
 from models.decoding import WAITING, Decoders
 from models.errors import MediaError
 from models.media import decode
+from tests.models.slow_media import large_png
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,6 +31,10 @@ def behave(way: str) -> str:
         os._exit(3)
     if way == "hang":
         time.sleep(60)
+    if way == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "large":
+        return str(len(bytearray(2**30)))
     if way == "refuse":
         raise MediaError("its own name", "is no image")
     if way == "fault":
@@ -70,6 +76,49 @@ def test_a_crash_and_an_endless_decode_cost_one_item_each_and_the_rest_goes_on_i
         "8.png: crashes its decoder: the process was ended by SIGSEGV",
     ]
     assert [isinstance(one, MediaError) for one in said] == [way.upper() not in said for way in ways]
+
+
+def test_what_was_not_the_items_own_doing_is_said_to_pass() -> None:
+    with Decoders(1, seconds=1) as decoders:
+        said = list(decoders.map(behave, named(["crash", "hang", "refuse", "killed"])))
+    assert [isinstance(one, MediaError) and one.passing for one in said] == [False, True, False, True]
+
+
+def test_an_item_that_needs_too_much_memory_is_named_and_its_process_goes_on() -> None:
+    with Decoders(1, seconds=30, memory_mib=512) as decoders:
+        large, after = decoders.map(behave, named(["large", "a"]))
+    assert str(large) == (
+        "0.png: needs too much memory: more than 512 MiB, the limit: scale it down, or raise the limit"
+    )
+    assert after == "A"
+
+
+def test_a_bomb_within_the_limit_on_pixels_needs_no_more_than_its_process_may_have() -> None:
+    with Decoders(1, seconds=60, memory_mib=300) as decoders:
+        (said,) = decoders.map(first_pixel, [("bomb.png", large_png())])
+    assert isinstance(said, MediaError) and said.reason.startswith("needs too much memory: "), said
+
+
+def test_a_plain_script_is_not_run_again_in_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "plain.py"
+    script.write_text(
+        dedent("""
+        print("runs")
+        from models.decoding import Decoders
+
+        with Decoders(2, seconds=30) as decoders:
+            print([str(one) for one in decoders.map(len, [("a", "bc"), ("d", "e")])])
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.split("\n")[:2] == ["runs", "['2', '1']"], done.stderr
+
+
+def test_several_threads_share_one_pool() -> None:
+    with Decoders(2, seconds=30) as decoders, ThreadPoolExecutor(8) as threads:
+        said = threads.map(lambda number: list(decoders.map(slowly, [(str(number), number / 100)])), range(24))
+        assert list(said) == [[number / 100] for number in range(24)]
 
 
 def test_results_come_in_the_order_given_and_not_in_that_of_their_ends() -> None:
@@ -131,8 +180,7 @@ def test_pictures_are_decoded_in_them() -> None:
 
 
 def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "decodes.py"
-    script.write_text(
+    (tmp_path / "decodes.py").write_text(
         dedent("""
         import os, time
         from models.decoding import Decoders
@@ -141,13 +189,14 @@ def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
             print(os.getpid(), flush=True)
             time.sleep(wait)
 
-        if __name__ == "__main__":
+        def main():
             with Decoders(2, seconds=0.5) as decoders:
                 list(decoders.map(report, [("a", 0), ("b", 0), ("c", 0.3), ("d", 600)]))
         """)
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment) as program:
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
+    command = [sys.executable, "-c", "import decodes; decodes.main()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as program:
         assert program.stdout is not None
         workers = {int(program.stdout.readline()) for _ in range(4)}
         program.kill()

@@ -1,5 +1,6 @@
 """Judging in one and both orders, with a generator that answers what it is shown."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from models.errors import MediaError
-from models.generation.protocol import Generated, Generator, Progress
+from models.generation.protocol import Generated, Generator, GeneratorIdentity, Progress, transformers_identity
 from models.judge import Judge, sampling_seed
 from models.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.prompts import Message
@@ -169,3 +170,54 @@ def test_a_pair_whose_medium_cannot_be_decoded_costs_itself_alone() -> None:
     assert [one.preferred for one in judgments[4:]] == [1, 1, 2, 2]
     with pytest.raises(MediaError, match=r"broken\.png"):
         judging.judge([bad])
+
+
+class Weighing:
+    """A generator that says nothing and notes how many frames are alive whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.alive: list[int] = []
+
+    @property
+    def identity(self) -> GeneratorIdentity:
+        return transformers_identity("float32")
+
+    def generate(self, conversations: Sequence[list[Message]], *, n: int = 1, **options: Any) -> list[list[Generated]]:
+        self.asked.append(len(conversations))
+        self.alive.append(sum(one() is not None for one in ALIVE))
+        options["on_progress"](len(conversations), len(conversations))
+        return [[Generated("", truncated=False)] * n for _ in conversations]
+
+
+ALIVE: "list[weakref.ref[Image.Image]]" = []
+
+
+def test_not_all_frames_are_in_memory_at_once_and_the_texts_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.judge.HELD_BYTES", 4 * 4 * 64 * 64)  # four frames
+
+    def decoded(uri: str) -> list[Image.Image]:
+        if uri == "media-3":
+            raise MediaError(uri, "is broken")
+        frame = Image.new("RGB", (64, 64))
+        ALIVE.append(weakref.ref(frame))
+        return [frame]
+
+    pairs = [
+        PreferencePair.model_validate(
+            {
+                "id": str(at), "task": Task.IMAGE_GENERATION, "prompt": "a cube", "preferred": 1, "source": "test",
+                "candidates": [
+                    {"media": {"kind": "image", "uri": f"media-{2 * at + one}", "sha256": f"{2 * at + one:064d}"}}
+                    for one in range(2)
+                ],
+            }
+        )
+        for at in range(10)
+    ]  # fmt: skip
+    weighing, told = Weighing(), list[tuple[int, int]]()
+    judged = Judge(weighing, decoded).judge(pairs, on_progress=lambda done, total: told.append((done, total)))
+    assert weighing.asked == [2, 2, 2, 2, 1] and max(weighing.alive) <= 5
+    assert [one.pair.id for one in judged] == [str(at) for at in range(10)]
+    assert [one.pair.id for one in judged if one.refused] == ["1"]
+    assert told[-1] == (10, 10) and told == sorted(told)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from models.dataset import write_dataset
+from models.decoding import Decoders
 from models.errors import DataError
 from models.preference import Task
 from models.sources.drops import add_drops
@@ -23,6 +24,7 @@ from tasks.housekeeping import gc
 from tasks.inbox import Ingested, drops, ingest, name_of, settle
 from tasks.inbox_reading import LIMITS, Dropped, Limits, fetch, stem
 from tasks.objects import Found, Source, hash_file
+from tests.models.slow_media import slow_gif
 from tests.tasks.seaweed import S3Server
 from tests.tasks.shapes_drop import write_drop, zipped
 
@@ -172,6 +174,19 @@ def test_a_drop_without_a_usable_row_comes_back_with_each_fault_by_line(store: S
     assert f"into {store.objects.uri('inbox')} once more" in note
     moved = below(store, "inbox-rejected/bad")
     assert moved.pop("REASON.txt") and moved == files_of(folder)
+
+
+def test_a_drop_that_could_not_be_decoded_in_time_is_not_sent_back(store: Store, tmp_path: Path) -> None:
+    slow: dict[str, Any] = {"id": "s", "task": "video_generation", "prompt": "a pan", "preferred": 1}
+    slow["candidates"] = [{"media": "slow.gif"}, {"media": "slow.gif"}]
+    folder = tmp_path / "slow"
+    write_drop(folder, seed=1, count=0, more=[slow])
+    (folder / "slow.gif").write_bytes(slow_gif())
+    put(store, folder, "slow")
+    with Decoders(1, seconds=1) as decoders:
+        found = taken(store, decoding=decoders)
+    assert found == Ingested(waiting=("slow",)) and not drops(store)
+    assert store.objects.walk("inbox/slow") and not store.objects.walk("inbox-rejected")
 
 
 def test_many_faulty_rows_are_counted_rather_than_all_named(store: Store, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
 from tasks.artifact_types import digest_of, entries_of, read_sources
 from tasks.artifacts import ArtifactRef
+from tasks.decoders import prepare_decoders
 from tasks.inbox import drops, ingest
 from tasks.launching import Child, Done, Job
 from tasks.preparing import prepare
 from tasks.stages import open_store
+from tests.models.slow_media import slow_gif
 from tests.tasks.shapes_drop import row_of, write_drop
 
 
@@ -128,6 +130,19 @@ def of_own(settings: Settings, folder: Path) -> Settings:
 
 def splits_of(dataset: PreferenceDataset) -> dict[str, Split]:
     return {pair.id: split for split in SPLITS for pair in dataset.pairs(split)}
+
+
+def test_a_dropped_video_that_timed_out_is_counted_to_be_tried_again(settings: Settings, tmp_path: Path) -> None:
+    store, video = open_store(settings), {"task": str(Task.VIDEO_GENERATION), "prompt": "a pan", "preferred": 1}
+    slow = video | {"id": "slow", "candidates": [{"media": "slow.gif"}, {"media": "slow.gif"}]}
+    folder = tmp_path / "store" / "inbox" / "one"
+    write_drop(folder, seed=7, count=1, more=[slow])
+    (folder / "slow.gif").write_bytes(slow_gif())
+    hurried = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"decoding_timeout_s": 3.0})})
+    with prepare_decoders(hurried) as decoders:
+        ingest(store, max_frames=8, quiet_s=0, say=lambda _: None, decoding=decoders)
+    done = made(hurried, tmp_path / "scratch", drops(store))
+    assert (done.facts["drop_pairs"], done.facts["quarantined"], done.facts["passing"]) == (4, 1, 1)
 
 
 def test_pairs_that_share_media_move_no_pair_of_an_earlier_version(settings: Settings, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tasks.registry import (
     versions,
 )
 from tasks.tracking import Tracker
+from tests.models.slow_media import large_png
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = Path(os.environ.get("THINKREWARD_TEST_MODEL", REPOSITORY / "models" / "shapes" / "base"))
@@ -166,6 +167,7 @@ def test_other_weights_settings_or_cards_are_other_artifacts(tmp_path: Path) -> 
 
 
 CONSUMER = """
+print("RUNS")
 import json, sys
 import models, tasks  # the consumer's own
 import mlflow, pandas
@@ -176,17 +178,27 @@ answers = judge.predict(rows, params={"mode": "direct", "both_orders": True})
 assert models.MINE and tasks.MINE
 assert not [name for name in sys.modules if name.startswith(("models.", "tasks.", "flows", "configs"))]
 print("ANSWER " + answers.to_json(orient="records"))
+try:
+    judge.predict([{**json.loads(sys.argv[2])[0], "candidate_2": "bomb.png"}])
+except Exception as error:
+    print("REFUSED", error)
+again = judge.predict(rows, params={"mode": "direct", "both_orders": True})
+assert again.to_json() == answers.to_json()
 """
 
 
 @needs_model
 def test_a_consumer_with_packages_of_the_same_names_judges_with_the_champion(uri: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "the store"))
-    ref = store.publish("registry-model", save_registry_model(MODEL, tmp_path / "out", config={"max_tokens": 24}))
+    config = {"max_tokens": 24, "decoding_memory_mib": 300, "decoding_timeout_s": 60}
+    ref = store.publish("registry-model", save_registry_model(MODEL, tmp_path / "out", config=config))
     made = register(uri, "thinkreward", source_uri=lend(store, ref), run_id="", tags={DIGEST_TAG: ref.digest})
     set_alias(uri, "thinkreward", "champion", made.version)
     for name in ("red", "blue"):
         Image.new("RGB", (56, 56), name).save(tmp_path / f"{name}.png")
+    (tmp_path / "bomb.png").write_bytes(large_png())
+    script = tmp_path / "consumer.py"
+    script.write_text(CONSUMER)
     frames = [Image.new("RGB", (56, 56), (40 * at, 0, 0)) for at in range(3)]
     frames[0].save(tmp_path / "film.png", save_all=True, append_images=frames[1:])
     rows = [
@@ -199,11 +211,15 @@ def test_a_consumer_with_packages_of_the_same_names_judges_with_the_champion(uri
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("MINE = True\n")
     done = subprocess.run(
-        [sys.executable, "-c", CONSUMER, uri, json.dumps(rows)],
+        [sys.executable, script, uri, json.dumps(rows)],
         env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said.count("RUNS") == 1, "the script is run again where media are decoded"
+    (refused,) = [line for line in said if line.startswith("REFUSED ")]
+    assert "row 0, candidate_2: needs too much memory: more than 300 MiB, the limit" in refused
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     answers = json.loads(line.removeprefix("ANSWER "))
     generator = LocalGenerator.load(MODEL, device="cpu", dtype="float32", attention="sdpa", batch=64)

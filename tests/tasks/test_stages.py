@@ -111,6 +111,7 @@ def test_what_changes_no_result_is_in_no_key(settings: Settings, change: str, tm
         ("model.attention=eager", "cold-start rejection-sampling grpo evaluate promote"),
         ("model.base=owner/name", "base"),  # the others have its digest among their inputs
         ("prepare.decoding_timeout_s=7.0", "prepare"),  # what takes longer is left out
+        ("prepare.decoding_memory_mib=700", "prepare"),
         ("evaluate.bootstrap=7", "evaluate promote"),
         ("seed=7", "prepare distill cold-start rejection-sampling grpo evaluate promote"),
     ],
@@ -222,6 +223,19 @@ def test_a_cached_stage_is_reused_without_a_process(settings: Settings, tmp_path
     result = run_stage("prepare", settings)
     assert result.state == "cached"
     assert result.outputs == entry.outputs
+
+
+def test_rows_that_were_left_out_for_a_cause_that_passes_are_tried_again(settings: Settings) -> None:
+    small = of_few_pairs(settings)
+    first = run_stage("prepare", small)
+    store = open_store(small)
+    (entry,) = store.entries("prepare")
+    store.record(entry.model_copy(update={"facts": {**entry.facts, "passing": 2}}))
+    stood = plan(store, small, "prepare", {})
+    assert (stood.cached, stood.reason) == (True, "unchanged, but 2 rows whose media timed out are tried again")
+    again = run_stage("prepare", small)
+    assert (again.state, again.outputs) == ("computed", first.outputs)
+    assert run_stage("prepare", small).state == "cached"
 
 
 def test_a_truncated_artifact_is_not_handed_on(settings: Settings, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from models.decoding import Decoders
-from models.errors import DataError
+from models.errors import DataError, MediaError
 from models.media_files import MediaFiles
 from models.preference import Preferred, Task
 from models.sources import importing
@@ -199,7 +199,7 @@ def test_a_codec_that_crashes_costs_its_row_alone(
     assert (faulty.where, faulty.reason, faulty.uri) == ("data.json#2", "media: crashes its decoder", "b.png")
 
 
-def crash_in_company(several: list[Seen]) -> list[Looked | tuple[str, str]]:
+def crash_in_company(several: list[Seen]) -> list[Looked | MediaError]:
     return [crash_on_b(seen) for seen in several]
 
 
