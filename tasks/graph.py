@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "4",
+            "5",
             {
                 "report": Need("evaluate", "report"),
                 "model": Need("grpo", "model"),
