@@ -115,6 +115,16 @@ class Runtime(Section):
     )
     retry_delay_s: float = Field(10.0, ge=0, description="seconds before the first further try; doubles each time")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
+    generation_tokens: Positive | None = Field(
+        None,
+        description="tokens at most of the sequences generated together, prompts and completions with their padding; "
+        "one that is longer is generated alone; none: generation_batch alone bounds them",
+    )
+    micro_tokens: Positive | None = Field(
+        None,
+        description="tokens at most that training handles on a device at once, padding included, in micro-batches of "
+        "like length beside micro_batch; one sequence that is longer is alone; none: micro_batch alone bounds them",
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
 

@@ -88,6 +88,7 @@ class Judge:
         dtype: str = "float32",
         attention: str = "sdpa",
         batch: int = 64,
+        micro_tokens: int | None = None,
         revision: str | None = None,
         wording: Wording = "thinkreward",
         seconds: Seconds | None = None,
@@ -99,7 +100,13 @@ class Judge:
         from models.generation.local import LocalGenerator
 
         generator = LocalGenerator.load(
-            directory, device=device, dtype=dtype, attention=attention, batch=batch, revision=revision
+            directory,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            batch=batch,
+            micro_tokens=micro_tokens,
+            revision=revision,
         )
         return cls(generator, frames, wording, seconds)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEPLOYMENT = "default"
 POLL_S = 1.0
-PATIENCE_S = 120.0  # after which it is said that no worker has taken the run
+PATIENCE_S = 120.0  # after which it is said that no worker has started the run
 
 
 def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
@@ -115,11 +115,12 @@ def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> 
         now = _looked_up(client, run)
         if now.state is not None and now.state.is_final():
             return now
-        waits = now.state is not None and now.state.is_scheduled()
+        # Pending too: the worker that took it may have died before it started a process.
+        waits = now.state is not None and (now.state.is_scheduled() or now.state.is_pending())
         if waits and not told and time.monotonic() - started > PATIENCE_S:
             told = True
             run_logger().warning(
-                "no worker has taken flow run %s of %s for %d s: is a worker of pool %s running?",
+                "no worker has started flow run %s of %s for %d s: is a worker of pool %s running?",
                 run.name, deployment, PATIENCE_S, now.work_pool_name,
             )  # fmt: skip
         if waits and time.monotonic() - looked > PATIENCE_S and now.work_pool_name:

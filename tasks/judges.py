@@ -63,4 +63,5 @@ def local_generator(folder: Path, settings: Settings, *, batch: int) -> LocalGen
         dtype=settings.model.dtype,
         attention=settings.model.attention,
         batch=batch,
+        micro_tokens=settings.runtime.generation_tokens,
     )

@@ -169,6 +169,7 @@ def _judge(job: Job, samples: int, temperature: float, tokens: int) -> Done:
         dtype=settings.model.dtype,
         attention=settings.model.attention,
         batch=batch,
+        micro_tokens=settings.runtime.generation_tokens,
     )
     clock.tick()
     judge.judge(pairs, "think", samples, temperature=temperature, max_tokens=tokens, seed=settings.seed)

@@ -111,6 +111,7 @@ def load_judge(context: Context, model_input: str) -> Judge:
         dtype=settings.model.dtype,
         attention=settings.model.attention,
         batch=settings.runtime.generation_batch,
+        micro_tokens=settings.runtime.generation_tokens,
     )
 
 

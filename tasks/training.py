@@ -98,6 +98,7 @@ def sft_plan(settings: Settings, sft: Sft) -> "SftPlan":
         gradient_checkpointing=settings.runtime.gradient_checkpointing,
         publish_dtype=settings.model.publish_dtype,
         max_grad_norm=sft.max_grad_norm,
+        micro_tokens=settings.runtime.micro_tokens,
         section="cold_start" if sft is settings.cold_start else "rejection_sampling.sft",
     )
 
@@ -228,6 +229,8 @@ def grpo_plan(settings: Settings) -> "GrpoPlan":
         publish_dtype=settings.model.publish_dtype,
         max_grad_norm=g.max_grad_norm,
         no_spread_steps=g.no_spread_steps,
+        micro_tokens=settings.runtime.micro_tokens,
+        generation_tokens=settings.runtime.generation_tokens,
     )
 
 

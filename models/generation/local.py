@@ -23,6 +23,7 @@ from models.generation.protocol import (
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
+from models.micro_batches import TokenCounter, by_tokens
 from models.prompts import Message, Part
 from models.verdict import Mode
 
@@ -34,15 +35,20 @@ UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are n
 class LocalGenerator:
     """Generates with a model in this process; `batch` is the number of sequences generated together.
 
+    With `micro_tokens`, so many tokens at most are held for them, padding and those yet to be written included, unless
+    one conversation needs more.
+
     Threads may call it at once: one call generates after the other.
     """
 
     tells = True  # what it writes as it writes it
 
-    def __init__(self, model: Any, processor: Any, *, batch: int) -> None:
+    def __init__(self, model: Any, processor: Any, *, batch: int, micro_tokens: int | None = None) -> None:
         self.model = model
         self.processor = processor
         self.batch = batch
+        self.micro_tokens = micro_tokens
+        self._counter = TokenCounter(processor)
         # Of a model's own generation defaults the ends are used alone: the others (top-p, penalties) would change what
         # greedy and temperature 1.0 mean.
         self.ends = stop_tokens(model, processor)
@@ -52,12 +58,20 @@ class LocalGenerator:
 
     @classmethod
     def load(
-        cls, source: str | Path, *, device: str, dtype: str, attention: str, batch: int, revision: str | None = None
+        cls,
+        source: str | Path,
+        *,
+        device: str,
+        dtype: str,
+        attention: str,
+        batch: int,
+        micro_tokens: int | None = None,
+        revision: str | None = None,
     ) -> "LocalGenerator":
         """From a model directory or hub id. Raises `ModelError`."""
         processor = load_processor(source, revision=revision)
         model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
-        return cls(model, processor, batch=batch)
+        return cls(model, processor, batch=batch, micro_tokens=micro_tokens)
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -93,15 +107,12 @@ class LocalGenerator:
         media = [
             [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
         ]
-        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
-        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         results: list[list[Generated]] = [[] for _ in texts]
         seeds = seeds_of(seed, len(texts))
         failures: list[Exception] = []
-        step = max(1, self.batch // n)
+        done = 0
         with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
-            for start in range(0, len(order), step):
-                rows = order[start : start + step]
+            for rows in self._batches(texts, media, n, max_tokens):
 
                 def batch(some: Sequence[int]) -> list[list[Generated]]:
                     told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
@@ -112,11 +123,26 @@ class LocalGenerator:
                 for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
                     results[at] = said if isinstance(said, list) else [refusal(said)] * n
                     failures += [] if isinstance(said, list) else [said]
+                done += len(rows)
                 if on_progress is not None:
-                    on_progress(min(start + step, len(order)), len(order))
+                    on_progress(done, len(texts))
         if failures and len(failures) == len(results):
             raise failures[0]
         return results
+
+    def _batches(self, texts: list[str], media: list[list[Part]], n: int, max_tokens: int) -> list[list[int]]:
+        """The conversations that are generated together, by their places."""
+        rows = max(1, self.batch // n)
+        if self.micro_tokens is not None:
+            lengths = [(self._tokens(*one), max_tokens) for one in zip(texts, media, strict=True)]
+            return by_tokens(lengths, tokens=self.micro_tokens // n, rows=rows)
+        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
+        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
+        return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+    def _tokens(self, text: str, parts: list[Part]) -> int:
+        images = [part["image"] for part in parts if part["type"] == "image"]
+        return self._counter.count(text, images, [part["video"] for part in parts if part["type"] == "video"])
 
     def _generate_batch(
         self,

@@ -7,6 +7,7 @@ checkpoint that is best on validation pairs, or the start.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from models.rewards import opened, reward_functions
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.presets import PRESETS, needs_format
-from models.training.rollouts import CompletionsTrainer, GrpoHooks
+from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
 from models.training.rows import training_rows
 
 
@@ -36,7 +37,8 @@ class GrpoPlan:
 
     `accuracy_needs_format` overrides what the preset says. `dtype` is the compute type, `publish_dtype` that of the
     weights of the best model. After `no_spread_steps` steps in a row without spread in any group training ends early
-    and is validated once more; 0: never.
+    and is validated once more; 0: never. With `micro_tokens` a device handles so many tokens at once at most, padding
+    included, and with `generation_tokens` so many while it validates.
     """
 
     preset: str
@@ -63,6 +65,8 @@ class GrpoPlan:
     accuracy_needs_format: bool | None = None
     max_grad_norm: float = 1.0
     no_spread_steps: int = 0
+    micro_tokens: int | None = None
+    generation_tokens: int | None = None
 
 
 class Validator(TrainerCallback):
@@ -146,7 +150,10 @@ def train_grpo(
 
     def accuracy_of(current: Any) -> float:
         current.eval()
-        judge = Judge(LocalGenerator(current, processor, batch=plan.generation_batch), media.frames)
+        judge = Judge(
+            LocalGenerator(current, processor, batch=plan.generation_batch, micro_tokens=plan.generation_tokens),
+            media.frames,
+        )
         with trainer.accelerator.autocast():
             judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
         current.train()
@@ -171,7 +178,8 @@ def train_grpo(
     rewards = reward_functions(
         plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
     )
-    trainer = CompletionsTrainer(
+    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    trainer = (partial(TokenBoundTrainer, **bound) if plan.micro_tokens else CompletionsTrainer)(
         hooks=hooks,
         begun=begun,
         completions_every=plan.completions_every,
@@ -212,15 +220,16 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
     completions = plan.group * plan.prompts_per_step
-    steps = accumulated(completions, plan.micro_batch, processes)
+    steps, whole = accumulated(completions, plan.micro_batch, processes), bool(plan.micro_tokens)
     return GRPOConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="constant",
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=steps,
-        steps_per_generation=steps * PRESETS[plan.preset].updates,
+        # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
+        per_device_train_batch_size=plan.micro_batch * (steps if whole else 1),
+        gradient_accumulation_steps=1 if whole else steps,
+        steps_per_generation=(1 if whole else steps) * PRESETS[plan.preset].updates,
         num_generations=plan.group,
         max_completion_length=plan.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.

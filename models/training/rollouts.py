@@ -1,15 +1,18 @@
 """TRL's `GRPOTrainer` as this project uses it: what its rollouts earned is passed on."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from trl import GRPOTrainer
 
 from models.rewards import completion_text
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
+from models.training.token_bound import Part, averaged, parts_of, unsynchronised
 
 
 @dataclass
@@ -77,3 +80,60 @@ def groups_without_spread(rewards: Mapping[str, Sequence[float]], weights: Seque
     ]
     groups = [totals[at : at + group] for at in range(0, len(totals), group)]
     return sum(max(one) - min(one) < 1e-9 for one in groups) / len(groups)
+
+
+class TokenBoundTrainer(CompletionsTrainer):
+    """`CompletionsTrainer` whose batch is a whole step, computed in parts of `micro_tokens` tokens.
+
+    A part has `micro_batch` rows at most. TRL divides a loss by the number of parts, or by the step's tokens times
+    that number; each part is given the number of parts of its size that a step would have.
+    """
+
+    def __init__(self, *, micro_tokens: int, micro_batch: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._limits = micro_tokens, micro_batch
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """A part is prepared already."""
+        return generation_batch if isinstance(generation_batch, Part) else super()._prepare_inputs(generation_batch)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
+        """The loss of a step, from its parts."""
+        begun = time.perf_counter()
+        model.train()
+        whole = self._prepare_inputs(inputs)
+        size = len(whole["prompt_ids"])
+        parts = [part for _, part in parts_of(self, whole, *self._limits)]
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
+        losses, steps = [], self.current_gradient_accumulation_steps
+        for at, part in enumerate(parts):
+            share = len(part["prompt_ids"]) / size
+            self.current_gradient_accumulation_steps = 1 / share
+            part["num_items_in_batch"] = part["num_items_in_batch"] * share
+            with unsynchronised(self, model, at == len(parts) - 1):
+                losses.append(super(GRPOTrainer, self).training_step(model, part, num_items_in_batch))
+        self.current_gradient_accumulation_steps = steps
+        averaged(self._metrics["train"], before, [float(part["completion_mask"].sum()) for part in parts])
+        self._step += 1
+        self._metrics["train"]["step_time"].append(time.perf_counter() - begun)
+        return torch.stack(losses).sum()
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **more: Any
+    ) -> Any:
+        """Without gradients, as of the reference, a whole step is asked for: in parts too."""
+        score = super()._get_per_token_logps_and_entropies
+        if torch.is_grad_enabled() or more.get("compute_entropy") or more.get("compute_aux_loss"):
+            return score(model, input_ids, attention_mask, logits_to_keep, **more)
+        more.pop("batch_size", None)
+        step = {name: value for name, value in more.items() if value is not None}
+        for name, value in (("ids", input_ids), ("mask", attention_mask)):
+            step |= {f"prompt_{name}": value[:, :-logits_to_keep], f"completion_{name}": value[:, -logits_to_keep:]}
+        logps = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+        for places, part in parts_of(self, step, *self._limits):
+            width = part["completion_ids"].shape[1]
+            ids = torch.cat([part.pop("prompt_ids"), part.pop("completion_ids")], dim=1)
+            mask = torch.cat([part.pop("prompt_mask"), part.pop("completion_mask")], dim=1)
+            found, _, _ = score(model, ids, mask, width, **part)
+            logps[torch.tensor(places, device=logps.device), :width] = found.to(logps.dtype)
+        return logps, None, None

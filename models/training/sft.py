@@ -6,6 +6,7 @@ frozen. Departs in nothing but size; the same code trains the tiny model and an 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class SftPlan:
     """Numbers of one fine-tuning; `batch` counts completions over all processes.
 
     `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end. `section` is that of
-    the settings, for messages.
+    the settings, for messages. With `micro_tokens` a device handles so many tokens at once at most, padding included,
+    and `micro_batch` completions.
     """
 
     epochs: float
@@ -44,6 +46,7 @@ class SftPlan:
     publish_dtype: str = "float32"
     max_grad_norm: float = 1.0
     section: str = "cold_start"
+    micro_tokens: int | None = None
 
 
 def train_sft(
@@ -73,6 +76,8 @@ def train_sft(
     """
     from trl import SFTTrainer
 
+    from models.training.token_bound import TokenBoundSft
+
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
     full_resume = resume_from is not None and plan.lora is None
@@ -88,7 +93,8 @@ def train_sft(
     adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    trainer = SFTTrainer(
+    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    trainer = (partial(TokenBoundSft, **bound) if plan.micro_tokens else SFTTrainer)(
         model=model,
         args=_arguments(plan, scratch),
         train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
@@ -110,6 +116,7 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
 
     device = resolve_device(plan.device)
     processes = PartialState(cpu=device == "cpu").num_processes
+    steps = accumulated(plan.batch, plan.micro_batch, processes)
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=plan.epochs,
@@ -118,8 +125,9 @@ def _arguments(plan: SftPlan, scratch: Path) -> Any:
         warmup_steps=plan.warmup,  # below 1: a share of the steps
         weight_decay=plan.weight_decay,
         max_grad_norm=plan.max_grad_norm,
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=accumulated(plan.batch, plan.micro_batch, processes),
+        # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
+        per_device_train_batch_size=plan.micro_batch * (steps if plan.micro_tokens else 1),
+        gradient_accumulation_steps=1 if plan.micro_tokens else steps,
         gradient_checkpointing=plan.gradient_checkpointing,
         save_steps=plan.checkpoint_every,
         max_length=None,  # truncation would cut image tokens

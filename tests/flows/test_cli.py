@@ -129,7 +129,9 @@ def test_own_pairs_are_read_and_what_is_broken_is_named(tmp_path: Path) -> None:
 def test_doctor_says_ok_or_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     well = small.run("doctor", folder=tmp_path)
     names = [line.split()[:2] for line in well.stdout.splitlines() if line.startswith(("ok ", "fix "))]
-    assert names == [["ok", name] for name in ("versions", "accelerator", "base", "storage", "mlflow", "teacher")]
+    assert names == [
+        ["ok", name] for name in ("versions", "accelerator", "base", "memory", "storage", "mlflow", "teacher")
+    ]
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     ill = small.run("doctor", folder=tmp_path, check=False, distill__teacher="openai")
     assert ill.returncode == 1

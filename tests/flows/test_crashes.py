@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.killing import Reached, answers, checkpoint_begun, shards
 from tests.tasks import small_recipe as small
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.timeout(900)]
@@ -24,32 +25,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return folder, {stage["name"]: stage["artifacts"] for stage in said["stages"]}
 
 
-def answers(least: int) -> Callable[[Path], bool]:
-    """At least so many of the teacher's answers are kept."""
-    return lambda work: len(list((work.parent / "teacher").glob("*/blobs/answers/*"))) >= least
-
-
-def shards(least: int) -> Callable[[Path], bool]:
-    """At least so many shards of samples are kept."""
-    return lambda work: len(list(work.glob("*/blobs/shards/*"))) >= least
-
-
-def checkpoint(step: int) -> Callable[[Path], bool]:
-    """The checkpoint of this step is kept."""
-    return lambda work: any(work.glob(f"*/trees/checkpoint-{step}*")) or any(work.rglob(f"*checkpoint-{step}*"))
-
-
 @pytest.mark.parametrize(
     ("stage", "reached"),
     [
         ("distill", answers(10)),
         ("distill", answers(60)),
-        ("cold-start", checkpoint(6)),
-        ("cold-start", checkpoint(18)),
+        ("cold-start", checkpoint_begun(6)),
+        ("cold-start", checkpoint_begun(18)),
         ("rejection-sampling", shards(2)),
-        ("rejection-sampling", checkpoint(2)),
-        ("grpo", checkpoint(2)),
-        ("grpo", checkpoint(4)),
+        ("rejection-sampling", checkpoint_begun(2)),
+        ("grpo", checkpoint_begun(2)),
+        ("grpo", checkpoint_begun(4)),
     ],
     ids=[
         "distill-early",
@@ -64,7 +50,7 @@ def checkpoint(step: int) -> Callable[[Path], bool]:
 )
 def test_a_killed_stage_resumes_to_the_same_digests(
     stage: str,
-    reached: Callable[[Path], bool],
+    reached: Reached,
     undisturbed: tuple[Path, dict[str, dict[str, str]]],
     tmp_path: Path,
 ) -> None:

@@ -1,10 +1,12 @@
 """The whole recipe, small: every stage in a process of its own, then again, then with one setting changed."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import httpx
 import pytest
 
 from configs.load import load_settings
+from models.errors import StageKilled
 from models.scores import JudgedRow, read_rows
 from tasks.graph import RECIPE
-from tasks.stages import open_store
+from tasks.stages import Watch, open_store, run_stage
+from tests.flows.killing import Reached, checkpoint, shards, stage_killed_when
 from tests.tasks import small_recipe as small
 from tests.tasks.workbench.bench import workbench
 
@@ -75,6 +79,50 @@ def test_prefect_shows_the_teachers_yield_and_the_report(recipe: tuple[Path, dic
     with sqlite3.connect(folder / ".thinkreward" / "prefect" / "prefect.db") as prefect:
         shown = {key for (key,) in prefect.execute("select key from artifact")}
     assert {"teacher-yield", "report"} <= shown
+
+
+class Reports:
+    """The first of each kind of progress that a stage's process reports: where it set in."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, int] = {}
+        self.watch = Watch(progress=lambda done, total, what: self.first.setdefault(what, done))  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("stage", "kills", "from_where"),
+    [
+        ("cold-start", [checkpoint(18)], {"steps": 19}),
+        ("rejection-sampling", [shards(2), checkpoint(2)], {"samples": 1000, "steps": 3}),
+        ("grpo", [checkpoint(2)], {"steps": 3}),
+    ],
+    ids=["cold-start", "rejection-sampling", "grpo"],
+)
+def test_a_killed_training_stage_goes_on_where_it_was_to_the_same_digests(
+    stage: str,
+    kills: list[Reached],
+    from_where: dict[str, int],
+    recipe: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """Training is reproducible: a stage begun again from nothing has these digests too, but not these first steps."""
+    whole, said = recipe
+    shutil.copytree(whole / "store", tmp_path / "store")
+    shutil.copy(whole / "mlflow.db", tmp_path)
+    shutil.rmtree(tmp_path / "store" / "index" / stage)
+    settings = load_settings("shapes", small.sets(tmp_path))
+    for reached in kills:
+        with (
+            pytest.raises(StageKilled, match="SIGKILL"),
+            stage_killed_when(partial(reached, tmp_path / "store" / "work" / stage)),
+        ):
+            run_stage(stage, settings)
+    reports = Reports()
+    result = run_stage(stage, settings, watch=reports.watch)
+    assert result.state == "resumed"
+    assert {what: reports.first[what] >= least for what, least in from_where.items()} == dict.fromkeys(from_where, True)
+    digests = next(one["artifacts"] for one in said["stages"] if one["name"] == stage)
+    assert {name: f"{ref.kind}/{ref.digest}" for name, ref in result.outputs.items()} == digests
 
 
 def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:

@@ -19,7 +19,9 @@ import psutil
 from configs.load import VARIABLE, load_settings
 from configs.schema import Settings
 from tasks.artifacts import Store
+from tasks.stack.services import services
 from tasks.stack.state import PORTS, Record, StackFolder, exported
+from tasks.stack.supervision import Started
 from tasks.stages import open_store
 from tests.tasks import small_recipe as small
 from tests.tasks.seaweed import free_ports
@@ -77,6 +79,14 @@ class LocalStack:
         started = time.monotonic()
         self.command("thinkreward", "stack", "up", environment=self._base)
         return time.monotonic() - started
+
+    def restart(self, service: str) -> None:
+        """Start one service whose process is gone, as a supervisor would; it is not waited for."""
+        with self.state.locked():
+            record = self.state.record()
+            found = {one.name: one for one in services(self.state, record, self._base)}
+            record.services[service] = Started(found[service], self.state).running
+            self.state.keep(record)
 
     def command(
         self, *words: str, check: bool = True, environment: Mapping[str, str] | None = None, timeout_s: float = 900

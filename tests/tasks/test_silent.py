@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,9 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Pending
+from prefect.states import Completed, Pending
 
-from tasks import silent
+from tasks import dispatch, silent
 from tasks.silent import free_pending_runs
 from tasks.stack.prefect_setup import NOT_STARTED, prepare, wanted_pools
 from tests.tasks.seaweed import free_ports
@@ -126,6 +127,23 @@ def test_a_run_that_its_worker_never_started_gives_its_place_back_and_is_schedul
     assert at(client, stuck).state_type == StateType.CRASHED
     assert taken(client, next_one)
     client.delete_flow_run(next_one)
+
+
+def test_a_nightly_that_waits_for_a_run_that_was_never_started_has_it_scheduled_again(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "PATIENCE_S", 0.5)
+    monkeypatch.setitem(silent.PENDING_S, "process", 0.1)
+    run = started(client, deployed(client, "awaited"), "awaited")
+    assert taken(client, run)
+    waiting = threading.Thread(target=dispatch._until_final, args=(client, at(client, run), "awaited"), daemon=True)
+    waiting.start()
+    until(lambda: at(client, run).state_type == StateType.SCHEDULED, "it is scheduled again")
+    said = str(at(client, run).state.message)  # type: ignore[union-attr]
+    client.set_flow_run_state(run, Completed(), force=True)
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert "within 0.1 s" in said  # by the one that waits, before the automation's 15 s
 
 
 def nightly(client: SyncPrefectClient, name: str) -> UUID:

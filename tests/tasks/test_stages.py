@@ -84,6 +84,8 @@ def test_each_need_is_an_output_of_an_earlier_stage() -> None:
         "profile=other",  # a name
         "runtime.threads=1",
         "runtime.generation_batch=7",
+        "runtime.generation_tokens=7",
+        "runtime.micro_tokens=7",
         "distill.concurrency=3",
         "grpo.checkpoint_every=5",
         "rejection_sampling.shard_pairs=7",

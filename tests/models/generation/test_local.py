@@ -112,9 +112,13 @@ def test_a_video_that_tells_no_time_has_the_usual_rate(foreign: Path) -> None:
     assert f"<{0.5 / UNKNOWN_RATE:.1f} seconds>" in generator.shown["texts"][0]
 
 
-def sampled(pairs: list[PreferencePair], *, batch: int, seed: int = 1) -> dict[tuple[str, bool, int], str]:
+def sampled(
+    pairs: list[PreferencePair], *, batch: int, seed: int = 1, micro_tokens: int | None = None
+) -> dict[tuple[str, bool, int], str]:
     """Three sampled answers to each presentation, by pair, order and sample."""
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=batch)
+    generator = LocalGenerator.load(
+        BASE, device="cpu", dtype="float32", attention="sdpa", batch=batch, micro_tokens=micro_tokens
+    )
     judged = Judge(generator, frames).judge(
         pairs, "think", 3, both_orders=True, temperature=1.0, max_tokens=24, seed=seed
     )
@@ -127,9 +131,33 @@ def test_sampled_texts_depend_on_no_batch_no_order_and_no_company() -> None:
     assert len(set(texts.values())) == len(texts) == len(pairs) * 2 * 3, "each sample is another"
     assert sampled(pairs, batch=1) == texts
     assert sampled(pairs, batch=7) == texts
+    for tokens in (1, 1500, 100_000):
+        assert sampled(pairs, batch=64, micro_tokens=tokens) == texts
     assert sampled(pairs[::-1], batch=64) == texts
     assert sampled(pairs[:3], batch=64) == {key: texts[key] for key in texts if key[0] in {p.id for p in pairs[:3]}}
     assert sampled(pairs, batch=64, seed=2) != texts
+
+
+def test_no_batch_holds_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, prompts padded to the longest, and what is yet to be written."""
+    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=64, micro_tokens=2000)
+    shapes: list[tuple[int, int]] = []
+    inner = generator.model.generate
+
+    def noted(**inputs: Any) -> Any:
+        shapes.append(tuple(inputs["input_ids"].shape))
+        return inner(**inputs)
+
+    monkeypatch.setattr(generator.model, "generate", noted)
+    done: list[tuple[int, int]] = []
+    pairs = [made.pair for made in PAIRS]
+    Judge(generator, frames).judge(
+        pairs, "think", 2, temperature=1.0, max_tokens=8, on_progress=lambda at, of: done.append((at, of))
+    )
+    assert all(2 * rows * (width + 8) <= 2000 or rows == 1 for rows, width in shapes)
+    assert sum(rows for rows, _ in shapes) == len(pairs)
+    assert len({rows for rows, _ in shapes}) > 1
+    assert done[-1][0] == done[-1][1]
 
 
 def test_sampling_leaves_the_random_state_of_this_process_alone() -> None:

@@ -1,0 +1,126 @@
+"""Micro-batches bounded by tokens: an optimizer step takes the sequences it always takes, split by their length.
+
+The trainer sees one batch for each step, of which the parts are computed one after the other, and gradients add up.
+Parts are uneven, so each is weighed by what it holds: fine-tuning divides by the step's tokens, GRPO by what its loss
+divides by. Steps, their data and the position in them are those without a bound.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+from models.micro_batches import TokenCounter, by_tokens
+
+OF_PROMPT = ("prompt_ids", "prompt_mask")
+OF_COMPLETION = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")
+OF_BOTH = ("token_type_ids", "mm_token_type_ids")
+
+
+def split_evenly_often(trainer: Any, lengths: Sequence[tuple[int, ...]], tokens: int, rows: int) -> list[list[int]]:
+    """`by_tokens`, in as many parts on each process as on that which needs most: they meet in every part."""
+    parts = by_tokens(lengths, tokens=tokens, rows=rows)
+    if trainer.accelerator.num_processes == 1:
+        return parts
+    counts = trainer.accelerator.gather(torch.tensor([len(parts)], device=trainer.accelerator.device))
+    return by_tokens(lengths, tokens=tokens, rows=rows, at_least=int(counts.max()))
+
+
+def unsynchronised(trainer: Any, model: Any, last: bool) -> Any:
+    """Where gradients add up on each process, and are averaged over all in the last part alone."""
+    return contextlib.nullcontext() if last else trainer.accelerator.no_sync(model)
+
+
+def averaged(figures: dict[str, list[float]], before: dict[str, int], weights: Sequence[float]) -> None:
+    """Make one value of those that a step's parts added to each figure, weighed; `before` are lengths ahead of it."""
+    for name, values in figures.items():
+        added = values[before.get(name, 0) :]
+        if len(added) == len(weights):
+            mean = sum(w * v for w, v in zip(weights, added, strict=True)) / max(sum(weights), 1e-9)
+            values[before.get(name, 0) :] = [mean]
+
+
+class Whole:
+    """An optimizer step's examples on one process, and the parts that they are computed in; it stays on the CPU."""
+
+    def __init__(self, examples: list[dict[str, Any]]) -> None:
+        self.examples = examples
+        self.parts: list[dict[str, Any]] = []
+
+
+class TokenBoundSft(SFTTrainer):
+    """`SFTTrainer` whose batch is a whole step, computed in parts of `micro_tokens` tokens and `micro_batch` rows."""
+
+    def __init__(self, *, micro_tokens: int, micro_batch: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._limits = micro_tokens, micro_batch
+        self._counter = TokenCounter(self.processing_class)
+        self._collate = self.data_collator
+        self.data_collator = Whole
+        self.model_accepts_loss_kwargs = True  # TRL's loss takes the count of tokens whether or not the model does
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The step's examples in parts, and the number of tokens in all of them that are learnt."""
+        (whole,) = (next(epoch_iterator) for _ in range(1))
+        lengths = [(self._counter.count(one["prompt"] + one["completion"], one["images"]),) for one in whole.examples]
+        parts = split_evenly_often(self, lengths, *self._limits)
+        whole.parts = [self._collate([whole.examples[at] for at in part]) for part in parts]
+        return [whole], self._get_num_items_in_batch(whole.parts, device)
+
+    def training_step(self, model: Any, inputs: Whole, num_items_in_batch: Any = None) -> Any:
+        """The loss of a step, from its parts."""
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
+        learnt = [float((part["labels"] != -100).sum()) for part in inputs.parts]
+        losses = []
+        for at, part in enumerate(inputs.parts):
+            with unsynchronised(self, model, at == len(inputs.parts) - 1):
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        averaged(self._metrics["train"], before, learnt)
+        return torch.stack(losses).sum()
+
+    def floating_point_ops(self, inputs: Whole) -> int:
+        """Of all parts."""
+        return sum(int(super(TokenBoundSft, self).floating_point_ops(part)) for part in inputs.parts)
+
+
+class Part(dict[str, Any]):
+    """Some rows of a step of GRPO, without the padding that only others need."""
+
+
+def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list[tuple[list[int], Part]]:
+    """The rows of a step of GRPO in parts, each with the places of its rows."""
+    prompts, completions = step["prompt_mask"].sum(1).tolist(), step["completion_mask"].sum(1).tolist()
+    chosen = split_evenly_often(trainer, list(zip(prompts, completions, strict=True)), tokens, rows)
+    split = split_pixel_values_by_grid(step)
+    size = len(prompts)
+    found = []
+    for places in chosen:
+        index = torch.tensor(places, device=step["prompt_ids"].device)
+        part = {name: _rows(value, places, index, size) for name, value in split.items()}
+        prompt = max(prompts[at] for at in places)
+        completion = max(1, *(completions[at] for at in places))
+        found.append((places, Part(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
+    return found
+
+
+def _rows(value: Any, places: list[int], index: torch.Tensor, size: int) -> Any:
+    if isinstance(value, list):
+        return [value[at] for at in places]
+    return value[index] if isinstance(value, torch.Tensor) and value.ndim and len(value) == size else value
+
+
+def _trimmed(part: dict[str, Any], prompt: int, completion: int) -> dict[str, Any]:
+    """Prompts are padded on the left, completions on the right: what stands outside the longest of each goes."""
+    left, right = part["prompt_ids"].shape[1] - prompt, part["completion_ids"].shape[1] - completion
+    for name in OF_PROMPT:
+        part[name] = part[name][:, left:]
+    for name in OF_COMPLETION:
+        if part.get(name) is not None:
+            part[name] = part[name][:, :completion]
+    for name in OF_BOTH:
+        if part.get(name) is not None:
+            part[name] = part[name][:, left : part[name].shape[1] - right]
+    return part

@@ -1,0 +1,88 @@
+"""What `runtime.micro_tokens` does to memory and speed: fine-tuning on image and video prompts, in paired runs.
+
+    python -m tests.proofs.token_bound
+
+Each run is a process of its own, so that its peak memory is its own. Three of four pairs show images, one shows videos
+of 8 frames, all enlarged to 168 x 168.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from models.dataset import PreferenceDataset, write_dataset
+from models.preference import Task
+from models.shapes.pairs import make_pair
+from models.verdict import answer_text
+
+BASE = Path(__file__).resolve().parents[2] / "models" / "shapes" / "base"
+SIDE = 168
+BATCH = 16
+# Name, micro_batch, micro_tokens
+RUNS = (("16 at once", 16, 0), ("2 at once", 2, 0), ("16 at once, 4096 tokens", 16, 4096))
+ROUNDS = 2
+
+
+class Enlarged(PreferenceDataset):
+    """The shapes' media at the size of photographs."""
+
+    def frames(self, uri: str) -> list[Image.Image]:
+        """All frames, enlarged."""
+        return [frame.resize((SIDE, SIDE)) for frame in super().frames(uri)]
+
+
+def child(micro_batch: int, micro_tokens: int, folder: Path) -> None:
+    """One run; prints its figures as JSON."""
+    from models.training.checkpoints import Hooks
+    from models.training.sft import SftPlan, train_sft
+
+    tasks = [Task.IMAGE_GENERATION, Task.IMAGE_UNDERSTANDING, Task.IMAGE_GENERATION, Task.VIDEO_GENERATION]
+    made = [make_pair(tasks[at % 4], at + at // 4, seed=0, held_out=False) for at in range(2 * BATCH)]
+    pairs = [one.pair for one in made]
+    (folder / "data").mkdir(parents=True)
+    blobs = {uri: blob for one in made for uri, blob in one.blobs.items()}
+    write_dataset(folder / "data", {"train": pairs}, blobs)
+    times: list[float] = []
+    losses: list[float] = []
+    hooks = Hooks(
+        on_metrics=lambda step, values: losses.append(values["loss"]),
+        on_progress=lambda done, total: times.append(time.perf_counter()),
+    )
+    plan = SftPlan(
+        epochs=2, learning_rate=1e-4, schedule="constant", warmup=0.0, batch=BATCH, micro_batch=micro_batch,
+        weight_decay=0.0, freeze_vision=True, lora=None, checkpoint_every=99, seed=0, dtype="float32",
+        attention="sdpa", device="cpu", gradient_checkpointing=False, micro_tokens=micro_tokens or None,
+    )  # fmt: skip
+    media = Enlarged(folder / "data", max_pixels=147_456, max_frames=8)
+    answers = [answer_text(pair.task, pair.preferred) for pair in pairs]
+    train_sft(BASE, pairs, answers, media, folder / "out", plan=plan, scratch=folder / "trainer", hooks=hooks)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    spent = (times[-1] - times[0]) / (len(times) - 1)
+    sys.stdout.write("\n" + json.dumps({"peak_gib": peak, "seconds": spent, "loss": losses[0]}) + "\n")
+
+
+def main() -> None:
+    """The runs in turn, and a table of each's figures."""
+    say = sys.stdout.write
+    say("| run | peak memory, GiB | seconds a step | loss of the first step |\n|---|---|---|---|\n")
+    for _ in range(ROUNDS):
+        for name, micro_batch, micro_tokens in RUNS:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-m", __spec__.name, str(micro_batch), str(micro_tokens), folder]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+            f = json.loads(done.stdout.strip().splitlines()[-1])
+            say(f"| {name} | {f['peak_gib']:.2f} | {f['seconds']:.2f} | {f['loss']:.6f} |\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        child(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
