@@ -25,7 +25,7 @@ OF_NIGHTLIES = ("nightly", "worker-cpu")  # a stage's own run has neither
 PAUSE_S = (3.0, 45.0)  # from one kill to the next at any moment, drawn evenly
 WORK_S = (0.0, 12.0)  # to the next amid work, from when something has been kept in the store since
 GIVEN_UP_S = 900.0  # after the last kill
-POLL_S = 0.3
+POLL_S = 1.0
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """`kill -9` at random moments, of everything the pipeline stands on: does it end with an undisturbed run's digests?
 
     python -m tests.proofs.kill_services [--kills 20] [--seed 0] [--folder DIR] [--out FILE] [--resume]
-                                         [--in-nightly 8] [--in-stage 4]
+                                         [--in-nightly 16] [--in-stage 6]
 
 Trains a base that knows the grammar, starts a local stack and runs the recipe once undisturbed. Then again and again it
 takes results away and has them made once more: all of the recipe by a nightly, then each training stage by its own
@@ -82,8 +82,8 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--in-nightly", type=int, default=8, help="kills in one nightly")
-    arguments.add_argument("--in-stage", type=int, default=4, help="kills in one stage's own run")
+    arguments.add_argument("--in-nightly", type=int, default=16, help="kills in one nightly")
+    arguments.add_argument("--in-stage", type=int, default=6, help="kills in one stage's own run")
     arguments.add_argument("--folder", type=Path, help="keep the stack's data here, and begin with what is there")
     arguments.add_argument("--out", type=Path, help="keep the record here")
     arguments.add_argument("--resume", action="store_true", help="go on after what --out has")

@@ -8,7 +8,7 @@ from typing import Self
 from models.errors import StoreError
 from tests.proofs.local_stack import LocalStack
 
-EVERY_S = 1.0
+EVERY_S = 2.0
 MADE = ("prepare", "distill", "cold-start", "rejection-sampling", "grpo")  # whose digests are compared
 RESULTS = tuple(f"index/{stage}/" for stage in MADE)
 
