@@ -15,9 +15,9 @@ from pydantic import Field
 
 from configs.forms import Form, complete
 from configs.schema import BenchmarkData, Settings
-from tasks.deployed import begin
-from tasks.retries import patiently, run_logger
-from tasks.run_pages import beside_the_point, name_by_time, progress_lines, show_leaderboard
+from tasks.pipeline.worker_process import begin
+from tasks.pipeline.retries import patiently, run_logger
+from tasks.pipeline.run_pages import beside_the_point, name_by_time, progress_lines, show_leaderboard
 
 FORM = Form("evaluate", "model", "runtime")
 
@@ -41,9 +41,9 @@ def benchmark(
         votes: sampled answers to each presentation, of which the majority counts; 1 is one greedy answer
         settings: the profile's; evaluate.max_tokens and model's caps are part of the protocol
     """
-    from tasks.benchmarking import Protocol
-    from tasks.importing import Place
-    from tasks.leaderboard import run_benchmarks
+    from tasks.judging.benchmarks import Protocol
+    from tasks.data.importing import Place
+    from tasks.judging.leaderboard import run_benchmarks
 
     settings = complete(settings)
     begin()

@@ -19,15 +19,15 @@ from flows.grpo import grpo
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
-from tasks.deployed import begin
-from tasks.dispatch import elsewhere, here
-from tasks.fitting import check_stages_fit
-from tasks.graph import RECIPE, StageName
-from tasks.ingesting import ingest_inbox, settle_inbox
-from tasks.retries import patiently
-from tasks.run_pages import beside_the_point, name_by_time
-from tasks.stages import Planned, StageResult, check_trainable, open_store, plan
-from tasks.summary import ask_for_approval, summarise
+from tasks.pipeline.worker_process import begin
+from tasks.pipeline.dispatch import elsewhere, here
+from tasks.ops.fitting import check_stages_fit
+from tasks.pipeline.graph import RECIPE, StageName
+from tasks.data.ingesting import ingest_inbox, settle_inbox
+from tasks.pipeline.retries import patiently
+from tasks.pipeline.run_pages import beside_the_point, name_by_time
+from tasks.pipeline.run import Planned, StageResult, check_trainable, open_store, plan
+from tasks.pipeline.summary import ask_for_approval, summarise
 
 METHOD = {
     "prepare": prepare,

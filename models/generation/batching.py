@@ -17,8 +17,8 @@ from typing import Any
 
 from models.errors import DataError, GivenUp, ThinkrewardError
 from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
-from models.prompts import Message
-from models.verdict import Mode
+from models.verdict.prompts import Message
+from models.verdict.grammar import Mode
 
 log = logging.getLogger(__name__)
 

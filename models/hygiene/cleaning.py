@@ -11,7 +11,7 @@ from typing import Any
 from models.hygiene.conflicts import Rule, settle_conflicts
 from models.hygiene.decontamination import decontaminated
 from models.hygiene.duplicates import exact_duplicates, near_duplicates
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.removal import Removed, manifest
 
 

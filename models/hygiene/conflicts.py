@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.removal import Removed
 from models.hygiene.same import Member, near_pairs, same_pairs
-from models.preference import Preferred
+from models.pairs.preference import Preferred
 
 Rule = Literal["drop", "majority", "keep"]
 

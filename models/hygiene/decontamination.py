@@ -9,7 +9,7 @@ a benchmark that was trained on measures nothing.
 from collections.abc import Iterable, Mapping
 
 from models.hygiene.duplicates import NEAR_BITS
-from models.hygiene.known import Known, normalised, ordered
+from models.hygiene.dedup_record import Known, normalised, ordered
 from models.hygiene.near_index import Media, NearIndex
 from models.hygiene.removal import Removed, Sieved
 

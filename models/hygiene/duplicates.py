@@ -6,7 +6,7 @@ which should be settled before, while every vote is still there.
 
 from collections.abc import Iterable
 
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.removal import Removed, Sieved
 from models.hygiene.same import Member, near_pairs, same_pairs
 

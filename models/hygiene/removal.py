@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 
 
 @dataclass(frozen=True, slots=True)

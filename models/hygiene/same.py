@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from models.hygiene.known import Known, digest, normalised, ordered
+from models.hygiene.dedup_record import Known, digest, normalised, ordered
 from models.hygiene.near_index import Media, NearIndex
-from models.preference import Preferred, turned
+from models.pairs.preference import Preferred, turned
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from hashlib import sha256
 from math import isfinite
 
 from models.errors import ConfigError
-from models.hygiene.known import Known, ordered
-from models.preference import Task
+from models.hygiene.dedup_record import Known, ordered
+from models.pairs.preference import Task
 
 HALF = Fraction(1, 2)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.hygiene.conflicts import Rule
-from models.hygiene.known import Known, digest, normalised
+from models.hygiene.dedup_record import Known, digest, normalised
 from models.hygiene.same import Member, near_pairs, same_pairs
-from models.preference import PreferencePair
-from models.splits.keys import Hashes
+from models.pairs.preference import PreferencePair
+from models.pairs.splits.keys import Hashes
 
 OWN_LABEL = "contradiction: the training split has this pair with another label"
 DISAGREE = "contradiction: drops give this pair several labels"

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.preference import PreferencePair, Preferred
+from models.pairs.preference import PreferencePair, Preferred
 
 ROW_GROUP_BYTES = 16 << 20  # of media held in memory before they are written
 

@@ -2,7 +2,7 @@
 
 A shard is so many rows of the reader's, usable or not, so that a killed import goes on with the first shard that is
 not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
-(models/decoding.py): a codec that crashes costs one row.
+(models/media/decoding.py): a codec that crashes costs one row.
 
 Pairs are turned round by a digest of their content (models/sources/drops.py), since many sets write the better
 candidate first in every row; those with a published reasoning stay as they are, because it speaks of that order.
@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.decoding import Decoders
+from models.media.decoding import Decoders
 from models.errors import DataError, MediaError
-from models.preference import Candidate, Media, PreferencePair, turned
+from models.pairs.preference import Candidate, Media, PreferencePair, turned
 from models.sources.drops import presented
 from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
-from models.sources.looking import Looked, Seen, look, look_at_all
+from models.sources.probing import Looked, Seen, look, look_at_all
 from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
 
 SHARD_ROWS = 1000

@@ -6,7 +6,7 @@
      "context": ["kite-1.png"], "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
 
 A line that cannot be read, and a pair whose medium is missing or cannot be decoded, is quarantined with
-its reason; the others go on. Which split a pair joins is decided in models/splits/assign.py.
+its reason; the others go on. Which split a pair joins is decided in models/pairs/splits/assign.py.
 """
 
 import errno
@@ -19,13 +19,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.dataset import Quarantined
-from models.decoding import HERE, Decoding
+from models.pairs.dataset import Quarantined
+from models.media.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
-from models.file_blobs import FileBlobs
+from models.pairs.file_blobs import FileBlobs
 from models.hygiene.perceptual import perceptual_hash
-from models.media import decode
-from models.preference import PreferencePair, Task
+from models.media.frames import decode
+from models.pairs.preference import PreferencePair, Task
 
 LISTING = "pairs.jsonl"
 
@@ -77,7 +77,7 @@ def read_rows(
 ) -> Rows:
     """The rows of a folder before any split. Raises `DataError` without a `pairs.jsonl`.
 
-    `decoding` is where its media are decoded: `models.decoding.Decoders` for what people bring.
+    `decoding` is where its media are decoded: `models.media.decoding.Decoders` for what people bring.
     """
     listing = folder / LISTING
     if not listing.is_file():

@@ -15,15 +15,15 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.chat_template import opening
-from models.dataset import PreferenceDataset
+from models.verdict.chat_template import opening
+from models.pairs.dataset import PreferenceDataset
 from models.errors import DataError
-from models.generation.local import LocalGenerator
+from models.generation.transformers_generator import LocalGenerator
 from models.generation.tokens import placeholder_tokens
-from models.history import HISTORY, best_of
-from models.judge import Judge
-from models.preference import PreferencePair
-from models.rewards import opened, reward_functions
+from models.training.history import HISTORY, best_of
+from models.judging.judge import Judge
+from models.pairs.preference import PreferencePair
+from models.verdict.rewards import opened, reward_functions
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.presets import PRESETS, needs_format
@@ -234,7 +234,7 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[
         max_completion_length=plan.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.
         model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
-        cache_implementation="static",  # as in `models.generation.local`
+        cache_implementation="static",  # as in `models.generation.transformers_generator`
         max_grad_norm=plan.max_grad_norm,
         temperature=plan.temperature,
         generation_kwargs={"suppress_tokens": never}

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.dataset import PreferenceDataset
-from models.preference import PreferencePair
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.health import FiniteGuard
 from models.training.rows import training_rows
-from models.verdict import Mode, answer_text
+from models.verdict.grammar import Mode, answer_text
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from configs.schema import Settings
 from models.errors import DataError, GivenUp, ThinkrewardError
 from models.generation.batching import QueueFull
 from tasks.serving import chat
-from tasks.serving.holder import Holder
+from tasks.serving.model_manager import Holder
 from tasks.serving.limits import BodyLimit, Busy, Desk, Gone, TooLate
 from tasks.serving.metrics import Metrics
 from tasks.serving.wire import (

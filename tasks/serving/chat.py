@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ThinkrewardError
-from models.prompts import Message, Part, image_part
-from models.request_rows import RequestMedia
-from models.reward_model import RewardModel, streamed
-from tasks.serving.holder import Served
+from models.verdict.prompts import Message, Part, image_part
+from models.judging.request_rows import RequestMedia
+from models.judging.reward_model import RewardModel, streamed
+from tasks.serving.model_manager import Served
 from tasks.serving.wire import ChatRequest, ImagePart, TextPart, VideoPart
 
 if TYPE_CHECKING:

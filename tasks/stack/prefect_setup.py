@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from models.errors import ConfigError
-from tasks.graph import REPOSITORY
+from tasks.pipeline.graph import REPOSITORY
 from tasks.stack.state import StackError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _mend_runs(pools: list[Pool], say: Say) -> None:
     """What workers left behind that died between taking a run and starting it."""
     from prefect.client.orchestration import get_client
 
-    from tasks.silent import free_pending_runs
+    from tasks.pipeline.zombie_runs import free_pending_runs
 
     with get_client(sync_client=True) as client:
         for pool in pools:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tasks.graph import REPOSITORY
+from tasks.pipeline.graph import REPOSITORY
 from tasks.stack.state import BUCKET, HOST, Record, StackError, StackFolder, exported
 
 ANSWER_S = 3.0  # a server that takes longer to answer a health check counts as unwell

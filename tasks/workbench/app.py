@@ -22,21 +22,21 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from configs.schema import Settings
 from models.errors import ConfigError, DataError, StoreError, StoreUnreachable
-from models.preference import Task
-from models.report.cards import card
-from models.report.data import Example
-from models.report.environment import page_environment
-from models.request_rows import RequestMedia, read_pairs
-from models.scores import JudgedRow
+from models.pairs.preference import Task
+from models.evaluation.report.cards import card
+from models.evaluation.report.data import Example
+from models.evaluation.report.environment import page_environment
+from models.judging.request_rows import RequestMedia, read_pairs
+from models.evaluation.scores import JudgedRow
 from models.sources.shapes import foreign
 from tasks.serving.app import guard, lets_in
-from tasks.stages import open_store
-from tasks.tracking_address import normalised, shown
+from tasks.pipeline.run import open_store
+from tasks.tracking.address import normalised, shown
 from tasks.workbench import runs, traces
 from tasks.workbench.comparing import RANKS, compare, swapped_answer
 from tasks.workbench.feed import HEADERS, Tell, events
 from tasks.workbench.pairs import example, newest_preferences, open_dataset, training_pairs
-from tasks.workbench.shelf import Shelf
+from tasks.workbench.model_cache import Shelf
 from tasks.workbench.votes import save_vote
 from tasks.workbench.wire import JudgeRequest, PairsRequest, PairVote, VoteRequest
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from random import Random
 
 from configs.schema import Settings
-from models.dataset import PreferenceDataset
+from models.pairs.dataset import PreferenceDataset
 from models.errors import ConfigError, GivenUp
-from models.preference import PreferencePair, Task, turned
-from models.report.cards import Card, card
-from models.report.data import Example, illustrate
-from models.reward_model import Outcome
-from models.scores import JudgedRow
-from models.verdict import Mode, answer_text
-from tasks.artifacts import Store
+from models.pairs.preference import PreferencePair, Task, turned
+from models.evaluation.report.cards import Card, card
+from models.evaluation.report.data import Example, illustrate
+from models.judging.reward_model import Outcome
+from models.evaluation.scores import JudgedRow
+from models.verdict.grammar import Mode, answer_text
+from tasks.store.artifacts import Store
 from tasks.workbench.feed import Tell
 from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
-from tasks.workbench.shelf import Choice, Shelf
+from tasks.workbench.model_cache import Choice, Shelf
 
 MOST = 24  # pairs at once
 PIECE = 6  # pairs between two words of how far it is

@@ -6,11 +6,11 @@ from random import Random
 from typing import Any
 
 from configs.schema import Settings
-from models.dataset import PreferenceDataset
+from models.pairs.dataset import PreferenceDataset
 from models.errors import ConfigError
-from models.preference import PreferencePair, Task
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 
 EXAMPLES = 1000
 DECODED_BYTES = 64 * 2**20  # a page or two

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from models import scores
+from models.evaluation import scores
 from models.errors import DataError
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.scores import (
+from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.evaluation.scores import (
     JudgedRow,
     mean_interval,
     paired_difference,
@@ -20,7 +20,7 @@ from models.scores import (
     wilson,
     write_rows,
 )
-from models.verdict import Mode
+from models.verdict.grammar import Mode
 
 IMAGES, VIDEOS = str(Task.IMAGE_GENERATION), str(Task.VIDEO_GENERATION)
 BOLD = (

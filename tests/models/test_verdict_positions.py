@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.preference import Preferred, Task
-from models.verdict import (
+from models.pairs.preference import Preferred, Task
+from models.verdict.grammar import (
     Dimension,
     Fault,
     Malformed,

@@ -95,7 +95,7 @@ def plain_datasets(folder: Path) -> float:
 
 def import_set(folder: Path, name: str, kill_after_s: float | None = None) -> tuple[str, float, float]:
     """Import into the store `name`: the digest (empty if killed), seconds, and the most memory in MiB."""
-    command = [sys.executable, "-m", "flows.cli", "data", "import", "open_image_preferences"]
+    command = [sys.executable, "-m", "flows.cli.main", "data", "import", "open_image_preferences"]
     command += ["--path", str(folder / "set"), "--json"]
     for field, place in (("root", "store"), ("cache_dir", "cache")):
         command += ["--set", f"storage.{field}={folder / name / place}"]

@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 
 from configs.load import load_settings
-from tasks.stages import open_store
+from tasks.pipeline.run import open_store
 from tests.proofs.kill_round import TARGETS, Kill, Round, rounds
 from tests.proofs.kill_watch import MADE
 from tests.proofs.local_stack import LocalStack

@@ -27,9 +27,9 @@ MOST_MIB = 2048
 ADD = """
 import sys
 from configs.load import load_settings
-from tasks.decoders import prepare_decoders
-from tasks.inbox import ingest, settle
-from tasks.stages import open_store, run_stage
+from tasks.data.decoders import prepare_decoders
+from tasks.data.inbox.inbox import ingest, settle
+from tasks.pipeline.run import open_store, run_stage
 
 settings = load_settings("shapes", sys.argv[1:])
 store = open_store(settings)

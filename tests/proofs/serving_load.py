@@ -33,7 +33,7 @@ import psutil
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.tasks.seaweed import free_ports
 from tests.tasks.serving.running import asked, promote
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tasks.artifacts import Store
-from tasks.lending import lend
-from tasks.registry import DIGEST_TAG, ONE_PIXEL, register, save_registry_model, set_alias
+from tasks.store.artifacts import Store
+from tasks.store.lending import lend
+from tasks.tracking.registry import DIGEST_TAG, ONE_PIXEL, register, save_registry_model, set_alias
 from tests.tasks.seaweed import free_ports
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "shapes" / "base"

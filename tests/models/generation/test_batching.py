@@ -12,7 +12,7 @@ import pytest
 from models.errors import GivenUp
 from models.generation.batching import BatchingGenerator, NotGenerated, QueueFull
 from models.generation.protocol import Generated, OnText
-from models.prompts import Message
+from models.verdict.prompts import Message
 
 
 def conversation(text: str) -> list[Message]:

@@ -5,8 +5,8 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from models.hygiene.known import Known
-from models.preference import Preferred, Task
+from models.hygiene.dedup_record import Known
+from models.pairs.preference import Preferred, Task
 
 IMAGES, QUESTIONS = Task.IMAGE_GENERATION, Task.IMAGE_UNDERSTANDING
 # Far apart, 32 bits set each.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.cleaning import clean
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.conflicts import Rule, Settled, settle_conflicts
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.removal import Removed
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 

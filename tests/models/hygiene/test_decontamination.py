@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.decontamination import decontaminated
-from models.hygiene.known import Known, normalised
+from models.hygiene.dedup_record import Known, normalised
 from models.hygiene.perceptual import near
 from models.hygiene.removal import Removed, Sieved
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 

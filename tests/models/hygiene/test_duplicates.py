@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.duplicates import exact_duplicates, near_duplicates
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.removal import Removed, Sieved, manifest
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.near_index import Media, NearIndex, masks
 from models.hygiene.perceptual import near
-from models.preference import Task
+from models.pairs.preference import Task
 
 SIDE = 2**40 - 1  # 40 of 64 bits: a picture with some course of brightness
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import Known
 from models.hygiene.stratified import stratified
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import IMAGES, QUESTIONS, generation, lists_of_pairs, question
 
 

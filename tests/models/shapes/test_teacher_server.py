@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.media import data_url
-from models.preference import Task
-from models.prompts import attach, chat, data_url_part
-from models.selection import rejection
+from models.media.frames import data_url
+from models.pairs.preference import Task
+from models.verdict.prompts import attach, chat, data_url_part
+from models.training.selection import rejection
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults, answer_request
 from models.shapes.teacher_server import EmbeddedTeacher

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.decoding import Decoders
+from models.media.decoding import Decoders
 from models.errors import DataError, MediaError
-from models.media_files import MediaFiles
-from models.preference import Preferred, Task
+from models.pairs.media_files import MediaFiles
+from models.pairs.preference import Preferred, Task
 from models.sources import importing
 from models.sources.imported import ImportedShard, read_faulty, read_imported, statistics
 from models.sources.importing import ImportJob
-from models.sources.looking import Looked, Seen, look
+from models.sources.probing import Looked, Seen, look
 from models.sources.rows import Frames, InFile, InRow, Read, Row, Unusable
 
 

@@ -17,9 +17,9 @@ import openai
 import pytest
 
 from models.errors import ConfigError
-from models.generation.local import LocalGenerator
-from models.preference import Task
-from models.reward_model import RewardModel
+from models.generation.transformers_generator import LocalGenerator
+from models.pairs.preference import Task
+from models.judging.reward_model import RewardModel
 from tasks.serving.app import make_app
 from tests.models.slow_media import large_png, slow_gif
 from tests.tasks.serving.running import BASE, Running, asked, encoded, png, promote, serving, settings

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.jsonl import read_rows
 from models.sources.shares import bringer_of
-from tasks.inbox import INBOX, ingest
-from tasks.stages import open_store
+from tasks.data.inbox.inbox import INBOX, ingest
+from tasks.pipeline.run import open_store
 from tasks.workbench.comparing import RANKS
 from tasks.workbench.feed import AT_ONCE, places
 from tests.tasks.serving.running import asked, encoded, png
