@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.verdict.chat_template import normalise
 from models.errors import ModelError
+from models.verdict.chat_template import normalise
 
 log = logging.getLogger(__name__)
 MASTER = "float32"  # the type of weights that are trained

@@ -56,7 +56,7 @@ def _media_error(uri: str, reason: str, passing: bool) -> MediaError:
     return MediaError(uri, reason, passing=passing)
 
 
-class GivenUp(ThinkrewardError):
+class Cancelled(ThinkrewardError):
     """Whoever asked has gone, or the service ends: what was not written for it yet is not written."""
 
 

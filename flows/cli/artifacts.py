@@ -8,11 +8,11 @@ import typer
 from flows.cli.console import out, plain_table, print_json
 from flows.cli.options import DEFAULT_PROFILE, Json, Profile, Sets, settings_from
 from models.errors import ArtifactCorrupt
+from tasks.pipeline.pinning import find_artifact
+from tasks.pipeline.run import open_store
 from tasks.store.artifacts import Store
 from tasks.store.maintenance import Lineage, copy_store, raw_data, verify_store
 from tasks.store.maintenance import lineage as trace
-from tasks.pipeline.pinning import find_artifact
-from tasks.pipeline.run import open_store
 
 artifacts = typer.Typer(no_args_is_help=True, help="Look into the artifact store: ls, show, lineage, verify, copy, gc.")
 Which = Annotated[str, typer.Argument(metavar="DIGEST", help="the digest's first digits, or kind/digits")]

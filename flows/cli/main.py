@@ -14,12 +14,8 @@ import typer
 
 from configs.load import SettingsError
 from flows.cli.artifacts import artifacts
-from flows.cli.data import data
-from flows.cli.serve import serve
-from flows.cli.stack import stack
-from flows.cli.tools import benchmark, doctor, estimate, judge, rehearse
-from flows.cli.workbench import workbench
 from flows.cli.console import out, print_json, screen
+from flows.cli.data import data
 from flows.cli.options import (
     DEFAULT_PROFILE,
     BuildMissing,
@@ -36,6 +32,10 @@ from flows.cli.options import (
     settings_from,
     settle_environment,
 )
+from flows.cli.serve import serve
+from flows.cli.stack import stack
+from flows.cli.tools import benchmark, doctor, estimate, judge, rehearse
+from flows.cli.workbench import workbench
 from models.errors import ConfigError, ThinkrewardError
 from tasks.pipeline.graph import RECIPE
 
@@ -95,8 +95,8 @@ def approve(
 @app.command()
 def sync(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
     """Deliver to MLflow what it missed while it was away; exit status 1 if something still waits."""
-    from tasks.tracking.delivery import deliver
     from tasks.pipeline.run import open_store
+    from tasks.tracking.delivery import deliver
 
     settings = settings_from(profile, sets)
     said = deliver(open_store(settings), settings, lambda line: screen.print(line, markup=False))

@@ -95,8 +95,8 @@ def benchmark(
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
     from models.generation.endpoint_fields import words_of
-    from tasks.judging.benchmarks import Protocol
     from tasks.data.commands import place_of
+    from tasks.judging.benchmarks import Protocol
     from tasks.judging.leaderboard import run_benchmarks
 
     settings = settings_from(profile, sets)

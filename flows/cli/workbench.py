@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.serve import LOOPBACK, TOKEN, for_server
 from flows.cli.console import screen
 from flows.cli.options import DEFAULT_PROFILE, Profile, Sets
+from flows.cli.serve import LOOPBACK, TOKEN, for_server
 from models.errors import ConfigError
 
 

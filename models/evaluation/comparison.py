@@ -23,8 +23,8 @@ import numpy as np
 
 from models.errors import DataError
 from models.evaluation.paired import Estimate, Floats, interval
-from models.pairs.preference import Task
 from models.evaluation.scores import JudgedRow
+from models.pairs.preference import Task
 from models.verdict.grammar import Malformed, parse_verdict
 
 

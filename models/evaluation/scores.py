@@ -7,7 +7,8 @@ and `None` where nothing was there to count: no share is ever a default.
 Intervals are percentile bootstrap intervals at 95 % (Efron and Tibshirani, An Introduction to the Bootstrap,
 1993, section 13.3). What is resampled is the pair, with both its presentation orders, because the two answers
 to one pair are not independent; strata are the tasks. Where every pair is right (or wrong) such an interval
-would have no width; a share then has the Wilson score interval of its pairs, a difference that of `models.evaluation.paired`.
+would have no width; a share then has the Wilson score interval of its pairs, a difference that of
+`models.evaluation.paired`.
 """
 
 import os
@@ -216,8 +217,8 @@ def paired_difference(
     """Accuracy of A minus accuracy of B on the pairs (and orders) that both judged; macro average over tasks.
 
     The differences pair by pair are resampled, so what both find hard widens nothing. Where every resample is alike,
-    as for judges that agree on everything, the interval is that of `models.evaluation.paired`. Raises `DataError` if they have no
-    pair in common.
+    as for judges that agree on everything, the interval is that of `models.evaluation.paired`. Raises `DataError` if
+    they have no pair in common.
     """
     _check(rows_a, bootstrap)
     _check(rows_b, bootstrap)

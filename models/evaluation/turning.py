@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.evaluation.scores import JudgedRow
 from models.hygiene.dedup_record import normalised
 from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
-from models.evaluation.scores import JudgedRow
 from models.pairs.splits.keys import Hashes
 
 LEVEL = 0.01  # of the test: one quiet night in a hundred is told as an anomaly

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from models.generation.endpoint_fields import LIMIT, Learned, Refusal
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_fields import LIMIT, Learned, Refusal
 from models.teacher.limits import Limits, Pace
 from models.verdict.grammar import with_opening, with_reasoning
 
@@ -321,7 +321,7 @@ def retry_after(headers: Any) -> float | None:
 
 
 def whole_text(message: dict[str, Any]) -> str:
-    """A message's text, with what a reasoning parser took out of it and what the prompt opened (`models.verdict.grammar`).
+    """A message's text, with what a reasoning parser took out of it and what the prompt opened (models/verdict).
 
     vLLM calls that `reasoning`, and before 0.12 `reasoning_content` as DeepSeek's API and SGLang do.
     """

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_model, load_processor
-from models.verdict.chat_template import opening, prompt_text
 from models.errors import ThinkrewardError
 from models.generation.protocol import (
     Generated,
@@ -24,8 +23,9 @@ from models.generation.protocol import (
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
 from models.training.micro_batches import TokenCounter, by_tokens
-from models.verdict.prompts import Message, Part
+from models.verdict.chat_template import opening, prompt_text
 from models.verdict.grammar import Mode
+from models.verdict.prompts import Message, Part
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class LocalGenerator:
         Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
 
         `on_text` is told each completion's text as it grows. `gone` is asked before each batch and token whether nobody
-        waits for the answer any more; then it raises `GivenUp`.
+        waits for the answer any more; then it raises `Cancelled`.
         """
         import torch
 

@@ -12,7 +12,7 @@ from models.sources.imported import Imported
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class DedupRecord:
     """One pair. `id` is unique within its `source`. Raises `DataError` if its parts do not fit together.
 
     `media` are the sha256 of what it shows, in the order shown: context, then candidates. `texts` are the candidates
@@ -59,12 +59,12 @@ class Known:
         return () if self.task.judges_media else self.media
 
 
-def known(one: Imported, source: str) -> Known:
+def known(one: Imported, source: str) -> DedupRecord:
     """What hygiene knows of an imported pair; `source` names its set among the others."""
     pair = one.pair
     texts = tuple(digest(side.text) for side in pair.candidates if side.text is not None)
     media = tuple(medium.sha256 for medium in pair.media())
-    return Known(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
+    return DedupRecord(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
 
 
 def digest(text: str) -> str:
@@ -72,7 +72,7 @@ def digest(text: str) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def ordered(pairs: Iterable[Known]) -> list[Known]:
+def ordered(pairs: Iterable[DedupRecord]) -> list[DedupRecord]:
     """By source, then id: an order that the one in which they came has no part in.
 
     Raises `DataError` for two pairs of one name, of which no rule could say which stays.

@@ -11,11 +11,11 @@ from typing import Any, cast
 from PIL import Image
 
 from models.errors import MediaError
+from models.generation.protocol import Generated, Generator, OnText, Progress, StreamingGenerator
 from models.media.frame_cache import bytes_of
-from models.generation.protocol import Generated, Generator, OnText, Progress, Telling
 from models.pairs.preference import PreferencePair, Preferred
-from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 from models.verdict.grammar import Malformed, Mode, Verdict, parse_verdict
+from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 
 Frames = Callable[[str], list[Image.Image]]
 Seconds = Callable[[str], float]
@@ -144,7 +144,7 @@ class Judge:
             if not part:
                 continue
             heard: dict[str, Any] = {}
-            if on_text is not None and isinstance(self.generator, Telling):
+            if on_text is not None and isinstance(self.generator, StreamingGenerator):
                 heard["on_text"] = partial(_elsewhere, on_text, list(part))
             completions = self.generator.generate(
                 [cast("list[Message]", one) for one in part.values()],

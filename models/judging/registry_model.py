@@ -4,8 +4,8 @@
     judge = mlflow.pyfunc.load_model("models:/thinkreward@champion")
     judge.predict([{"task": "image_generation", "prompt": "a cube", "candidate_1": "1.png", "candidate_2": "2.png"}])
 
-models/judging/request_rows.py tells the columns of requests and answers. What it imports of Thinkreward travels with it under
-a name of its own (tasks/tracking/packaging.py): nothing but the listed requirements is needed where it is loaded.
+models/judging/request_rows.py tells the columns of requests and answers. What it imports of Thinkreward travels with it
+under a name of its own (tasks/tracking/packaging.py): nothing but the listed requirements is needed where it is loaded.
 `model_config` (`load_model(uri, model_config={"device": "cuda"})`) sets what models/judging/registry_defaults.py names;
 `params` of `predict` set mode, both_orders and max_tokens.
 
@@ -48,11 +48,11 @@ class PairwiseJudge(PythonModel):
         """Loads the weights. Raises `ModelError`, for instance for a directory without a processor."""
         from pathlib import Path
 
-        from models.media.decoding import decoders_within
         from models.errors import ModelError
         from models.generation.transformers_generator import LocalGenerator
         from models.judging.registry_defaults import DEFAULTS
         from models.judging.reward_model import RewardModel
+        from models.media.decoding import decoders_within
 
         config = DEFAULTS | dict(context.model_config or {})
         if config["files"] not in (True, False, "auto"):
@@ -111,7 +111,7 @@ class _WhileAwaited:
         return self.inner.identity
 
     def generate(self, conversations: Any, **options: Any) -> Any:
-        """See `LocalGenerator.generate`. Raises `GivenUp` once the time is over."""
+        """See `LocalGenerator.generate`. Raises `Cancelled` once the time is over."""
         return self.inner.generate(conversations, gone=lambda: time.monotonic() > self.until, **options)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from models.media.decoding import Decoding
 from models.errors import MediaError
+from models.media.decoding import Decoding
 from models.media.frames import decode, inspect, shrink
 
 

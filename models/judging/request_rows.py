@@ -20,12 +20,12 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 from pydantic import ValidationError
 
-from models.media.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
 from models.judging.judge import Judgment
+from models.judging.request_media import Encoded, shown
+from models.media.decoding import HERE, Decoding
 from models.media.frames import bundle
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
-from models.judging.request_media import Encoded, shown
 from models.verdict.grammar import Malformed, Mode, Verdict
 
 Row = dict[str, Any]

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.judging.answer_watch import AnswerWatch
 from models.errors import DataError
-from models.pairs.preference import Task
+from models.judging.answer_watch import AnswerWatch
 from models.judging.ranking import Pair
 from models.judging.request_rows import Row, read_media
 from models.judging.reward_model import RewardModel
-from models.verdict.rewards import Completion, Reward, completion_text
+from models.pairs.preference import Task
 from models.verdict.grammar import Mode
+from models.verdict.rewards import Completion, Reward, completion_text
 
 MEDIA_COLUMNS = ("images", "image", "videos", "video")
 EVEN = 0.5  # what a pair that says nothing is worth to both

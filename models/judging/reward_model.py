@@ -4,8 +4,8 @@
     judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")
     judge.best_of("a red cube", ["1.png", "2.png", "3.png", "4.png"], task="image_generation")
 
-Rows are those of models/judging/request_rows.py: media as paths, bytes, base64, data URLs, PIL images or lists of frames.
-Everything may be called from several threads, and awaited; nothing is kept between calls.
+Rows are those of models/judging/request_rows.py: media as paths, bytes, base64, data URLs, PIL images or lists of
+frames. Everything may be called from several threads, and awaited; nothing is kept between calls.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.media.decoding import HERE, Decoding
-from models.generation.protocol import Generator, OnText, Telling
+from models.generation.protocol import Generator, OnText, StreamingGenerator
 from models.judging.judge import Frames, Judge, Judgment
-from models.pairs.preference import PreferencePair, Preferred, Task, agree
-from models.verdict.prompts import Message, Wording
 from models.judging.ranking import Pair, Ranking, rank
 from models.judging.request_rows import RequestMedia, Row, answer_row, fault_of, read_media, read_mode, read_pairs
+from models.media.decoding import HERE, Decoding
+from models.pairs.preference import PreferencePair, Preferred, Task, agree
 from models.verdict.grammar import Dimension, Malformed, Mode, Verdict
+from models.verdict.prompts import Message, Wording
 
 WON: dict[Preferred, float] = {1: 1.0, 2: 0.0, "tie": 0.5}
 # Points of the totals; a lead of so many counts for 0.73. From 0.5 to 4 it ranks 400 groups of shapes about alike.
@@ -184,8 +184,8 @@ class RewardModel:
 
         A pair counts by `Outcome.share`.
         Candidates and `media` are as in a row, and decoded once; `confidence`, `most` and `seed` are as in
-        `models.judging.ranking.rank`. Raises its `ValueError` for too few or too many candidates, and `MediaError` naming the
-        candidate, counted from 0, before any is judged.
+        `models.judging.ranking.rank`. Raises its `ValueError` for too few or too many candidates, and `MediaError`
+        naming the candidate, counted from 0, before any is judged.
         """
         shown = self.media()
         judged = list(candidates)
@@ -274,7 +274,7 @@ def streamed(
     def generate() -> None:
         options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "mode": mode}
         try:
-            if isinstance(generator, Telling):
+            if isinstance(generator, StreamingGenerator):
                 generator.generate([conversation], on_text=lambda _, __, piece: pieces.put(piece), **options)
             else:
                 pieces.put(generator.generate([conversation], **options)[0][0].text)

@@ -1,8 +1,8 @@
 """Decoding images and videos to frames, with caps, and naming what cannot be decoded.
 
 What a file is, its bytes say and not its name. Images and animations (GIF, APNG, WebP) are read by Pillow, containers
-such as MP4 by FFmpeg (models/media/video.py). An uncompressed zip of images is a video published as its frames; they come in
-the order of their names, evenly sampled by number.
+such as MP4 by FFmpeg (models/media/video.py). An uncompressed zip of images is a video published as its frames; they
+come in the order of their names, evenly sampled by number.
 
 Every frame is RGB, turned as its EXIF orientation says. What is transparent stands on white, the ground of a page.
 (Up to version 0.1 the alpha channel was dropped and the colour below it shown, often black; opaque images decode as
@@ -22,8 +22,8 @@ from typing import Literal
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from models.media.animation import SECOND, durations
 from models.errors import MediaError
+from models.media.animation import SECOND, durations
 from models.media.frame_times import sample_frames as sample_frames  # a name that others import from here
 from models.media.frame_times import sample_times
 from models.media.video import MAX_FRAMES, container_of, decode_video, measure_video

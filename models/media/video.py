@@ -1,9 +1,10 @@
 """Decoding videos: MP4, MOV, WebM, Matroska and AVI from bytes, by FFmpeg's own decoders (PyAV), one after the other.
 
-Frames are sampled evenly over the time between the first and the last one, by their timestamps (models/media/frame_times.py),
-and turned and mirrored as the file asks, so that a phone's video stands upright. The whole video is decoded: a jump to
-a key frame would give other frames with another index. Sound, subtitles and cover pictures are left alone; a video
-that draws on other files or addresses is refused, since nothing but its bytes is read. Pixels count as square.
+Frames are sampled evenly over the time between the first and the last one, by their timestamps
+(models/media/frame_times.py), and turned and mirrored as the file asks, so that a phone's video stands upright. The
+whole video is decoded: a jump to a key frame would give other frames with another index. Sound, subtitles and cover
+pictures are left alone; a video that draws on other files or addresses is refused, since nothing but its bytes is read.
+Pixels count as square.
 
 A file that ends before its header says is refused as cut off, as a cut image is: people judged the whole. A recording
 whose header tells no length (a live WebM, a fragmented MP4) is read as far as it goes.

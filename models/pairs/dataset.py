@@ -30,15 +30,17 @@ from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import data_url, decode, shrink
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import SPLITS, PreferencePair, Preferred, Split, Task
-from models.verdict.prompts import Message, Part, attach, chat, data_url_part, image_part
 from models.verdict.grammar import Mode
+from models.verdict.prompts import Message, Part, attach, chat, data_url_part, image_part
 
 MEDIA_SHARD_BYTES = 128 * 2**20
 MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
 REASONING = "reasoning.parquet"
 LEAST_OF_ONE_CLASS = 10  # decided pairs of a task; at even odds so many agree by chance once in 500 times
 MEDIA_ROW_GROUP_BYTES = 16 * 2**20
-SEALED = "name the split among those that the stage opens (Stage.splits in tasks/pipeline/graph.py), if its method allows it"
+SEALED = (
+    "name the split among those that the stage opens (Stage.splits in tasks/pipeline/graph.py), if its method allows it"
+)
 
 
 @dataclass(frozen=True)

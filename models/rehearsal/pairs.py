@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.media.frames import bundle
+from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.verdict.grammar import instructions
 

@@ -22,9 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText
 
-from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
 from models.pairs.preference import PreferencePair, Preferred, Task
-from models.verdict.prompts import attach, chat, image_part
 from models.shapes.base_model import (
     END,
     build_config,
@@ -45,6 +43,8 @@ from models.verdict.grammar import (
     parse_verdict,
     render_verdict,
 )
+from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from models.verdict.prompts import attach, chat, image_part
 
 log = logging.getLogger(__name__)
 

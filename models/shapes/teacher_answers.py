@@ -16,7 +16,6 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from models.pairs.preference import Preferred, Task
-from models.verdict.prompts import PROMPT_LABEL
 from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation, draw_marks, totals
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
@@ -35,6 +34,7 @@ from models.verdict.grammar import (
     render_verdict,
     task_instructions,
 )
+from models.verdict.prompts import PROMPT_LABEL
 
 Json = dict[str, Any]
 

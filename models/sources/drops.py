@@ -1,4 +1,4 @@
-"""Pairs that people dropped into the inbox, added to what a source gave (tasks/data/inbox/inbox.py brings the drops here).
+"""Pairs that people dropped into the inbox, added to what a source gave (tasks/data/inbox brings them here).
 
 They join the training split alone: the validation and held-out splits stay what they were, so that models trained
 before and after a drop are chosen and compared on the same pairs. A dropped pair that would show one of those splits,
@@ -23,18 +23,18 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from models.pairs.dataset import Quarantined
-from models.media.decoding import HERE, Decoding
-from models.pairs.file_blobs import FileBlobs
 from models.hygiene.conflicts import Rule
+from models.media.decoding import HERE, Decoding
+from models.pairs.dataset import Quarantined
+from models.pairs.file_blobs import FileBlobs
 from models.pairs.preference import Media, PreferencePair, Split
-from models.sources.contradictions import Brought, contradicting
-from models.sources.jsonl import Rows, read_rows
-from models.sources.shares import BEYOND, blended, bringer_of
 from models.pairs.splits.assign import NEAR, PROMPT, SAME, touched
 from models.pairs.splits.keys import Hashes, content, keys_of
 from models.pairs.splits.ledger import Ledger
 from models.pairs.splits.near import Confirm, Near
+from models.sources.contradictions import Brought, contradicting
+from models.sources.jsonl import Rows, read_rows
+from models.sources.shares import BEYOND, blended, bringer_of
 
 PREFIX = "drop-"  # before the digits that name a drop
 Splits = Mapping[Split, list[PreferencePair]]
@@ -77,15 +77,15 @@ def add_drops(
     share: float = 1.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
-    """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/data/inbox/inbox.py names them.
+    """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/data/inbox names them.
 
     `ledger` has the splits of earlier versions, `hashes` the perceptual hashes of the source's media, of which
     `near_bits` may differ in what looks the same; `confirm` makes the last word on that out of the dropped media by
-    sha256 (models/pairs/splits/near.py), and where it is given contradictions are told by equal bytes alone. `foreign` says
-    why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels, `share`
-    what one bringer may have of a task's training pairs. Ids get the drop's name in front, media are named by their
-    digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The result does not
-    depend on the order of `drops`.
+    sha256 (models/pairs/splits/near.py), and where it is given contradictions are told by equal bytes alone. `foreign`
+    says why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels,
+    `share` what one bringer may have of a task's training pairs. Ids get the drop's name in front, media are named by
+    their digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The result
+    does not depend on the order of `drops`.
     """
     known = Ledger() if ledger is None else ledger.copy()
     known.add(splits, hashes or {})

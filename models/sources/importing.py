@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.media.decoding import Decoders
 from models.errors import DataError, MediaError
+from models.media.decoding import Decoders
 from models.pairs.preference import Candidate, Media, PreferencePair, turned
 from models.sources.drops import presented
 from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
-from models.sources.probing import Looked, Seen, look, look_at_all
+from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
 from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
 
 SHARD_ROWS = 1000
@@ -61,7 +61,7 @@ class ImportJob:
         self._max_bad_share, self._max_media_bytes = max_bad_share, max_media_bytes
         self._kept, self._keep, self._on_progress = kept, keep, on_progress
         self._ids: set[str] = set()
-        self._looked: dict[Key, Looked] = {}
+        self._looked: dict[Key, ProbeResult] = {}
         self._stored: set[str] = set()
         self._read = self._bad = 0
         self._reasons: Counter[str] = Counter()
@@ -116,12 +116,12 @@ class ImportJob:
                 faulty.append(Faulty(row.where, row.id, str(error)))
         shard.write(imported, faulty)
 
-    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, Looked | MediaError]:
+    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
         named = {
             key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in media_of(row)
         }
-        found: dict[Key, Looked | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
+        found: dict[Key, ProbeResult | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
         unknown = {key: one for key, one in named.items() if key not in found}
         for key, said in zip(unknown, self._seen(list(unknown.values())), strict=True):
             if isinstance(said, MediaError):
@@ -133,22 +133,22 @@ class ImportJob:
             found[key] = self._looked[key] = replace(said, data=b"")
         return found
 
-    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[Looked | MediaError]:
+    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[ProbeResult | MediaError]:
         """What each medium turns out to be. Of an errand that a codec ends, each medium is looked at alone."""
-        errands = [[Seen(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
+        errands = [[ProbeRequest(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
         asked = ((name_of(errand[0].medium), errand) for errand in errands)
-        for errand, said in zip(errands, self._decoders.map(look_at_all, asked), strict=True):
+        for errand, said in zip(errands, self._decoders.map(probe_all, asked), strict=True):
             if isinstance(said, MediaError):
-                yield from self._decoders.map(look, ((name_of(seen.medium), seen) for seen in errand))
+                yield from self._decoders.map(probe, ((name_of(seen.medium), seen) for seen in errand))
             else:
                 yield from said
 
-    def _imported(self, row: Row | Unusable, found: Mapping[Key, Looked | MediaError]) -> Imported:
+    def _imported(self, row: Row | Unusable, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
         if isinstance(row, Unusable):
             raise _Bad(row.reason)
         if row.id in self._ids:
             raise _Bad(TWICE)
-        looked: dict[Key, Looked] = {}
+        looked: dict[Key, ProbeResult] = {}
         for key in map(key_of, media_of(row)):
             said = found[key]
             if isinstance(said, MediaError):
@@ -168,7 +168,7 @@ class ImportJob:
             aspects=tuple((name, turned(label) if is_turned else label) for name, label in row.aspects),
         )
 
-    def _pair(self, row: Row, looked: Mapping[Key, Looked]) -> PreferencePair:
+    def _pair(self, row: Row, looked: Mapping[Key, ProbeResult]) -> PreferencePair:
         def shown(medium: Medium) -> Media:
             said = looked[key_of(medium)]
             return Media(kind=row.task.media_kind, uri=own_uri(said), sha256=said.sha256)
@@ -272,6 +272,6 @@ def name_of(medium: Medium) -> str:
     return medium.path if isinstance(medium, InFile) else medium.paths[0]
 
 
-def own_uri(looked: Looked) -> str:
+def own_uri(looked: ProbeResult) -> str:
     """The name of a medium in the imported set."""
     return f"media/{looked.sha256}{looked.suffix}"

@@ -19,12 +19,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.pairs.dataset import Quarantined
-from models.media.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
-from models.pairs.file_blobs import FileBlobs
 from models.hygiene.perceptual import perceptual_hash
+from models.media.decoding import HERE, Decoding
 from models.media.frames import decode
+from models.pairs.dataset import Quarantined
+from models.pairs.file_blobs import FileBlobs
 from models.pairs.preference import PreferencePair, Task
 
 LISTING = "pairs.jsonl"

@@ -19,7 +19,7 @@ _FRAMES_SUFFIX = ".frames.zip"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProbeRequest:
     """A medium to look at, and where its data set lies."""
 
     medium: Medium
@@ -28,7 +28,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ProbeResult:
     """What a medium turned out to be. `suffix` is of its name, `hashes` are of its first, middle and last frame."""
 
     sha256: str
@@ -37,18 +37,18 @@ class Looked:
     data: bytes
 
 
-def look_at_all(several: Sequence[Seen]) -> list[Looked | MediaError]:
-    """Each medium as `look` sees it, or its `MediaError`: one errand of a process for many."""
-    found: list[Looked | MediaError] = []
+def probe_all(several: Sequence[ProbeRequest]) -> list[ProbeResult | MediaError]:
+    """Each medium as `probe` sees it, or its `MediaError`: one errand of a process for many."""
+    found: list[ProbeResult | MediaError] = []
     for seen in several:
         try:
-            found.append(look(seen))
+            found.append(probe(seen))
         except MediaError as error:
             found.append(error)
     return found
 
 
-def look(seen: Seen) -> Looked:
+def probe(seen: ProbeRequest) -> ProbeResult:
     """Read and decode one medium. Raises `MediaError`."""
     medium = seen.medium
     if isinstance(medium, Frames):
@@ -59,10 +59,10 @@ def look(seen: Seen) -> Looked:
         data, name = medium.data, medium.name
     frames = decode(data, name, max_frames=HASHED_FRAMES)
     suffix = _FRAMES_SUFFIX if isinstance(medium, Frames) else PurePosixPath(name).suffix.lower()
-    return Looked(sha256(data).hexdigest(), suffix, perceptual_hash(frames), data)
+    return ProbeResult(sha256(data).hexdigest(), suffix, perceptual_hash(frames), data)
 
 
-def _bundled(seen: Seen) -> bytes:
+def _bundled(seen: ProbeRequest) -> bytes:
     """A video's frames as one file: an uncompressed zip, which `models.media.frames.decode` reads."""
     assert isinstance(seen.medium, Frames)
     return bundle(

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from models.errors import TeacherRefused
-from models.verdict.prompts import Message
-from models.teacher.batch import ask_in_batches
 from models.generation.openai_client import Answer, Connection, Endpoint, RequestRejected
+from models.teacher.batch import ask_in_batches
 from models.teacher.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
+from models.verdict.prompts import Message
 
 __all__ = ["AnswerStore", "Answers", "Asked", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
 
@@ -51,7 +51,8 @@ class Answers:
 class Asked:
     """What asking gave: answers in the requests' order, what they cost, and why asking stopped early, if it did.
 
-    `fields` says which fields were sent and which the endpoint refused (`models.generation.endpoint_fields.Learned.told`).
+    `fields` says which fields were sent and which the endpoint refused
+    (`models.generation.endpoint_fields.Learned.told`).
     """
 
     answers: list[Answers]

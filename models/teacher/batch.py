@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.generation.endpoint_fields import LIMIT, Refusal
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_fields import LIMIT, Refusal
 from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection, answer_of
 from models.teacher.limits import Limits, Reserve, guess_prompt_tokens
 

@@ -19,13 +19,13 @@ from typing import Any, Protocol, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.pairs.dataset import PreferenceDataset
 from models.errors import BudgetReached, DataError
+from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.verdict.prompts import Message
-from models.training.selection import Rejection, select
 from models.teacher.asking import Answers, Asked
 from models.teacher.limits import Usage
+from models.training.selection import Rejection, select
+from models.verdict.prompts import Message
 
 ROWS = pa.schema([("pair_id", pa.string()), ("task", pa.string()), ("completion", pa.string())])
 REJECTED_ROWS = ROWS.append(pa.field("rejection", pa.string()))

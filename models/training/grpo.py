@@ -15,20 +15,20 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.verdict.chat_template import opening
-from models.pairs.dataset import PreferenceDataset
 from models.errors import DataError
-from models.generation.transformers_generator import LocalGenerator
 from models.generation.tokens import placeholder_tokens
-from models.training.history import HISTORY, best_of
+from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import Judge
+from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.verdict.rewards import opened, reward_functions
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.health import FiniteGuard, SpreadGuard
+from models.training.history import HISTORY, best_of
 from models.training.presets import PRESETS, needs_format
 from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
 from models.training.rows import training_rows
+from models.verdict.chat_template import opening
+from models.verdict.rewards import opened, reward_functions
 
 
 @dataclass(frozen=True)

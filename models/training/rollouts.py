@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from models.verdict.rewards import completion_text
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
 from models.training.token_bound import Part, averaged, parts_of, unsynchronised
+from models.verdict.rewards import completion_text
 
 
 @dataclass

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from models.verdict.chat_template import prompt_text, target
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
+from models.verdict.chat_template import prompt_text, target
 from models.verdict.grammar import Mode
 
 

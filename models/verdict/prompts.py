@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from models.pairs.preference import Candidate, Media, PreferencePair
-from models.verdict.grammar import Mode, candidate_names, inert, instructions, quoted
+from models.verdict.grammar import Mode, candidate_names, escape_control_tokens, instructions, quoted
 from models.verdict.wordings import unified_reward_think
 
 Message = dict[str, Any]
@@ -35,7 +35,7 @@ def chat(pair: PreferencePair, mode: Mode, wording: Wording = "thinkreward") -> 
     `ConfigError` where that wording is not to be had (`models/verdict/wordings/unified_reward_think.py`).
     """
     if wording != "thinkreward":
-        words = unified_reward_think.text(pair.with_texts(inert), mode, RELEASES[wording])
+        words = unified_reward_think.text(pair.with_texts(escape_control_tokens), mode, RELEASES[wording])
         return [{"role": "user", "content": [*map(_reference, pair.media()), _text(words)]}]
     parts: list[Part] = [_text(f"{instructions(pair.task, mode)}\n")]
     parts += [_reference(media) for media in pair.context]

@@ -72,7 +72,7 @@ def consistency_reward(completions: Sequence[Completion], task: Sequence[str], *
 
 
 def opened(reward: Reward, begun: str) -> Reward:
-    """The reward of completions whose first part, `begun`, stands in the prompt (`models.verdict.chat_template.opening`)."""
+    """The reward of completions whose first part, `begun`, stands in the prompt (`chat_template.opening`)."""
     if not begun:
         return reward
 

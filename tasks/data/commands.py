@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Settings
-from models.evaluation.benchmarks.registry import BENCHMARKS
 from models.errors import ConfigError
-from models.pairs.media_files import MediaFiles
+from models.evaluation.benchmarks.registry import BENCHMARKS
 from models.evaluation.report.contact_sheet import Shown, contact_sheet
+from models.pairs.media_files import MediaFiles
 from models.sources.imported import read_faulty, read_imported, statistics
 from models.sources.registry import READERS
-from tasks.store.artifacts import ArtifactRef
 from tasks.data.importing import Place, Progress, import_set
 from tasks.pipeline.run import open_store
+from tasks.store.artifacts import ArtifactRef
 
 
 def place_of(name: str, path: str) -> Place:

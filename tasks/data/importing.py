@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.schema import Settings
-from models.evaluation.benchmarks.registry import BENCHMARKS
 from models.errors import DataChanged
+from models.evaluation.benchmarks.registry import BENCHMARKS
 from models.sources.imported import ImportedShard, read_faulty
 from models.sources.importing import ImportJob, check_share
 from models.sources.registry import READERS
 from models.sources.rows import Read
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
-from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.data.decoders import prepare_decoders
+from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
-from tasks.pipeline.run import PASSING
+from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
 
 IMPORTING = "importing"
 KIND = "pairs"
@@ -89,7 +89,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             inputs={},
             config=config,
             code_version=VERSION,
-            facts={"rows": rows, "unusable": unusable, PASSING: passing},
+            facts={"rows": rows, "unusable": unusable, VOLATILE_METRICS: passing},
         )
 
     entry = computed_once(store, settings, IMPORTING, key, read)

@@ -10,18 +10,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configs.schema import PublishedSource
-from models.pairs.blob_file import BlobFile
-from models.pairs.dataset import Quarantined
 from models.hygiene.cleaning import clean
 from models.hygiene.dedup_record import known
 from models.hygiene.stratified import stratified
+from models.pairs.blob_file import BlobFile
+from models.pairs.dataset import Quarantined
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import PreferencePair, Split
-from models.sources.imported import read_faulty, read_imported
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
-from tasks.stages.context import Context
+from models.sources.imported import read_faulty, read_imported
 from tasks.data.importing import Place, import_set
+from tasks.stages.context import Context
 
 
 @dataclass(frozen=True)

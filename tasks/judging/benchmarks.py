@@ -18,30 +18,30 @@ from PIL import Image
 
 from configs.schema import Settings
 from models.backbone import FRAMES, takes_video
+from models.errors import ConfigError
 from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presented
-from models.errors import ConfigError
-from models.media.frame_cache import BUDGET, FrameCache
+from models.evaluation.scores import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
+from models.generation.openai_client import Endpoint
 from models.generation.protocol import GeneratorIdentity
 from models.judging.judge import Frames, Judge, Seconds
+from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import turned
-from models.verdict.prompts import RELEASES, Wording
-from models.evaluation.scores import JudgedRow, read_rows, write_rows
 from models.sources.imported import Faulty, read_faulty, read_imported
 from models.sources.importing import check_share, commonest
-from models.generation.openai_client import Endpoint
 from models.verdict.grammar import Mode
+from models.verdict.prompts import RELEASES, Wording
 from models.verdict.wordings.unified_reward_think import digest
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.data.locations import model_digest
 from tasks.data.importing import Place, import_set, lenient
-from tasks.judging.judges import ENDPOINT, generator_of, identity_of
+from tasks.data.locations import model_digest
 from tasks.judging.files import find_model
+from tasks.judging.judges import ENDPOINT, generator_of, identity_of
 from tasks.pipeline.once import computed_once
 from tasks.stages.evaluate import DIRECT_TOKENS
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
@@ -180,7 +180,7 @@ def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Pro
 
 @dataclass(frozen=True)
 class Judged:
-    """A judge's rows on a benchmark; of an endpoint, which fields were sent (`models.generation.endpoint_fields.Learned.told`)."""
+    """A judge's rows on a benchmark; of an endpoint, which fields were sent (`Learned.told`)."""
 
     rows: list[JudgedRow]
     fields: dict[str, Any] | None = None

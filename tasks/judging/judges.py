@@ -16,10 +16,10 @@ from pathlib import Path
 from configs.load import active_profile, load_settings
 from configs.schema import Settings
 from models.generation.endpoint import FOR_JUDGE, EndpointGenerator, endpoint_identity
-from models.generation.transformers_generator import LocalGenerator
-from models.generation.protocol import GeneratorIdentity, transformers_identity
-from models.judging.reward_model import RewardModel
 from models.generation.openai_client import Endpoint
+from models.generation.protocol import GeneratorIdentity, transformers_identity
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.reward_model import RewardModel
 from tasks.judging.files import find_model
 
 ENDPOINT = "endpoint:"

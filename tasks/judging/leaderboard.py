@@ -12,22 +12,22 @@ from configs.schema import Settings
 from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import measure, paper
 from models.evaluation.benchmarks.registry import benchmark as named
-from models.generation.endpoint_fields import words_of
 from models.evaluation.report.data import illustrate
-from models.evaluation.report.leaderboard import Case, Leaderboard, Versus, find_cases, render_leaderboard
+from models.evaluation.report.leaderboard import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.report.leaderboard_tables import Entry
 from models.evaluation.scores import JudgedRow
-from tasks.store.artifacts import ArtifactRef
-from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
+from models.generation.endpoint_fields import words_of
 from tasks.data.importing import Place
+from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
 from tasks.pipeline.run import open_store
+from tasks.store.artifacts import ArtifactRef
 from tasks.tracking.runs import Tracker
 
 CASES_SHOWN = 60  # wrong, unparsed or flipped judgments a judge and benchmark
 
 
 @dataclass(frozen=True)
-class Benched:
+class BenchmarkResult:
     """The scores as plain JSON, the page, and the artifact that holds both."""
 
     scores: dict[str, Any]
@@ -68,7 +68,7 @@ def refused_text(refused: Mapping[str, Any]) -> str:
 
 def run_benchmarks(
     settings: Settings, places: Sequence[Place], judges: Sequence[str], protocol: Protocol, tell: Tell
-) -> Benched:
+) -> BenchmarkResult:
     """Judge, score, compare and publish. Raises `ConfigError` for a judge or benchmark that is not there."""
     store = open_store(settings)
     benchmarks = [named(place.name) for place in places]
@@ -104,7 +104,7 @@ def run_benchmarks(
         for a, b in pairwise(judges):
             of_a, of_b = rows[a, one.name], rows[b, one.name]
             difference = compare(of_a, of_b, mode=protocol.mode, bootstrap=bootstrap, seed=seed, ties=one.ties)
-            versus.append(Versus(one.name, a, b, difference))
+            versus.append(PairwiseComparison(one.name, a, b, difference))
     scores["comparisons"] = [asdict(one) for one in versus]
     meta: dict[str, Any] = {"protocol": vars(protocol), "videos shown as": videos}
     meta |= {f"fields of requests, {name}": words_of(told) for name, told in sent.items()}
@@ -115,7 +115,7 @@ def run_benchmarks(
         (Path(folder) / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n")
         ref = store.publish("leaderboard", Path(folder), metadata={"judges": list(judges)})
         _track(settings, Path(folder), scores)
-    return Benched(scores, page, ref)
+    return BenchmarkResult(scores, page, ref)
 
 
 def _cases(rows: list[JudgedRow], pairs: BenchmarkSet, judge: str, benchmark: str, seed: int) -> list[Case]:

@@ -11,10 +11,10 @@ from models.errors import ThinkrewardError
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, cure, fits, refusal, seen
-from tasks.pipeline.graph import find_base
-from tasks.stages.prepare import check_hub_id
 from tasks.ops.stage_memory import parts
+from tasks.pipeline.graph import find_base
 from tasks.pipeline.run import open_store
+from tasks.stages.prepare import check_hub_id
 from tasks.tracking.runs import Tracker
 
 PACKAGES = (

@@ -10,8 +10,8 @@ from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, LORA_RANK, cure, fits, itemised, seen, with_value
-from tasks.pipeline.graph import find_base
 from tasks.ops.stage_memory import CAPTION_TOKENS, CHARACTERS_PER_TOKEN, Part, parts
+from tasks.pipeline.graph import find_base
 
 PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL: a merged patch (arXiv 2502.13923, section 2.1)
 TRAINING_STATE = 3  # a checkpoint holds the weights and Adam's two moments

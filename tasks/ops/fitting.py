@@ -16,8 +16,8 @@ from models.errors import ConfigError
 from models.sizing.shape import Shape
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import Device, devices_for
-from tasks.pipeline.graph import STAGES
 from tasks.ops.stage_memory import Part, parts
+from tasks.pipeline.graph import STAGES
 
 FACTOR = 1.5
 GIB = 2**30
@@ -59,7 +59,7 @@ def check_stages_fit(
     chosen = [
         name
         for name in names
-        if not any(need.output == "model" and at in pinned for at, need in STAGES[name].needs.items())
+        if not any(need.output == "model" and at in pinned for at, need in STAGES[name].inputs.items())
     ]
     check_fits(
         settings,
@@ -87,8 +87,8 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
 def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
-    needs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.moment} ({itemised(part)})"
-    return f"{needs}, and {seen(settings, device)}: {cure(settings, shape, part, device)}"
+    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.moment} ({itemised(part)})"
+    return f"{inputs}, and {seen(settings, device)}: {cure(settings, shape, part, device)}"
 
 
 def seen(settings: Settings, device: Device) -> str:

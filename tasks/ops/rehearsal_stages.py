@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Settings, Sft
-from models.pairs.dataset import PreferenceDataset
 from models.errors import ConfigError
+from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
 from models.training.presets import PRESETS
 from tasks.ops.base_shape import base_config
+from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.prepare import check_hub_id
-from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.stages.training import grpo_plan, sft_plan
 
 STEPS = 2  # of training; the first warms up, the second is timed

@@ -13,8 +13,8 @@ from models.pairs.preference import Task
 from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
-from models.training.presets import PRESETS
 from models.sizing.shape import Shape
+from models.training.presets import PRESETS
 from models.verdict.grammar import instructions
 from tasks.pipeline.graph import find_base
 

@@ -41,7 +41,9 @@ LEFT_OUT: dict[str, str] = {
     "tasks.store.work": "bytes are stored as they are",
 }
 # Modules whose code does not count either, but what it reaches does.
-PASSED: dict[str, str] = {"tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"}
+PASSED: dict[str, str] = {
+    "tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"
+}
 SAID = {"say", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
 
 

@@ -21,10 +21,10 @@ from prefect.states import Cancelling
 from configs.schema import Settings
 from models.errors import ConfigError, StageFailed, StageKilled
 from tasks.pipeline.graph import STAGES
-from tasks.stages.base_model import NEED_BASE, publish_base
 from tasks.pipeline.retries import run_logger, with_retries
+from tasks.pipeline.run import StageResult, is_cached, load_result, open_store, resolve_inputs
 from tasks.pipeline.zombie_runs import end_silent_runs
-from tasks.pipeline.run import StageResult, handed_on, is_cached, open_store, resolve_inputs
+from tasks.stages.base_model import NEED_BASE, publish_base
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -34,7 +34,7 @@ POLL_S = 1.0
 PATIENCE_S = 120.0  # after which it is said that no worker has started the run
 
 
-def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
+def dispatch_to_work_pool(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
     """The stage's result from its own deployment's work pool; None if it is this run's to compute, or cached.
 
     Raises `StageFailed` with what the other run said, `StageKilled` if it crashed. Cancelled, it cancels that run.
@@ -46,14 +46,14 @@ def elsewhere(name: str, settings: Settings, refresh: bool = False) -> StageResu
         with_retries(publish_base, settings)(settings)
     stage = STAGES[name]
     inputs = resolve_inputs(store, settings, name)
-    pinned = {name: inputs[name] for name, need in stage.needs.items() if need.stage != "base"}
+    pinned = {name: inputs[name] for name, need in stage.inputs.items() if need.stage != "base"}
     pins = {name: f"{ref.kind}/{ref.digest}" for name, ref in pinned.items()}
     started = time.monotonic()
     # How a stage uses a machine is for the environment of its own worker to say.
     of_stage = {section: values for section, values in stage.form.part(settings).items() if section != "runtime"}
     parameters = {"settings": of_stage, "inputs": pins, "refresh": refresh}
     with_retries(run_there, settings)(name, parameters)
-    return handed_on(store, settings, name, inputs, started)
+    return load_result(store, settings, name, inputs, started)
 
 
 def start_run(deployment: str, parameters: Mapping[str, Any], *, key: str, below: bool = True) -> "FlowRun":

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Need:
+class Input:
     """One input of a stage: the output `output` of the stage `stage`."""
 
     stage: str
@@ -34,20 +34,20 @@ class Stage:
     `sections` are the settings in its key: whole sections, or single fields as `section.field` where the others cannot
     change its result. With `generates` the key names what writes its texts, too, and with `seeded` the seed.
     `opens` are the splits of its preferences that the body can read, and no other. `memory` names the settings to lower
-    when memory runs out. Inputs that no other stage makes come from the function `gathers`. What a stage did outside
-    the store may be undone there: `lapsed` is a function that says so.
+    when memory runs out. Inputs that no other stage makes come from the function `dynamic_inputs`. What a stage did
+    outside the store may be undone there: `is_stale` is a function that says so.
     """
 
     name: str
     version: str
-    needs: dict[str, Need]
+    inputs: dict[str, Input]
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     body: str
     opens: tuple[Split, ...] = ()
     memory: str = "model.max_pixels"
-    gathers: str = ""
-    lapsed: str = ""
+    dynamic_inputs: str = ""
+    is_stale: str = ""
     generates: bool = False
     seeded: bool = True
 
@@ -86,8 +86,8 @@ def find_base(settings: Settings) -> Path | None:
     return next((path for path in (Path(name), REPOSITORY / name) if path.is_dir()), None)
 
 
-_PREFERENCES = Need("prepare", "preferences")
-_BASE = Need("base", "model")
+_PREFERENCES = Input("prepare", "preferences")
+_BASE = Input("base", "model")
 _SHOWN = ("model.max_pixels", "model.max_frames")  # all of `model` that matters where no model takes part
 
 STAGES: dict[str, Stage] = {
@@ -101,7 +101,7 @@ STAGES: dict[str, Stage] = {
             ("preferences", "splits"),
             ("prepare", "model.max_frames"),
             "tasks.stages.prepare:prepare",
-            gathers="tasks.stages.dynamic_inputs:gather",
+            dynamic_inputs="tasks.stages.dynamic_inputs:gather",
         ),
         Stage(
             "distill",
@@ -115,7 +115,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "cold-start",
             "4",
-            {"base": _BASE, "preferences": _PREFERENCES, "distilled": Need("distill", "distilled")},
+            {"base": _BASE, "preferences": _PREFERENCES, "distilled": Input("distill", "distilled")},
             ("model", "history"),
             ("cold_start", "model"),
             "tasks.stages.training:cold_start",
@@ -125,7 +125,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "rejection-sampling",
             "6",
-            {"model": Need("cold-start", "model"), "preferences": _PREFERENCES},
+            {"model": Input("cold-start", "model"), "preferences": _PREFERENCES},
             ("trajectories", "hard", "model", "history"),
             ("rejection_sampling", "model"),
             "tasks.stages.rejection_sampling:rejection_sampling",
@@ -137,8 +137,8 @@ STAGES: dict[str, Stage] = {
             "grpo",
             "6",
             {
-                "model": Need("rejection-sampling", "model"),
-                "trajectories": Need("rejection-sampling", "trajectories"),
+                "model": Input("rejection-sampling", "model"),
+                "trajectories": Input("rejection-sampling", "trajectories"),
                 "preferences": _PREFERENCES,
             },
             ("model", "history"),
@@ -152,13 +152,13 @@ STAGES: dict[str, Stage] = {
             "5",
             {
                 "base": _BASE,
-                "cold-start": Need("cold-start", "model"),
-                "rejection-sampling": Need("rejection-sampling", "model"),
-                "grpo": Need("grpo", "model"),
+                "cold-start": Input("cold-start", "model"),
+                "rejection-sampling": Input("rejection-sampling", "model"),
+                "grpo": Input("grpo", "model"),
                 "preferences": _PREFERENCES,
-                "distilled": Need("distill", "distilled"),
-                "trajectories": Need("rejection-sampling", "trajectories"),
-                "history": Need("grpo", "history"),
+                "distilled": Input("distill", "distilled"),
+                "trajectories": Input("rejection-sampling", "trajectories"),
+                "history": Input("grpo", "history"),
             },
             ("report",),
             ("evaluate", "model"),
@@ -171,17 +171,17 @@ STAGES: dict[str, Stage] = {
             "promote",
             "5",
             {
-                "report": Need("evaluate", "report"),
-                "model": Need("grpo", "model"),
+                "report": Input("evaluate", "report"),
+                "model": Input("grpo", "model"),
                 "preferences": _PREFERENCES,
-                "splits": Need("prepare", "splits"),
+                "splits": Input("prepare", "splits"),
             },
             ("registration",),
             ("promote", "tracking", "evaluate", "model"),
             "tasks.stages.promote:promote",
             opens=("train", "held_out"),  # train: which pairs came through the inbox
             memory="runtime.generation_batch",
-            lapsed="tasks.stages.promote:lapsed",
+            is_stale="tasks.stages.promote:is_stale",
         ),
     )
 }

@@ -1,7 +1,7 @@
 """Child processes: a stage's work runs in a process group of its own that can be ended as a whole.
 
-The child reports over a channel of its own (tasks/pipeline/watching.py); what it prints, it or a library, is a log that is kept.
-It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
+The child reports over a channel of its own (tasks/pipeline/watching.py); what it prints, it or a library, is a log that
+is kept. It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
 leaves when that closes.
 """
 
@@ -27,9 +27,9 @@ from pydantic import BaseModel, ConfigDict
 import models.errors as errors
 from configs.schema import Settings
 from models.errors import OutOfMemory, StageFailed, StageKilled, StageStalled, ThinkrewardError
-from tasks.store.artifacts import ArtifactRef
 from tasks.pipeline.graph import REPOSITORY, STAGES, Stage
 from tasks.pipeline.watching import EVENTS, LOG, EventReader, EventWriter, Pulse, descendants, last_lines, write_stacks
+from tasks.store.artifacts import ArtifactRef
 
 log = logging.getLogger(__name__)
 GRACE_S = 10.0

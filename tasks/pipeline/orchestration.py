@@ -12,13 +12,13 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.forms import complete
 from configs.schema import Settings
-from tasks.pipeline.worker_process import begin
-from tasks.pipeline.dispatch import elsewhere, here
 from tasks.ops.fitting import check_stages_fit
-from tasks.stages.base_model import NEED_BASE, logged_watch, publish_base
+from tasks.pipeline.dispatch import dispatch_to_work_pool, here
 from tasks.pipeline.retries import with_retries
-from tasks.pipeline.run_pages import beside_the_point, name_run, show
 from tasks.pipeline.run import StageResult, Watch, check_trainable, missing_upstream, open_store, run_stage
+from tasks.pipeline.run_pages import best_effort, name_run, show
+from tasks.pipeline.worker_process import init_worker_process
+from tasks.stages.base_model import NEED_BASE, logged_watch, publish_base
 
 _watch: Callable[[str], Watch] | None = None
 _lock = threading.Lock()
@@ -54,10 +54,10 @@ def load_ahead() -> None:
 def run(name: str, settings: Settings, refresh: str, inputs: Mapping[str, str]) -> StageResult:
     """Reuse or compute one stage; the heavy work happens in a child process."""
     watch = _watch(name) if _watch else logged_watch()
-    watch.keyed = lambda key: beside_the_point(lambda: name_run(name, settings, key))
+    watch.keyed = lambda key: best_effort(lambda: name_run(name, settings, key))
     result = run_stage(name, settings, refresh=refresh, watch=watch, pins=inputs)
     watch.ended(result.state)
-    beside_the_point(lambda: show(result, settings))
+    best_effort(lambda: show(result, settings))
     return result
 
 
@@ -75,7 +75,7 @@ def compute(
     settings, pins = complete(settings), inputs or {}
     check_trainable(settings, (name,))
     check_stages_fit(settings, (name,), again=(name,) if refresh else (), pins=pins)
-    begin()
+    init_worker_process()
     if name in NEED_BASE and "base" not in pins:
         with_retries(publish_base, settings)(settings)
     if build_missing:
@@ -83,7 +83,7 @@ def compute(
         check_trainable(settings, missing)
         check_stages_fit(settings, here(missing))
         for upstream in missing:
-            if elsewhere(upstream, settings) is None:
+            if dispatch_to_work_pool(upstream, settings) is None:
                 compute(upstream, settings)
     # Whatever is tried again of the run that a person or schedule started is the same wish.
     wish = str(runtime.flow_run.root_flow_run_id) if refresh else ""

@@ -9,8 +9,8 @@ from pydantic_core import CoreSchema
 
 from configs.schema import Settings
 from models.errors import ArtifactUnknown, ConfigError
-from tasks.store.artifacts import ArtifactRef, Store
 from tasks.pipeline.graph import STAGES, Stage
+from tasks.store.artifacts import ArtifactRef, Store
 
 MODEL_TAG = "thinkreward.model.digest"  # of a registered version: the model that it packages
 REGISTRY = "models:/"
@@ -28,7 +28,7 @@ class Pins:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """One field an input."""
-        needs = STAGES[self._stage].needs
+        inputs = STAGES[self._stage].inputs
         fields = {
             name: {
                 "type": "string",
@@ -37,7 +37,7 @@ class Pins:
                 "description": f"{need.output} of {need.stage}: digest, kind/digest"
                 + (", models:/NAME@ALIAS or an alias such as champion" if need.output == "model" else ""),
             }
-            for name, need in needs.items()
+            for name, need in inputs.items()
         }
         return {"type": "object", "properties": fields, "additionalProperties": False}
 
@@ -48,10 +48,10 @@ def resolve_pins(store: Store, settings: Settings, stage: Stage, pins: Mapping[s
 
 
 def _resolve(store: Store, settings: Settings, stage: Stage, name: str, text: str) -> ArtifactRef:
-    if name not in stage.needs:
-        known = ", ".join(stage.needs) or "none"
+    if name not in stage.inputs:
+        known = ", ".join(stage.inputs) or "none"
         raise ConfigError(f"inputs.{name}: {stage.name} has no such input: choose of {known}")
-    wanted = stage.needs[name].output
+    wanted = stage.inputs[name].output
     try:
         ref = find_artifact(store, settings, text) if wanted == "model" else store.resolve(text)
     except ArtifactUnknown as error:

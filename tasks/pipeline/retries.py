@@ -25,7 +25,7 @@ def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
         return logging.getLogger(__name__)
 
 
-def may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
+def is_retryable(task: object, run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again can help: lost connections, 5xx, preemption; not bad settings, bad data or full memory."""
     error = state.result(raise_on_failure=False)
     passing = isinstance(error, ThinkrewardError) and error.retryable
@@ -34,7 +34,7 @@ def may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
     return passing
 
 
-def patiently(settings: Settings, action: Callable[[], Result]) -> Result:
+def call_with_retries(settings: Settings, action: Callable[[], Result]) -> Result:
     """What `action` gives, asked again as a task is; for what a flow asks between its tasks."""
     for attempt in range(settings.runtime.retries):
         try:
@@ -52,7 +52,7 @@ def with_retries(task: Any, settings: Settings) -> Any:
     """The task with the profile's retries, each after twice the pause of the one before."""
     retries = settings.runtime.retries
     pauses = [_pause(settings, attempt) for attempt in range(min(retries, DOUBLINGS))]
-    return task.with_options(retries=retries, retry_delay_seconds=pauses or None, retry_condition_fn=may_pass)
+    return task.with_options(retries=retries, retry_delay_seconds=pauses or None, retry_condition_fn=is_retryable)
 
 
 def _pause(settings: Settings, attempt: int) -> float:

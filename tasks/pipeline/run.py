@@ -29,17 +29,17 @@ from models.errors import (
     ThinkrewardError,
     UpstreamMissing,
 )
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
-from tasks.tracking.delivery import deliver_beside
 from tasks.pipeline.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage
 from tasks.pipeline.launch import Job, log_file, named, run_child
 from tasks.pipeline.pinning import resolve_pins
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
+from tasks.tracking.delivery import deliver_beside
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
 KEPT_LOG = "output.log"
-WISH = "refresh"
-PASSING = "passing"  # the fact that counts rows left out for a cause that passes, such as a timeout
+REFRESH_ID = "refresh"
+VOLATILE_METRICS = "passing"  # the fact that counts rows left out for a cause that passes, such as a timeout
 State = Literal["computed", "cached", "resumed"]
 
 
@@ -119,7 +119,7 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
     stage = STAGES[name]
     inputs = _gathered(store, settings, stage)
     missing = []
-    for input_name, need in stage.needs.items():
+    for input_name, need in stage.inputs.items():
         upstream = plan(store, settings, need.stage, known)
         if upstream.entry is None:
             missing.append(need.stage)
@@ -129,25 +129,25 @@ def plan(store: Store, settings: Settings, name: str, known: dict[str, Planned])
         result = Planned(name, None, False, f"waits for {', '.join(dict.fromkeys(missing))}")
     else:
         key = stage_key(stage, settings, inputs)
-        entry, lapsed = _standing(store, settings, stage, key)
-        reason = _unchanged(entry) if entry else lapsed or _why_not(store, stage, settings, inputs)
+        entry, is_stale = _standing(store, settings, stage, key)
+        reason = _unchanged(entry) if entry else is_stale or _why_not(store, stage, settings, inputs)
         result = Planned(name, key, entry is not None, reason, entry)
     known[name] = result
     return result
 
 
 def _unchanged(entry: IndexEntry) -> str:
-    passing = entry.facts.get(PASSING, 0)
+    passing = entry.facts.get(VOLATILE_METRICS, 0)
     return f"unchanged, but {passing} rows whose media timed out are tried again" if passing else "unchanged"
 
 
 def _standing(store: Store, settings: Settings, stage: Stage, key: str) -> tuple[IndexEntry | None, str]:
     """The entry that can be handed on; or none, and what was undone outside the store since, if that is why."""
     entry = verified_entry(store, stage.name, key)
-    if entry is None or not stage.lapsed:
+    if entry is None or not stage.is_stale:
         return entry, ""
-    lapsed: str = named(stage.lapsed)(store, settings, entry)
-    return (None, lapsed) if lapsed else (entry, "")
+    is_stale: str = named(stage.is_stale)(store, settings, entry)
+    return (None, is_stale) if is_stale else (entry, "")
 
 
 def _why_not(store: Store, stage: Stage, settings: Settings, inputs: Mapping[str, ArtifactRef]) -> str:
@@ -178,7 +178,7 @@ def _differences(path: str, old: Any, new: Any) -> list[str]:
 
 def _gathered(store: Store, settings: Settings, stage: Stage) -> dict[str, ArtifactRef]:
     """Inputs that no other stage makes."""
-    found: dict[str, ArtifactRef] = named(stage.gathers)(store, settings) if stage.gathers else {}
+    found: dict[str, ArtifactRef] = named(stage.dynamic_inputs)(store, settings) if stage.dynamic_inputs else {}
     return dict(found)
 
 
@@ -193,7 +193,7 @@ def resolve_inputs(
     pinned = resolve_pins(store, settings, stage, pins or {})
     known: dict[str, Planned] = {}
     inputs = _gathered(store, settings, stage)
-    for input_name, need in stage.needs.items():
+    for input_name, need in stage.inputs.items():
         if input_name in pinned:
             inputs[input_name] = pinned[input_name]
             continue
@@ -207,7 +207,7 @@ def resolve_inputs(
 
 
 def _missing(settings: Settings, name: str, input_name: str, first: str) -> UpstreamMissing:
-    need = STAGES[name].needs[input_name]
+    need = STAGES[name].inputs[input_name]
     return UpstreamMissing(
         f"{name} needs the {need.output} of {need.stage}, which is not in {settings.storage.root}: "
         f"run `thinkreward run` or, stage by stage, `thinkreward {first}` first; where flows are deployed, "
@@ -222,7 +222,7 @@ def refuse_missing(store: Store, settings: Settings, stages: Sequence[str], pins
     base model that has not been published, passes.
     """
     for name in stages:
-        for input_name, need in STAGES[name].needs.items():
+        for input_name, need in STAGES[name].inputs.items():
             if input_name in pins:
                 continue
             known: dict[str, Planned] = {}
@@ -235,7 +235,7 @@ def refuse_missing(store: Store, settings: Settings, stages: Sequence[str], pins
 def missing_upstream(store: Store, settings: Settings, name: str, pins: Mapping[str, str]) -> list[str]:
     """The stages of the recipe that have to run before this one, in order; none for inputs that are pinned."""
     known: dict[str, Planned] = {}
-    for input_name, need in STAGES[name].needs.items():
+    for input_name, need in STAGES[name].inputs.items():
         if input_name not in pins:
             plan(store, settings, need.stage, known)
     return [stage for stage in RECIPE if stage in known and not known[stage].cached]
@@ -278,7 +278,7 @@ def run_stage(
     watch.keyed(key)
     deliver_beside(store, settings, watch.say)
     before = _standing(store, settings, stage, key)[0]
-    if entry := _as_wished(before, refresh, before):
+    if entry := _matches_refresh(before, refresh, before):
         return _result(entry, "cached", started)
     store.check_writable()
     _reach_tracking(settings)
@@ -286,18 +286,18 @@ def run_stage(
     with store.lease(
         name, key, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=watch.say, refs=list(inputs.values())
     ) as lease:
-        if entry := _as_wished(_standing(store, settings, stage, key)[0], refresh, before):
+        if entry := _matches_refresh(_standing(store, settings, stage, key)[0], refresh, before):
             return _result(entry, "cached", started)  # another run computed it while this one waited
         work = store.work(name, key)
         progress = work.get_json(PROGRESS) or {}
-        if refresh and progress.get(WISH) != refresh:
+        if refresh and progress.get(REFRESH_ID) != refresh:
             # Forgotten first: an interrupted refresh goes on by itself, and an old result is not handed on.
             work.clear()
             store.forget(name, key)
             progress = {}
-        wish = refresh or progress.get(WISH, "")
+        wish = refresh or progress.get(REFRESH_ID, "")
         resumed = bool(progress)
-        work.put_json(PROGRESS, {"started": True, WISH: wish})
+        work.put_json(PROGRESS, {"started": True, REFRESH_ID: wish})
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
         try:
             done = run_child(
@@ -315,7 +315,7 @@ def run_stage(
             config=stage.config(settings),
             code_version=stage.version,
             run_ids={**done.run_ids, **_flow_run()},
-            facts={**done.facts, "seconds": round(time.monotonic() - started, 2), WISH: wish},
+            facts={**done.facts, "seconds": round(time.monotonic() - started, 2), REFRESH_ID: wish},
         )
         store.record(entry)
         work.clear()
@@ -336,15 +336,15 @@ def _flow_run() -> dict[str, str]:
     return {"prefect": str(runtime.flow_run.id)} if runtime.flow_run.id else {}
 
 
-def _as_wished(entry: IndexEntry | None, refresh: str, before: IndexEntry | None) -> IndexEntry | None:
+def _matches_refresh(entry: IndexEntry | None, refresh: str, before: IndexEntry | None) -> IndexEntry | None:
     """The entry, unless it is to be computed anew and is not what came of that.
 
     So is one that lacks rows for a cause that passes, if it was there `before`: what it is made into again has the same
     bytes, and changes nothing downstream, unless they are usable by now.
     """
-    if entry is None or (refresh and entry.facts.get(WISH) != refresh):
+    if entry is None or (refresh and entry.facts.get(REFRESH_ID) != refresh):
         return None
-    return None if entry.facts.get(PASSING) and entry == before else entry
+    return None if entry.facts.get(VOLATILE_METRICS) and entry == before else entry
 
 
 _reached: set[tuple[str, str]] = set()
@@ -366,16 +366,16 @@ def read_output(store: Store, outputs: Mapping[str, ArtifactRef], name: str) -> 
     return said
 
 
-def handed_on(
+def load_result(
     store: Store, settings: Settings, name: str, inputs: Mapping[str, ArtifactRef], started: float
 ) -> StageResult:
     """What another run has just computed from these inputs, with its seconds; `StageFailed` if it is not there."""
     stage = STAGES[name]
-    entry, lapsed = _standing(store, settings, stage, stage_key(stage, settings, inputs))
+    entry, is_stale = _standing(store, settings, stage, stage_key(stage, settings, inputs))
     if entry is None:
         raise StageFailed(
             f"{name} was computed elsewhere, but its result is not in {settings.storage.root}"
-            f"{f' ({lapsed})' if lapsed else ''}: do both run with the same storage.root and the same release?"
+            f"{f' ({is_stale})' if is_stale else ''}: do both run with the same storage.root and the same release?"
         )
     return _result(entry, "computed", started).model_copy(update={"seconds": entry.facts.get("seconds", 0.0)})
 

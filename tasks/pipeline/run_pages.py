@@ -20,12 +20,12 @@ from tasks.pipeline.retries import run_logger
 from tasks.pipeline.run import StageResult, open_store, read_output
 
 if TYPE_CHECKING:  # it loads what judges need, which no other run does
-    from tasks.judging.leaderboard import Benched
+    from tasks.judging.leaderboard import BenchmarkResult
 
 PROGRESS_EVERY_S = 30.0
 
 
-def beside_the_point(action: Callable[[], None]) -> None:
+def best_effort(action: Callable[[], None]) -> None:
     """Do what is for people alone: that it fails is said, and stops no work."""
     try:
         action()
@@ -93,7 +93,7 @@ def show(result: StageResult, settings: Settings) -> None:
         )
 
 
-def show_leaderboard(benched: "Benched", settings: Settings) -> None:
+def show_leaderboard(benched: "BenchmarkResult", settings: Settings) -> None:
     """Attach the leaderboard's table to the current run, and where the page lies."""
     create_markdown_artifact(
         key="leaderboard",

@@ -2,10 +2,11 @@
 
     python -m tasks.pipeline.stage_code                    # what changed since tasks/stage_code.json was written
     python -m tasks.pipeline.stage_code --update           # take over what changed, where the version was raised
-    python -m tasks.pipeline.stage_code --update --stage grpo --same-results "a faster loop"   # or where results stay equal
+    python -m tasks.pipeline.stage_code --update --stage grpo --same-results "a faster loop"   # or where results stay
+    equal
 
-What the code of a stage is, and what of it does not count, `tasks/pipeline/code_closure.py` says. What else a stage's result
-depends on is in its key.
+What the code of a stage is, and what of it does not count, `tasks/pipeline/code_closure.py` says. What else a stage's
+result depends on is in its key.
 """
 
 import argparse
@@ -119,7 +120,9 @@ def read_list(path: Path = LISTED) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; exit status 1 where something is not as listed."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.pipeline.stage_code", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.pipeline.stage_code", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--update", action="store_true", help="write the list, where versions were raised")
     parser.add_argument("--same-results", default="", metavar="WHY", help="with --update: results stay as they were")
     parser.add_argument("--stage", default="", help="with --update: this stage alone")

@@ -26,7 +26,7 @@ LEAVE_S = 25.0  # for the stage's process group to end and its lease to be given
 _begun = threading.Lock()
 
 
-def begin() -> None:
+def init_worker_process() -> None:
     """Once, in processes that a worker started."""
     if FLOW_RUN in os.environ and _begun.acquire(blocking=False):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True, name="worker-watch").start()

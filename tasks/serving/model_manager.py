@@ -11,23 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.schema import Settings
-from models.media.decoding import Decoding
 from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
-from models.generation.transformers_generator import LocalGenerator
 from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed
-from models.verdict.prompts import Message
+from models.generation.transformers_generator import LocalGenerator
 from models.judging.request_rows import RequestMedia
 from models.judging.reward_model import RewardModel
+from models.media.decoding import Decoding
 from models.verdict.grammar import Mode
-from tasks.store.artifacts import ArtifactRef
-from tasks.data.locations import model_digest
+from models.verdict.prompts import Message
 from tasks.data.decoders import serving_decoders
-from tasks.judging.judges import local_generator
+from tasks.data.locations import model_digest
 from tasks.judging.files import model_folder
+from tasks.judging.judges import local_generator
 from tasks.pipeline.pinning import find_artifact, registered_model
-from tasks.serving.metrics import Metrics
 from tasks.pipeline.run import open_store
+from tasks.serving.metrics import Metrics
+from tasks.store.artifacts import ArtifactRef
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class RemoteRewardModel(RewardModel):
         return RequestMedia(max_pixels=self.max_pixels, max_frames=self.max_frames, files=False, decoding=self.decoding)
 
 
-class Asking:
+class CancellableGenerator:
     """The shared generator on behalf of one request, which may be given up."""
 
     tells = True
@@ -80,7 +80,7 @@ class Asking:
         )
 
 
-class Served:
+class LoadedModel:
     """One loaded model, and how many requests are with it."""
 
     def __init__(
@@ -107,7 +107,7 @@ class Served:
     def reward_model(self, given_up: threading.Event) -> RewardModel:
         """The model as one request asks it."""
         return RemoteRewardModel(
-            Asking(self.generator, given_up),
+            CancellableGenerator(self.generator, given_up),
             max_pixels=self._settings.model.max_pixels,
             max_frames=self._settings.model.max_frames,
             max_tokens=self._settings.evaluate.max_tokens,
@@ -119,7 +119,7 @@ class Served:
         return len(self.local.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-class Holder:
+class ModelManager:
     """Holds the model of a name; `follow` looks every so often whether the name means another one by now."""
 
     def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
@@ -149,7 +149,7 @@ class Holder:
         return self._current.generator.waiting
 
     @contextmanager
-    def taken(self) -> Iterator[Served]:
+    def acquire(self) -> Iterator[LoadedModel]:
         """The model, for one request; it stays until the request has ended."""
         with self._lock:
             served = self._current
@@ -182,7 +182,7 @@ class Holder:
         self._current.generator.close()
         self._decoders.close()
 
-    def _swap(self, new: Served) -> None:
+    def _swap(self, new: LoadedModel) -> None:
         with self._lock:
             old, self._current = self._current, new
         log.warning("%s is %s from now on, in place of %s", self.name, new.digest[:12], old.digest[:12])
@@ -191,9 +191,9 @@ class Holder:
             self._lock.wait_for(lambda: old.users == 0)
         old.generator.close()
 
-    def _load(self, digest: str, folder: Path) -> Served:
+    def _load(self, digest: str, folder: Path) -> LoadedModel:
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return Served(digest, local, self._settings, self._decoders, self._metrics.batch)
+        return LoadedModel(digest, local, self._settings, self._decoders, self._metrics.batch)
 
     def _artifact(self) -> ArtifactRef:
         """What the name means now in the store."""
@@ -205,5 +205,5 @@ class Holder:
                 raise
             raise ConfigError(f"there is no model {self.name!r} to serve: {error}") from error
 
-    def _fetched(self, ref: ArtifactRef) -> Served:
+    def _fetched(self, ref: ArtifactRef) -> LoadedModel:
         return self._load(ref.digest, open_store(self._settings).fetch(ref))

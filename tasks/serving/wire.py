@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from models.pairs.preference import Preferred, Task
 from models.judging.ranking import MAX_CANDIDATES
+from models.pairs.preference import Preferred, Task
 from models.verdict.grammar import Mode
 
 MAX_TEXT = 32_768  # characters of a caption, a question or an answer

@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 from models.errors import ArtifactCorrupt, ArtifactMissing
+from models.evaluation.turning import Turning, turning
 from models.pairs.preference import PreferencePair
 from models.pairs.splits.ledger import FILE, Ledger
-from models.evaluation.turning import Turning, turning
 from tasks.stages.comparing import Rivals, rows_of
 from tasks.stages.context import Context
-from tasks.tracking.registry import CHAMPION, get_alias
 from tasks.stages.evaluate import held_out_pairs, judged_rows
+from tasks.tracking.registry import CHAMPION, get_alias
 
 PREFERENCES_TAG = "thinkreward.input.preferences"  # of a registered version: the digest of what it was judged on
 SPLITS = "splits"

@@ -13,11 +13,11 @@ from typing import Any
 
 from configs.schema import Settings
 from models.pairs.dataset import PreferenceDataset
-from tasks.store.artifacts import ArtifactRef, Store, Work
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.launch import Child, Done, Job
-from tasks.tracking.outbox import About, Outbox
 from tasks.pipeline.run import open_store
+from tasks.store.artifacts import ArtifactRef, Store, Work
+from tasks.tracking.outbox import About, Outbox
 from tasks.tracking.runs import TrackedRun, Tracker
 
 RUN_FILE = "mlflow.json"

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Distill
-from models.pairs.dataset import PreferenceDataset
-from models.teacher.distillation import Ask, published
-from models.teacher.distillation import distill as distill_pairs
-from models.generation.endpoint_fields import words_of
 from models.errors import DataError
+from models.generation.endpoint_fields import words_of
+from models.generation.openai_client import Endpoint
+from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
 from models.teacher.asking import ask_all
-from models.generation.openai_client import Endpoint
+from models.teacher.distillation import Ask, published
+from models.teacher.distillation import distill as distill_pairs
 from models.teacher.limits import Limits
-from tasks.store.artifacts import Work
-from tasks.stages.context import stage_context
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.context import stage_context
+from tasks.store.artifacts import Work
 
 TEACHER = "teacher"  # the folder of the answers, beside those of the stages
 

@@ -8,8 +8,8 @@ import json
 
 from configs.schema import Settings
 from tasks.data.inbox import inbox
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.pipeline.graph import PREVIOUS, STAGES
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
 LEDGER = "splits"
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from models.pairs.dataset import pairs_file
 from models.errors import ArtifactCorrupt
-from models.pairs.preference import PreferencePair, Task
 from models.evaluation.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.evaluation.report.html import render_report
 from models.evaluation.scores import JudgedRow, paired_difference, read_rows, score, write_rows
+from models.pairs.dataset import pairs_file
+from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.stages.context import Context, peak_memory_mib, stage_context
 from tasks.pipeline.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.once import computed_once
-from tasks.stages.rejection_sampling import load_judge
 from tasks.pipeline.run import stage_key
+from tasks.stages.context import Context, peak_memory_mib, stage_context
+from tasks.stages.rejection_sampling import load_judge
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
 MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24

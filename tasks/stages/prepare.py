@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_processor
-from models.pairs.dataset import Quarantined, write_dataset
-from models.media.decoding import Decoders
 from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachable, ModelError
 from models.hygiene.perceptual import perceptual_hash
+from models.media.decoding import Decoders
 from models.media.frames import decode
+from models.pairs.dataset import Quarantined, write_dataset
 from models.pairs.preference import PreferencePair, Split
+from models.pairs.splits.assign import Shares, assign
+from models.pairs.splits.ledger import Ledger
+from models.pairs.splits.near import Confirm
 from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
-from models.pairs.splits.assign import Shares, assign
-from models.pairs.splits.ledger import Ledger
-from models.pairs.splits.near import Confirm
-from tasks.stages.context import Context, stage_context
 from tasks.data.decoders import prepare_decoders
+from tasks.data.mixing import mix
 from tasks.pipeline.graph import PREVIOUS, find_base
 from tasks.pipeline.launch import Child, Done, Job
-from tasks.data.mixing import mix
-from tasks.pipeline.run import PASSING
+from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.stages.context import Context, stage_context
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:
@@ -123,7 +123,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
         if passing := sum(one.passing for one in read.left_out):
-            facts[PASSING] = passing
+            facts[VOLATILE_METRICS] = passing
             child.say(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"

@@ -13,13 +13,16 @@ from models.evaluation.comparison import accuracy, both_orders, evidence, valid_
 from models.evaluation.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
 from models.evaluation.report.model_card import CardFacts, model_card
 from models.evaluation.turning import Turning
+from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.pinning import MODEL_TAG
+from tasks.pipeline.run import read_output
 from tasks.stages.anomaly import turned, uses_an_inbox
-from tasks.store.artifacts import IndexEntry, Store
 from tasks.stages.comparing import Rival, Rivals, find_rivals, obtainable, opponents
 from tasks.stages.context import Context, stage_context
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.evaluate import judged_rows
+from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.lending import lend
-from tasks.pipeline.pinning import MODEL_TAG
+from tasks.tracking.address import shown
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,9 +34,6 @@ from tasks.tracking.registry import (
     save_registry_model,
     set_alias,
 )
-from tasks.stages.evaluate import judged_rows
-from tasks.pipeline.run import read_output
-from tasks.tracking.address import shown
 
 GATE_TAG = "thinkreward.gate"  # of a registered version: passed or failed
 FAILED_TAG = "thinkreward.gate.failed"  # what failed, in sentences
@@ -122,7 +122,7 @@ def registration(
     }
 
 
-def lapsed(store: Store, settings: Settings, entry: IndexEntry) -> str:
+def is_stale(store: Store, settings: Settings, entry: IndexEntry) -> str:
     """Why a promotion has to be made again, or nothing.
 
     The registry was emptied, another model came after it, or what it could not be compared with is there by now.

@@ -7,15 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.evaluation.scores import REFUSED
 from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
-from models.evaluation.scores import REFUSED
 from models.training.selection import rejection
 from models.training.trajectories import PassRate, Sampled, keep, pass_rates
-from tasks.store.artifacts import ArtifactRef
-from tasks.stages.context import Context, stage_context
 from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.context import Context, stage_context
 from tasks.stages.training import fine_tune, passed_through
+from tasks.store.artifacts import ArtifactRef
 
 
 def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from configs.schema import Lora, Settings, Sft
-from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
 from models.errors import DataError, TrainingCollapsed
-from models.training.history import HISTORY, best_of
 from models.pairs.preference import PreferencePair, Task
-from tasks.store.artifacts import ArtifactRef
-from tasks.stages.context import Context, stage_context
+from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
+from models.training.history import HISTORY, best_of
 from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.context import Context, stage_context
+from tasks.store.artifacts import ArtifactRef
 
 if TYPE_CHECKING:
     from models.training.grpo import GrpoPlan
@@ -27,7 +27,7 @@ BEST = "best-"
 TRAINER_FILES = ("trainer_state.json", HISTORY)
 # Figures that depend on the clock or on when a run was taken up again: shown in MLflow, but left out of artifacts,
 # whose digests they would change.
-PASSING = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
+VOLATILE_METRICS = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
 
 
 def cold_start(job: Job, child: Child, scratch: Path) -> Done:
@@ -326,7 +326,7 @@ def write_history(folder: Path, log: list[dict[str, float]], **more: object) -> 
     """The trainer's figures by step, without the passing ones."""
 
     def lasting(row: Mapping[str, float]) -> dict[str, float]:
-        return {name: value for name, value in row.items() if not any(part in name for part in PASSING)}
+        return {name: value for name, value in row.items() if not any(part in name for part in VOLATILE_METRICS)}
 
     rows = [lasting(row) for row in log if "train_loss" not in row]
     (folder / "history.json").write_text(json.dumps({"log": rows, **more}, indent=1, sort_keys=True) + "\n")

@@ -2,8 +2,8 @@
 
 `challenger` is the newest version, `champion` the newest that passed the gate, `reference` the best so far.
 
-A version's source is the artifact, or a folder of links to its files (tasks/store/lending.py): weights are stored once. Which
-artifact it is stands in the tag `thinkreward.artifact.digest`; garbage collection keeps what any version names
+A version's source is the artifact, or a folder of links to its files (tasks/store/lending.py): weights are stored once.
+Which artifact it is stands in the tag `thinkreward.artifact.digest`; garbage collection keeps what any version names
 (`pinned_digests`).
 """
 
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ModelError, TrackingError
 from models.judging.registry_defaults import DEFAULTS
 from models.judging.request_rows import COLUMNS, OPTIONAL_COLUMNS
+from tasks.tracking.address import database_file, normalised, set_environment, shown, within
 from tasks.tracking.packaging import bundle
 from tasks.tracking.runs import open_client
-from tasks.tracking.address import database_file, normalised, set_environment, shown, within
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -135,8 +135,8 @@ def save_registry_model(
 ) -> Path:
     """Writes a model directory into the new folder `out` in the form that `mlflow.pyfunc.load_model` loads.
 
-    `config` are defaults of models/judging/registry_defaults.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON kept
-    in the MLmodel file, `card` the README, `requirements` pip requirements (default: the installed versions).
+    `config` are defaults of models/judging/registry_defaults.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON
+    kept in the MLmodel file, `card` the README, `requirements` pip requirements (default: the installed versions).
 
     Equal arguments, files and installed versions give equal bytes, so that the artifact's digest tells what is in it:
     times, random ids and local paths that MLflow writes are replaced by values made from the content. The weights

@@ -4,11 +4,11 @@
     with tracker.run("grpo", params=…, run_id=earlier, spool=work / "tracking.jsonl") as run:
         run.log_metrics({"reward/accuracy": 0.7}, step=10)
 
-What cannot be delivered waits in the spool (tasks/tracking/sync.py) and is delivered in order when MLflow answers again; what
-still waits at the end goes to the store (tasks/tracking/outbox.py), from where a later run or `thinkreward sync` delivers it.
-Records carry the time they were made, so what is delivered twice is one point in MLflow, and a resumed run that logs
-the same value for a step again adds nothing. This module and tasks/tracking/registry.py are the only ones in tasks/ that
-know MLflow; it is imported when it is first used, since that takes seconds.
+What cannot be delivered waits in the spool (tasks/tracking/sync.py) and is delivered in order when MLflow answers
+again; what still waits at the end goes to the store (tasks/tracking/outbox.py), from where a later run or `thinkreward
+sync` delivers it. Records carry the time they were made, so what is delivered twice is one point in MLflow, and a
+resumed run that logs the same value for a step again adds nothing. This module and tasks/tracking/registry.py are the
+only ones in tasks/ that know MLflow; it is imported when it is first used, since that takes seconds.
 """
 
 import json
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import ThinkrewardError, TrackingError
-from tasks.tracking.sync import Record, Spool
 from tasks.tracking.address import (
     check_database,
     database_file,
@@ -36,6 +35,7 @@ from tasks.tracking.address import (
     shown,
     within,
 )
+from tasks.tracking.sync import Record, Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
-from tasks.store.artifacts import Store
-from tasks.data.locations import model_digest
 from tasks.data.decoders import serving_decoders
-from tasks.pipeline.graph import EVALUATED, find_base
+from tasks.data.locations import model_digest
 from tasks.judging.judges import local_generator
+from tasks.pipeline.graph import EVALUATED, find_base
 from tasks.pipeline.pinning import registered_model
-from tasks.serving.model_manager import Served
+from tasks.serving.model_manager import LoadedModel
+from tasks.store.artifacts import Store
 
 ALIASES = ("champion", "challenger")
 KEPT = 2  # models in memory, as far as they are idle: two to compare
@@ -35,7 +35,7 @@ class Choice:
         return f"{self.name} ({self.digest[:8]})"
 
 
-class Shelf:
+class ModelCache:
     """Loads models by name and keeps the last few. For many threads; one model is loaded at a time."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
@@ -44,7 +44,7 @@ class Shelf:
         self.decoders = serving_decoders(settings)  # of what people bring; they start with the first of it
         self._loading = threading.Lock()  # taken before the other one
         self._lock = threading.Lock()
-        self._served: OrderedDict[str, Served] = OrderedDict()
+        self._served: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def choices(self) -> list[Choice]:
         """What can be asked now: the aliases first, then the newest model of each stage.
@@ -72,7 +72,7 @@ class Shelf:
         return found
 
     @contextmanager
-    def taken(self, choice: Choice) -> Iterator[Served]:
+    def acquire(self, choice: Choice) -> Iterator[LoadedModel]:
         """Its model, for as long as the block takes. Raises `StoreError` or `ModelError`."""
         with self._loading:
             served = self._use(choice.digest)
@@ -97,7 +97,7 @@ class Shelf:
             served.generator.close()
         self.decoders.close()
 
-    def _use(self, digest: str) -> Served | None:
+    def _use(self, digest: str) -> LoadedModel | None:
         with self._lock:
             served = self._served.get(digest)
             if served is not None:
@@ -113,12 +113,12 @@ class Shelf:
         for served in ended:
             served.generator.close()
 
-    def _load(self, choice: Choice) -> Served:
+    def _load(self, choice: Choice) -> LoadedModel:
         folder = find_base(self._settings) if choice.digest == self._base else None
         if folder is None:
             folder = self._store.fetch(self._store.reference("model", choice.digest))
         local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return Served(choice.digest, local, self._settings, self.decoders)
+        return LoadedModel(choice.digest, local, self._settings, self.decoders)
 
     @cached_property
     def _base(self) -> str | None:

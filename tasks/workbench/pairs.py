@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 from configs.schema import Settings
-from models.pairs.dataset import PreferenceDataset
 from models.errors import ConfigError
+from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from tasks.store.artifacts import ArtifactRef, Store

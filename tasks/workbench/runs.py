@@ -9,13 +9,13 @@ from configs.schema import Settings
 from models.errors import ThinkrewardError
 from models.evaluation.report.sections import Figure, duration, training_figures
 from models.sources.drops import PREFIX
-from tasks.store.artifacts import IndexEntry, Store
 from tasks.pipeline.graph import RECIPE
-from tasks.store.maintenance import Lineage, lineage, raw_data
-from tasks.store.leases import current_lease
 from tasks.pipeline.pinning import find_artifact
-from tasks.stages.evaluate import curves
 from tasks.pipeline.run import Planned, plan
+from tasks.stages.evaluate import curves
+from tasks.store.artifacts import IndexEntry, Store
+from tasks.store.leases import current_lease
+from tasks.store.maintenance import Lineage, lineage, raw_data
 
 PAGES = ("http://", "https://")
 

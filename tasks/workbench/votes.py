@@ -12,8 +12,8 @@ from typing import Any
 
 from models.pairs.preference import PreferencePair, Preferred
 from models.sources.jsonl import LISTING
-from tasks.store.artifacts import Store
 from tasks.data.inbox.inbox import INBOX
+from tasks.store.artifacts import Store
 
 GROUP = "workbench"
 

@@ -11,13 +11,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.store.artifacts import Store
-from tasks.pipeline.graph import RECIPE
 from tasks.data.inbox.inbox import INBOX
-from tasks.store.objects.base import Source, hash_file, open_objects
-from tasks.tracking.registry import get_alias
+from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.zombie_runs import end_silent_runs
 from tasks.stack.state import BUCKET
+from tasks.store.artifacts import Store
+from tasks.store.objects.base import Source, hash_file, open_objects
+from tasks.tracking.registry import get_alias
 from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack
 from tests.tasks.shapes_drop import write_drop

@@ -7,9 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluation import scores
 from models.errors import DataError
-from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.evaluation import scores
 from models.evaluation.scores import (
     JudgedRow,
     mean_interval,
@@ -20,6 +19,7 @@ from models.evaluation.scores import (
     wilson,
     write_rows,
 )
+from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.verdict.grammar import Mode
 
 IMAGES, VIDEOS = str(Task.IMAGE_GENERATION), str(Task.VIDEO_GENERATION)

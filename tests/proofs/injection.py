@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict.grammar import Mode
+from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
 from tasks.judging.judges import reward_model
 
 Verdicts = Callable[[Sequence[PreferencePair], Mode], list[Preferred | None]]

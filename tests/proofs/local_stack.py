@@ -18,11 +18,11 @@ import psutil
 
 from configs.load import VARIABLE, load_settings
 from configs.schema import Settings
-from tasks.store.artifacts import Store
+from tasks.pipeline.run import open_store
 from tasks.stack.services import services
 from tasks.stack.state import PORTS, Record, StackFolder, exported
 from tasks.stack.supervision import Started
-from tasks.pipeline.run import open_store
+from tasks.store.artifacts import Store
 from tests.tasks import small_recipe as small
 from tests.tasks.seaweed import free_ports
 

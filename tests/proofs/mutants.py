@@ -59,7 +59,9 @@ SUBJECTS = {
     "comparison": Subject("models/evaluation/comparison.py", (f"{MODELS}/test_comparison.py",), "holds_the_truth"),
     "curriculum": Subject("models/training/curriculum.py", (f"{MODELS}/test_curriculum.py",)),
     "leases": Subject(
-        "tasks/store/leases.py", ("tests/tasks/store/test_leases.py", "tests/tasks/test_leases_parts.py"), "several_processes"
+        "tasks/store/leases.py",
+        ("tests/tasks/store/test_leases.py", "tests/tasks/test_leases_parts.py"),
+        "several_processes",
     ),
     "once": Subject("tasks/pipeline/once.py", ("tests/tasks/pipeline/test_once.py",)),
 }

@@ -1,6 +1,7 @@
 """What a public benchmark is: its reader, its groups, and what its paper's protocol counts.
 
-Each benchmark is a file of its own in this folder with one `BENCHMARK`; `models/evaluation/benchmarks/registry.py` names them.
+Each benchmark is a file of its own in this folder with one `BENCHMARK`; `models/evaluation/benchmarks/registry.py`
+names them.
 """
 
 from dataclasses import dataclass

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Ties
 from models.evaluation.benchmarks.protocol import by_pair
-from models.errors import DataError
-from models.pairs.preference import Preferred
 from models.evaluation.scores import Difference, JudgedRow, paired_difference
+from models.pairs.preference import Preferred
 from models.verdict.grammar import Mode
 
 
@@ -38,7 +38,7 @@ def compare(
     seed: int,
     ties: Ties = "diff",
 ) -> Comparison:
-    """Both tests over the pairs and orders that both judges answered; `ties` as in `models.evaluation.benchmarks.protocol`.
+    """Both tests over the pairs and orders that both judges answered; `ties` as in the benchmarks' `protocol`.
 
     The difference is over pairs, whatever their task. McNemar's test wants one outcome a pair, since the two orders
     of a pair are not independent: a pair judged in both orders counts as right where both answers are. Raises

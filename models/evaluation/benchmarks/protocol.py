@@ -30,10 +30,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from models.evaluation.benchmarks.benchmark import Benchmark
 from models.errors import DataError
-from models.pairs.preference import PreferencePair, Preferred, agree, turned
+from models.evaluation.benchmarks.benchmark import Benchmark
 from models.evaluation.scores import REFUSED, Floats, JudgedRow, Scores, share_interval
+from models.pairs.preference import PreferencePair, Preferred, agree, turned
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -63,8 +63,8 @@ def measure(
     `overall`, `groups`, `macro` and `both_orders`, the pairs right in both. `consistency` is the share of pairs whose
     two answers name the same candidate, or say tie both times; one that does not parse names none. `position_bias` is
     twice (the share of decided answers that name the candidate shown first, minus 0.5): 1 for a judge that always
-    says the first, -1 for always the second, 0 without bias. It is twice that of `models.evaluation.scores.score`; from one
-    seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
+    says the first, -1 for always the second, 0 without bias. It is twice that of `models.evaluation.scores.score`; from
+    one seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
     answers that were asked for; `judged` are the pairs that were.
 
     `lenient` is what a lenient reading of the same texts gives (`models.verdict.lenient`): `overall` as that of

@@ -1,6 +1,7 @@
 """The public benchmarks by name."""
 
 from configs.explain import nearest
+from models.errors import ConfigError
 from models.evaluation.benchmarks import (
     genai_bench_image,
     genai_bench_video,
@@ -11,7 +12,6 @@ from models.evaluation.benchmarks import (
     vl_reward_bench,
 )
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.errors import ConfigError
 
 BENCHMARKS: dict[str, Benchmark] = {
     one.name: one

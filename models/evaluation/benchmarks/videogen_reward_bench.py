@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.errors import DataError
+from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
 from models.sources.fields import Unfit, given_id, label, medium, text, usable
 from models.sources.listings import find, rows_of

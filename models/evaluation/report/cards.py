@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from models.pairs.preference import Media
-from models.verdict.prompts import PROMPT_LABEL
 from models.evaluation.report.data import Example, Picture
 from models.evaluation.report.plots import score_bar
 from models.evaluation.report.table import MISSING
+from models.pairs.preference import Media
 from models.verdict.grammar import MAX_SCORE, Dimension, Malformed, answer_text, candidate_names, parse_verdict
+from models.verdict.prompts import PROMPT_LABEL
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.errors import MediaError
+from models.evaluation.report.environment import page_environment
 from models.media.frames import data_url, decode, shrink
 from models.pairs.preference import Media, PreferencePair
-from models.evaluation.report.environment import page_environment
 
 TEMPLATE = "contact_sheet.html.j2"
 MAX_PIXELS = 256 * 256  # of a picture on the sheet

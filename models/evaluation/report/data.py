@@ -13,9 +13,9 @@ from typing import Any
 from PIL import Image
 
 from models.errors import MediaError
+from models.evaluation.scores import JudgedRow
 from models.media.frames import data_url, shrink
 from models.pairs.preference import Media, PreferencePair, Task
-from models.evaluation.scores import JudgedRow
 
 MAX_PICTURE_PIXELS = 160 * 160  # of a frame inside the report: keeps a file of large videos mailable
 PASS_RATE_BINS = ("0", "≤ 25", "≤ 50", "≤ 75", "< 100", "100")  # percent

@@ -18,7 +18,6 @@ from markupsafe import Markup
 from models.evaluation.benchmarks.benchmark import Benchmark
 from models.evaluation.benchmarks.comparison import Comparison
 from models.evaluation.benchmarks.protocol import UNDECODABLE, order_flips
-from models.pairs.preference import PreferencePair
 from models.evaluation.report.cards import card
 from models.evaluation.report.data import Example
 from models.evaluation.report.environment import page_environment
@@ -36,6 +35,7 @@ from models.evaluation.report.leaderboard_tables import (
 from models.evaluation.report.sections import Figure
 from models.evaluation.report.table import MISSING, percent, signed, task_name
 from models.evaluation.scores import JudgedRow, Scores
+from models.pairs.preference import PreferencePair
 
 TEMPLATE = "leaderboard.html.j2"
 SCRIPT = "leaderboard.js"
@@ -45,7 +45,7 @@ Kind = Literal["right", "wrong", "unparsed", "undecodable"]
 
 @dataclass(frozen=True)
 class Case:
-    """One judgment in the error browser. `example` carries its pictures (`models.evaluation.report.data.illustrate`)."""
+    """One judgment in the error browser. `example` carries its pictures (`illustrate` in data.py)."""
 
     judge: str
     benchmark: str
@@ -62,7 +62,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Versus:
+class PairwiseComparison:
     """Judge `a` against judge `b` on a benchmark."""
 
     benchmark: str
@@ -81,7 +81,7 @@ class Leaderboard:
 
     benchmarks: Sequence[Benchmark] = ()
     entries: Sequence[Entry] = ()
-    versus: Sequence[Versus] = ()
+    versus: Sequence[PairwiseComparison] = ()
     cases: Sequence[Case] = ()
     cases_found: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)

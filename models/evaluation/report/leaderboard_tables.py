@@ -15,14 +15,14 @@ HEADLINES = ("macro", "diff", "tau", "overall")  # what a quoted figure is calle
 
 @dataclass(frozen=True)
 class Entry:
-    """One judge: its name, and what `models.evaluation.benchmarks.protocol.measure` says of it by the benchmark's name."""
+    """One judge: its name, and what the benchmarks' `protocol.measure` says of it by the benchmark's name."""
 
     name: str
     measured: Mapping[str, Scores]
 
 
 @dataclass(frozen=True)
-class Spot:
+class ScoreCell:
     """One benchmark's two cells in a row: by its own protocol and by ours, and what to know of them."""
 
     own: Cell = field(default_factory=lambda: Cell(MISSING))
@@ -31,11 +31,11 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Place:
+class Row:
     """One row: a judge with its number, or a published model with its `source` and no number."""
 
     name: str
-    spots: tuple[Spot, ...]
+    spots: tuple[ScoreCell, ...]
     number: int | None = None
     source: str = ""
 
@@ -49,15 +49,15 @@ def protocol_words(benchmark: Benchmark) -> str:
     return f"{'mean over groups' if benchmark.macro else 'over pairs'}, {TIES[benchmark.ties]}"
 
 
-def places(benchmarks: Sequence[Benchmark], entries: Sequence[Entry]) -> list[Place]:
+def places(benchmarks: Sequence[Benchmark], entries: Sequence[Entry]) -> list[Row]:
     """The judges in the order given, then the published rows, those of one model and source together."""
     judged = [
-        Place(entry.name, tuple(_spot(entry.measured.get(each.name), each) for each in benchmarks), number)
+        Row(entry.name, tuple(_spot(entry.measured.get(each.name), each) for each in benchmarks), number)
         for number, entry in enumerate(entries, 1)
     ]
     published = dict.fromkeys((row.model, row.source) for each in benchmarks for row in each.quoted)
     quoted = [
-        Place(
+        Row(
             model,
             tuple(_quoted_spot(_rows(each, model, source), each) for each in benchmarks),
             source=source or "source not named",
@@ -145,9 +145,9 @@ def aspect_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[s
     ]
 
 
-def _spot(measured: Scores | None, benchmark: Benchmark) -> Spot:
+def _spot(measured: Scores | None, benchmark: Benchmark) -> ScoreCell:
     if measured is None:
-        return Spot()
+        return ScoreCell()
     got, notes = paper(measured, benchmark), []
     if lost := measured["undecodable"]["count"]:
         without = share_cell(got["listed"]).value
@@ -157,20 +157,20 @@ def _spot(measured: Scores | None, benchmark: Benchmark) -> Spot:
         notes.append(f"{refused} answers refused, counted as wrong")
     if benchmark.macro and got["missing_groups"]:
         notes.append(f"no pairs of {', '.join(got['missing_groups'])}")
-    return Spot(share_cell(got["strict"]), share_cell(got["ours"]), "; ".join(notes))
+    return ScoreCell(share_cell(got["strict"]), share_cell(got["ours"]), "; ".join(notes))
 
 
 def _rows(benchmark: Benchmark, model: str, source: str) -> list[Quoted]:
     return [row for row in benchmark.quoted if (row.model, row.source) == (model, source)]
 
 
-def _quoted_spot(rows: Sequence[Quoted], benchmark: Benchmark) -> Spot:
+def _quoted_spot(rows: Sequence[Quoted], benchmark: Benchmark) -> ScoreCell:
     """The published figure that is most like the benchmark's own; all others, and any mismatch, are named beside."""
     figures = {name: value for row in rows for name, value in row.figures.items() if name in HEADLINES}
     like = ("macro",) if benchmark.macro else (benchmark.ties, "overall")
     main = next((name for name in like if name in figures), None)
     others = [f"{name} {_plain(value).value}" for name, value in figures.items() if name != main]
-    return Spot(own=_plain(figures.get(main or "")), note="; ".join(others))
+    return ScoreCell(own=_plain(figures.get(main or "")), note="; ".join(others))
 
 
 def _plain(percentage: float | None) -> Cell:

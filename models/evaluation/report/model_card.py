@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.pairs.preference import Task
 from models.evaluation.report.table import percent, task_name
+from models.pairs.preference import Task
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Which split a pair belongs to: the one that it is connected to, or by the digest of its group where it is new.
 
-Pairs are connected by what models/pairs/splits/keys.py names, directly or through others: a group. What an earlier version
-held stays where the ledger has it. A group of new pairs that is connected to one split joins that split. A new pair
-that would connect two splits is left out. Which ones those are is decided from the earlier pairs outwards, in the order
-of the pairs' digests within each step, so that the order of sources, files and rows plays no part.
+Pairs are connected by what models/pairs/splits/keys.py names, directly or through others: a group. What an earlier
+version held stays where the ledger has it. A group of new pairs that is connected to one split joins that split. A new
+pair that would connect two splits is left out. Which ones those are is decided from the earlier pairs outwards, in the
+order of the pairs' digests within each step, so that the order of sources, files and rows plays no part.
 
 Time grows as n log n with the number of pairs, apart from pictures that look alike in large numbers. Measured on one
 core: 7 s and 160 MiB beside the pairs themselves for 100 000 pairs with 200 000 media, 14 s and 320 MiB for twice that.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.pairs.dataset import PreferenceDataset, pairs_file
 from models.errors import DataError
+from models.pairs.dataset import PreferenceDataset, pairs_file
 from models.pairs.preference import SPLITS, PreferencePair, Split
 from models.pairs.splits.keys import Hashes, Keys, keys_of
 
@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
 
 @dataclass
 class Ledger:
-    """Splits by digest of media (sha256), pairs and prompts (models/pairs/splits/keys.py). No entry changes its split."""
+    """Splits by digest of media (sha256), pairs and prompts (keys.py). No entry changes its split."""
 
     media: dict[str, Split] = field(default_factory=dict)
     pairs: dict[str, Split] = field(default_factory=dict)

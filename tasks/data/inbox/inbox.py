@@ -26,16 +26,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.media.decoding import HERE, Decoding
 from models.errors import ArtifactMissing, DataError
+from models.media.decoding import HERE, Decoding
 from models.pairs.preference import Frozen
 from models.sources.archives import is_litter
 from models.sources.drops import PREFIX
 from models.sources.jsonl import Rows, read_rows
+from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
+from tasks.data.inbox.reading import LIMITS, Changed, Limits, Submission, fetch, stem
 from tasks.store.artifact_types import digest_of, entries_of, read_sources
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Lease, Store
-from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
-from tasks.data.inbox.reading import LIMITS, Changed, Dropped, Limits, fetch, stem
 from tasks.store.objects.base import Found, segment
 
 INBOX = "inbox"
@@ -186,17 +186,17 @@ def _lease(store: Store, say: Callable[[str], None]) -> AbstractContextManager[L
     return store.lease(INBOX, INBOX, owner=f"{socket.gethostname()}/{os.getpid()}", on_wait=say)
 
 
-def _dropped(store: Store) -> tuple[list[Dropped], list[str]]:
+def _dropped(store: Store) -> tuple[list[Submission], list[str]]:
     """The drops by name, and the names of what is none but may have been meant as one."""
     found: dict[str, list[Found]] = {}
     for file in store.objects.walk(INBOX):
         found.setdefault(file.path.split("/")[1], []).append(file)
-    everything = [Dropped(f"{INBOX}/{name}", tuple(files)) for name, files in sorted(found.items())]
+    everything = [Submission(f"{INBOX}/{name}", tuple(files)) for name, files in sorted(found.items())]
     meant = [one for one in everything if not is_litter(one.name) and one.name not in ("", "README.md")]
     return [one for one in meant if one.is_drop], [one.shown for one in meant if not one.is_drop]
 
 
-def _outcome(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
+def _outcome(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
     try:
         drop, is_new = _take(store, one, lease, reading, limits)
     except (Changed, Passing):
@@ -207,7 +207,7 @@ def _outcome(store: Store, one: Dropped, lease: Lease, reading: Reading, limits:
     return Ingested(accepted=(drop,)) if is_new else Ingested(duplicates=(drop,))
 
 
-def _take(store: Store, one: Dropped, lease: Lease, reading: Reading, limits: Limits) -> tuple[Drop, bool]:
+def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> tuple[Drop, bool]:
     """Publish and record one drop, unless equal files were recorded before; whether they were not."""
     with tempfile.TemporaryDirectory(prefix="thinkreward-inbox-") as scratch:
         folder = fetch(store, one, Path(scratch), limits, leave_out=(REASON, QUARANTINED))
@@ -241,7 +241,7 @@ def _facts(rows: Rows) -> dict[str, Any]:
     }
 
 
-def _reject(store: Store, one: Dropped, reason: str) -> Rejected:
+def _reject(store: Store, one: Submission, reason: str) -> Rejected:
     safe = re.sub(r"[\x00-\x1f\x7f]", "_", stem(one.name))
     target = free_folder(store, f"{REJECTED}/{safe}")
     again = f"Correct it and put it into {store.objects.uri(INBOX)} once more."

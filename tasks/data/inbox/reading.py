@@ -31,7 +31,7 @@ LIMITS = Limits()
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Submission:
     """A folder or file right below the inbox: its path in the store, and its files as they were listed."""
 
     path: str
@@ -86,7 +86,7 @@ def stem(name: str) -> str:
     return name[: len(name) - len(suffix)] or name
 
 
-def fetch(store: Store, one: Dropped, scratch: Path, limits: Limits, *, leave_out: tuple[str, ...]) -> Path:
+def fetch(store: Store, one: Submission, scratch: Path, limits: Limits, *, leave_out: tuple[str, ...]) -> Path:
     """Copy a drop to the empty folder `scratch`; gives the folder with its `pairs.jsonl`, with nothing but the drop.
 
     Litter and the files `leave_out` at its top are not part of it. Raises `DataError` saying why the drop cannot be
@@ -133,7 +133,7 @@ def find_listing(folder: Path) -> Path:
     raise DataError(f"has no {LISTING}: one JSON object a line belongs there; it holds {said}")
 
 
-def _within(one: Dropped) -> dict[Found, str]:
+def _within(one: Submission) -> dict[Found, str]:
     """The drop's files, litter aside, with their paths within it.
 
     Raises `DataError` for a path that leads out of it or that no file system holds: on S3 any text is a name.
@@ -157,7 +157,7 @@ def _within(one: Dropped) -> dict[Found, str]:
     return names
 
 
-def _copy(store: Store, one: Dropped, wanted: dict[Found, Path]) -> None:
+def _copy(store: Store, one: Submission, wanted: dict[Found, Path]) -> None:
     """Download files, and see that the drop was the same before and after. Raises `Changed` if it was not."""
     links = [found.path for found in wanted if (local := store.objects.local_path(found.path)) and local.is_symlink()]
     if links:
@@ -173,5 +173,5 @@ def _copy(store: Store, one: Dropped, wanted: dict[Found, Path]) -> None:
         raise Changed from error
     inbox = one.path.rsplit("/", 1)[0]
     now = store.objects.walk(inbox if one.is_file else one.path)
-    if Dropped(one.path, tuple(found for found in now if not one.is_file or found.path == one.path)) != one:
+    if Submission(one.path, tuple(found for found in now if not one.is_file or found.path == one.path)) != one:
         raise Changed

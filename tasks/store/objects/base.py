@@ -171,7 +171,7 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
             raise
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], at_once: int) -> Iterator[Result]:
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item], at_once: int) -> Iterator[Result]:
     """`function` of each item, in order, begun in threads up to `at_once` items ahead of who takes the results."""
     with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="part") as pool:
         begun: deque[Future[Result]] = deque()

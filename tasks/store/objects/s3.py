@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import StoreError, StoreUnreachable
-from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, ahead, in_parallel
+from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, in_parallel, prefetch
 from tasks.store.objects.s3_checksums import chosen, client_options, with_body
-from tasks.store.objects.s3_errors import CREATED_BEFORE, cause_and_cure, code_of, endpoint_url, is_absent, is_transient
+from tasks.store.objects.s3_errors import CREATED_BEFORE, code_of, endpoint_url, explain_error, is_absent, is_transient
 from tasks.store.objects.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
@@ -214,7 +214,7 @@ class S3Objects(Objects):
                 raise
             return data
 
-        yield from ahead(fetch, range(0, size, PART_BYTES), PARTS_AT_ONCE)
+        yield from prefetch(fetch, range(0, size, PART_BYTES), PARTS_AT_ONCE)
 
     def _holds(self, path: str, source: Source) -> bool:
         try:
@@ -281,7 +281,7 @@ class S3Objects(Objects):
                     raise FileNotFoundError(self.uri(path)) from error
                 transient = is_transient(error, self._lost)
                 if not transient or attempt >= _attempts() or time.monotonic() > deadline:
-                    said = cause_and_cure(error, self._bucket, transient=transient, checksums=self._checksums)
+                    said = explain_error(error, self._bucket, transient=transient, checksums=self._checksums)
                     kind = StoreUnreachable if transient else StoreError
                     raise kind(f"{doing} {self.uri(path)} failed: {said}") from error
             time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE_S * 2**attempt)

@@ -47,7 +47,7 @@ _RIGHTS = (
 )
 _MAY_NOT = "these credentials may not do that: grant them " + _RIGHTS + ", or use others"
 
-_CURES = {
+ERROR_HINTS = {
     "InvalidAccessKeyId": "{endpoint} does not know the key in AWS_ACCESS_KEY_ID: " + _PAIR,
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID: " + _PAIR,
     "ExpiredToken": _SESSION,
@@ -92,14 +92,14 @@ def is_transient(error: BaseException, lost: tuple[type[BaseException], ...]) ->
     return isinstance(error, lost) or code_of(error) in _TRANSIENT or _status(error) in _TRANSIENT_STATUS
 
 
-def cause_and_cure(error: BaseException, bucket: str, *, transient: bool, checksums: str = "") -> str:
+def explain_error(error: BaseException, bucket: str, *, transient: bool, checksums: str = "") -> str:
     """One line for people. `checksums` is what the request carried, see tasks/store/objects/s3_checksums.py."""
     endpoint = endpoint_name()
     code = code_of(error) or type(error).__name__
     if code == "EndpointConnectionError" and getattr(error.__context__, "errno", None) in _BROKEN:
         code = "connection reset"  # botocore does not tell a connection that broke from one that was never made
-    if code in _CURES:
-        return _CURES[code].format(endpoint=endpoint, bucket=bucket)
+    if code in ERROR_HINTS:
+        return ERROR_HINTS[code].format(endpoint=endpoint, bucket=bucket)
     if transient:
         status = _status(error)
         said = f"{endpoint} answered {status} ({code})" if status else f"the connection to {endpoint} broke ({code})"

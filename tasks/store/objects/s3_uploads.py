@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from models.errors import StoreError
-from tasks.store.objects.base import Source, ahead
+from tasks.store.objects.base import Source, prefetch
 from tasks.store.objects.s3_checksums import with_body
 from tasks.store.objects.s3_errors import code_of
 
@@ -73,7 +73,7 @@ class PartsUpload:
             return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
 
         try:
-            sent = list(ahead(send, read(), parts_at_once))
+            sent = list(prefetch(send, read(), parts_at_once))
         except OSError as error:
             raise StoreError(f"reading {self._source.local} failed: {error.strerror}") from error
         if digest.hexdigest() != self._source.sha256:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import resuming
 from flows.cli.data import grouped_by_reason
+from flows.cli.main import resuming
 from tests.tasks import small_recipe as small
 
 REPOSITORY = Path(__file__).resolve().parents[3]

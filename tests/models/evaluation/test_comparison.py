@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation.comparison import accuracy, both_orders, brier, compare, evidence, valid_rate
 from models.errors import DataError
+from models.evaluation.comparison import accuracy, both_orders, brier, compare, evidence, valid_rate
 from models.evaluation.paired import interval
-from models.pairs.preference import Preferred, Task
 from models.evaluation.scores import JudgedRow
+from models.pairs.preference import Preferred, Task
 from models.verdict.grammar import Dimension, Verdict, render_verdict
 
 TASK = Task.IMAGE_GENERATION

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from models.pairs.preference import PreferencePair
 from models.evaluation.scores import JudgedRow
 from models.evaluation.turning import LEVEL, Turning, at_least, nearest, turning
+from models.pairs.preference import PreferencePair
 from models.verdict.grammar import Dimension, Verdict, render_verdict
 from tests.models.pairs.splits.made import asked, generated, sha256
 

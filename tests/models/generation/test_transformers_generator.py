@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from models.backbone import load_model, load_processor, save, takes_video
-from models.errors import GivenUp
-from models.generation.transformers_generator import LocalGenerator
+from models.errors import Cancelled
 from models.generation.protocol import transformers_identity
+from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import UNKNOWN_RATE, Judge
 from models.media.frames import decode, inspect
 from models.pairs.preference import PreferencePair, Task
@@ -206,9 +206,9 @@ def test_nothing_more_is_written_once_nobody_waits() -> None:
         asked += 1
         return asked > 5
 
-    with pytest.raises(GivenUp, match="nobody waits"):
+    with pytest.raises(Cancelled, match="nobody waits"):
         generator.generate(conversations, max_tokens=200, gone=gone)
     assert asked == 6  # at the sixth token, not after two hundred
-    with pytest.raises(GivenUp):
+    with pytest.raises(Cancelled):
         generator.generate(conversations, max_tokens=200, gone=lambda: True)
     assert len(generator.generate(conversations, max_tokens=4, gone=lambda: False)) == 2

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import DataError
-from models.hygiene.dedup_record import Known, known, normalised, ordered
+from models.hygiene.dedup_record import DedupRecord, known, normalised, ordered
 from models.pairs.preference import Candidate, Media, PreferencePair, Task
 from models.sources.imported import Imported
 from tests.models.hygiene.known_pairs import generation
@@ -69,11 +69,11 @@ def test_a_pair_of_images_has_them_as_candidates_and_no_context() -> None:
 
 def test_parts_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(DataError, match="s/1 has 2 media and hashes of 1"):
-        Known("1", "s", Task.IMAGE_GENERATION, "p", 1, ("a", "b"), (), ((1,),))
+        DedupRecord("1", "s", Task.IMAGE_GENERATION, "p", 1, ("a", "b"), (), ((1,),))
     with pytest.raises(DataError, match="has 3 candidates and must have 2"):
-        Known("1", "s", Task.IMAGE_GENERATION, "p", 1, ("a", "b", "c"), (), ((), (), ()))
+        DedupRecord("1", "s", Task.IMAGE_GENERATION, "p", 1, ("a", "b", "c"), (), ((), (), ()))
     with pytest.raises(DataError, match="shows no medium"):
-        Known("1", "s", Task.IMAGE_UNDERSTANDING, "p", 1, (), ("x", "y"), ())
+        DedupRecord("1", "s", Task.IMAGE_UNDERSTANDING, "p", 1, (), ("x", "y"), ())
 
 
 def test_an_id_that_a_source_has_twice_is_refused() -> None:

@@ -12,8 +12,6 @@ from PIL import Image
 
 from models.errors import DataError, MediaError
 from models.generation.protocol import Generated
-from models.pairs.preference import Task
-from models.verdict.prompts import Message
 from models.judging.ranking import (
     MAX_CANDIDATES,
     VIRTUAL,
@@ -27,6 +25,8 @@ from models.judging.ranking import (
     round_robin,
 )
 from models.judging.reward_model import RewardModel
+from models.pairs.preference import Task
+from models.verdict.prompts import Message
 
 Shares = dict[Pair, float | None]
 Noise = Callable[[np.random.Generator, float], float]
@@ -97,7 +97,9 @@ def test_half_the_pairs_find_the_best_about_as_often_as_all(groups: list[Group])
     few = sum(one.adaptive.best == one.best for one in groups)
     every = sum(one.whole.best == one.best for one in groups)
     assert few >= 0.7 * len(groups)
-    assert few >= every - 0.02 * len(groups)  # under such noise no choice of fewer can do better: models/judging/ranking.py
+    assert few >= every - 0.02 * len(
+        groups
+    )  # under such noise no choice of fewer can do better: models/judging/ranking.py
     assert max(len(one.adaptive.comparisons) for one in groups) <= 14
     assert {len(one.whole.comparisons) for one in groups} == {28}
 

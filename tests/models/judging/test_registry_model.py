@@ -13,11 +13,11 @@ from PIL import Image
 
 from models.errors import DataError, MediaError, ModelError
 from models.generation.protocol import Generated, Progress
-from models.pairs.preference import Preferred, Task
-from models.verdict.prompts import Message
 from models.judging.request_rows import read_media
 from models.judging.reward_model import RewardModel
+from models.pairs.preference import Preferred, Task
 from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.prompts import Message
 
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 

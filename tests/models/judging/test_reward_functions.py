@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from models.judging.answer_watch import AnswerWatch, JudgeSilent
 from models.errors import DataError
-from models.generation.transformers_generator import LocalGenerator
 from models.generation.protocol import Generated
-from models.pairs.preference import Task
-from models.verdict.prompts import Message
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.answer_watch import AnswerWatch, JudgeSilent
 from models.judging.reward_functions import answer_reward_function, image_reward_function, meetings
 from models.judging.reward_model import RewardModel
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
+from models.verdict.prompts import Message
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError
-from models.generation.transformers_generator import LocalGenerator
 from models.generation.protocol import Generated
-from models.pairs.preference import Preferred, Task
-from models.verdict.prompts import Message
+from models.generation.transformers_generator import LocalGenerator
 from models.judging.reward_model import MARGIN_SCALE, RewardModel
+from models.pairs.preference import Preferred, Task
 from models.shapes.pairs import make_pair
 from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
+from models.verdict.prompts import Message
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 

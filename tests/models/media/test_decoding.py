@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from models.media.decoding import WAITING, Decoders
 from models.errors import MediaError
+from models.media.decoding import WAITING, Decoders
 from models.media.frames import decode
 from tests.models.slow_media import large_png
 

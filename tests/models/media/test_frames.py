@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.media import frames as media
 from models.errors import MediaError
+from models.media import frames as media
 from models.media.frames import MAX_IMAGE_PIXELS, MediaInfo, bundle, data_url, decode, inspect, sample_frames, shrink
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta", "white", "black", "gray", "orange"]

@@ -18,8 +18,8 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 from PIL import Image
 
-from models.media import video
 from models.errors import MediaError
+from models.media import video
 from models.media.frames import decode
 from models.media.video import container_of, decode_video, measure_video
 

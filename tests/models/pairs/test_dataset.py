@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from models.errors import DataError, MediaError
 from models.pairs import dataset
 from models.pairs.dataset import PreferenceDataset, Quarantined, write_dataset
-from models.errors import DataError, MediaError
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Split, Task
 
 

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from PIL import Image
 
-from models.pairs.dataset import Quarantined, write_dataset
-from models.media.decoding import Decoders, Here
 from models.errors import DataError, MediaError
+from models.media.decoding import Decoders, Here
+from models.pairs.dataset import Quarantined, write_dataset
 from models.pairs.preference import PreferencePair, Split
-from models.sources.jsonl import read_rows
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
+from models.sources.jsonl import read_rows
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,15 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from models.pairs.dataset import PreferenceDataset, write_dataset
-from models.teacher.distillation import distill
 from models.errors import BudgetReached, DataError, TeacherUnreachable
+from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
-from models.training.selection import rejection
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
 from models.teacher.asking import Endpoint, Limits, ask_all
+from models.teacher.distillation import distill
+from models.training.selection import rejection
 
 FAULTS = Faults(wrong_perception=0.2, broken_grammar=0.25, rate_limited=0.1, server_error=0.1)
 LIMITS = Limits(backoff_s=0.01, max_attempts=12, usd_per_million_input=1, usd_per_million_output=1)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.training.curriculum import Band, Curriculum, draw_validation, in_band, plan_curriculum
 from models.errors import DataError
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from models.training.curriculum import Band, Curriculum, draw_validation, in_band, plan_curriculum
 
 RATES = {f"never-{n}": 0.0 for n in range(40)} | {f"half-{n}": 0.5 for n in range(20)}
 RATES |= {f"always-{n}": 1.0 for n in range(60)}

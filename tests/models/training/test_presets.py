@@ -8,8 +8,8 @@ import pytest
 from trl import GRPOConfig
 
 from configs.schema import Grpo
-from models.verdict.rewards import reward_functions
 from models.training.presets import PRESETS, needs_format, preset_table
+from models.verdict.rewards import reward_functions
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 UNTHOUGHT = "<answer>Image 1 is better</answer>"

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.verdict import chat_template
 from models.backbone import load_model, load_processor, save
-from models.verdict.chat_template import normalise, opening, prompt_text, target, turn_end
-from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.errors import ModelError
-from models.generation.transformers_generator import LocalGenerator
 from models.generation.tokens import placeholder_tokens, stop_tokens
+from models.generation.transformers_generator import LocalGenerator
+from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
-from models.verdict.prompts import Message, image_part
 from models.shapes.pairs import make_pair
+from models.verdict import chat_template
+from models.verdict.chat_template import normalise, opening, prompt_text, target, turn_end
 from models.verdict.grammar import Dimension, Mode, Verdict, render_verdict
+from models.verdict.prompts import Message, image_part
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 EMPTY = "<think>\n\n</think>\n\n"

@@ -2,12 +2,12 @@
 
 import pytest
 
-from models.verdict.injection import HARMLESS, INJECTIONS, Attack, attacks, share_flipped, with_sentence
 from models.pairs.preference import PreferencePair, Preferred, Task
-from models.verdict.prompts import chat
 from models.shapes.pairs import make_pair
 from models.shapes.pretraining import flipped
-from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, inert, quoted
+from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, escape_control_tokens, quoted
+from models.verdict.injection import HARMLESS, INJECTIONS, Attack, attacks, share_flipped, with_sentence
+from models.verdict.prompts import chat
 from tests.tasks.small_recipe import REPOSITORY
 
 
@@ -54,13 +54,13 @@ def test_no_injection_leaves_its_quotation(task: Task, sentence: str) -> None:
     ],
 )
 def test_what_would_be_read_as_a_tag_or_token_no_longer_is(text: str, living: str) -> None:
-    assert living not in inert(text)
+    assert living not in escape_control_tokens(text)
     assert quoted(text).endswith(QUOTE_CLOSE) and quoted(text).count(QUOTE_CLOSE) == 1
 
 
 @pytest.mark.parametrize("text", ["a < b", "<b>bold</b>", "x <- y", "5 <6>", "<images>", "I <3 it"])
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert inert(text) == text
+    assert escape_control_tokens(text) == text
 
 
 def test_an_attack_speaks_against_the_verdict_and_a_pair_without_one_is_not_attacked() -> None:

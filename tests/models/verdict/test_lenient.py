@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.benchmarks.protocol import measure
-from models.teacher.distillation import published
+from models.evaluation.scores import JudgedRow, score
 from models.generation.endpoint import EndpointGenerator
+from models.generation.openai_client import Endpoint
 from models.judging.judge import Judge
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.evaluation.scores import JudgedRow, score
+from models.teacher.distillation import published
 from models.training.selection import Rejection, select
-from models.generation.openai_client import Endpoint
 from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, parse_verdict, render_verdict
 from models.verdict.lenient import parse_lenient
 

@@ -15,13 +15,13 @@ from models.pairs.media_files import MediaFiles
 from models.sources import importing as rows
 from models.sources.imported import read_faulty, read_imported
 from models.sources.importing import name_of
-from models.sources.probing import Looked, Seen, look_at_all
-from tasks.store.artifacts import Store
+from models.sources.probing import ProbeResult, Seen, probe_all
+from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
-from tasks.data.importing import IMPORTING, Place, import_set
-from tasks.store.objects.base import Source, hash_file, open_objects
 from tasks.pipeline.run import stage_key
+from tasks.store.artifacts import Store
+from tasks.store.objects.base import Source, hash_file, open_objects
 from tests.tasks.published_shapes import write_own
 
 
@@ -76,15 +76,15 @@ def test_an_interrupted_import_keeps_its_shards_and_ends_with_the_same_digest(
     assert store.work(IMPORTING, key).names() == []
 
 
-def hang_while_told(several: list[Seen]) -> list[Looked | MediaError]:
+def hang_while_told(several: list[Seen]) -> list[ProbeResult | MediaError]:
     """As a decoder on a machine that is too busy, for as long as the set has a `busy.md`: the medium it names hangs."""
     named = several[0].root / "busy.md"
     if named.is_file() and named.read_text() in {name_of(seen.medium) for seen in several}:
         time.sleep(60)
-    return look_at_all(several)
+    return probe_all(several)
 
 
-def hang_alone(seen: Seen) -> Looked:
+def hang_alone(seen: Seen) -> ProbeResult:
     (said,) = hang_while_told([seen])
     if isinstance(said, MediaError):
         raise said
@@ -95,7 +95,7 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "SHARD_ROWS", 4)
-    monkeypatch.setattr(rows, "look_at_all", hang_while_told)
+    monkeypatch.setattr(rows, "probe_all", hang_while_told)
     monkeypatch.setattr(rows, "look", hang_alone)
     settings = load_settings(
         "shapes", ["prepare.decoding_processes=1", "prepare.decoding_timeout_s=2", "prepare.max_bad_share=0.5"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.data import locations as data_files
-from tasks.store.artifacts import Store
 from tasks.data.locations import fingerprint, model_digest
+from tasks.store.artifacts import Store
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ from configs.schema import Settings
 from models.errors import ConfigError, DataError, ThinkrewardError
 from models.generation.protocol import Generated
 from models.judging.judge import Judge
-from models.verdict.prompts import Message
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from tasks.judging.benchmarks import NamedJudge, Protocol
+from models.verdict.prompts import Message
 from tasks.data.importing import Place
+from tasks.judging.benchmarks import NamedJudge, Protocol
 from tasks.judging.leaderboard import run_benchmarks
 from tests.tasks.published_shapes import write_vl_reward_bench
 

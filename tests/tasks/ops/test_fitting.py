@@ -15,9 +15,9 @@ from tasks.ops import fitting
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import Device
 from tasks.ops.fitting import FACTOR, Change, check_fits, check_stages_fit, cure, fits, refusal, remedies, with_value
-from tasks.pipeline.graph import REPOSITORY, TRAINED
 from tasks.ops.rehearse import scaled_down
 from tasks.ops.stage_memory import Part, parts
+from tasks.pipeline.graph import REPOSITORY, TRAINED
 from tests.tasks import small_recipe as small
 
 GIB = 2**30

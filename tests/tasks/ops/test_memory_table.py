@@ -3,8 +3,8 @@
 from configs.load import load_settings
 from models.sizing.memory import Weights, states
 from tasks.ops.base_shape import base_shape
-from tasks.pipeline.graph import REPOSITORY
 from tasks.ops.memory_table import memory_table
+from tasks.pipeline.graph import REPOSITORY
 
 
 def test_the_docs_have_the_table_that_the_code_makes() -> None:

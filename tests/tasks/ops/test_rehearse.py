@@ -9,9 +9,9 @@ import pytest
 
 from configs.load import load_settings
 from tasks.ops.counting import work_of
+from tasks.ops.rehearse import _note, repeated, scaled_down
 from tasks.pipeline.graph import REPOSITORY
 from tasks.pipeline.launch import _without_a_word
-from tasks.ops.rehearse import _note, repeated, scaled_down
 
 SMALL = (
     "cold_start.batch=4",

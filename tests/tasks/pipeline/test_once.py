@@ -20,12 +20,12 @@ from configs.schema import Settings
 from models.generation.protocol import Generated, GeneratorIdentity
 from models.judging.judge import Frames, Judge, Seconds
 from models.verdict.prompts import Message
-from tasks.store.artifacts import IndexEntry, Store
-from tasks.judging.benchmarks import BENCHMARKING, BenchmarkSet, NamedJudge, Protocol, judged, open_benchmark
 from tasks.data.importing import IMPORTING, Place, import_set
-from tasks.store.leases import LeaseState, current_lease
+from tasks.judging.benchmarks import BENCHMARKING, BenchmarkSet, NamedJudge, Protocol, judged, open_benchmark
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import open_store
+from tasks.store.artifacts import IndexEntry, Store
+from tasks.store.leases import LeaseState, current_lease
 from tests.tasks.published_shapes import write_own, write_vl_reward_bench
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -7,12 +7,12 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import ArtifactCorrupt, ConfigError
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.pipeline.graph import STAGES
 from tasks.judging.files import find_model
+from tasks.pipeline.graph import STAGES
 from tasks.pipeline.pinning import MODEL_TAG, resolve_pins
-from tasks.tracking.registry import DIGEST_TAG, register, set_alias
 from tasks.pipeline.run import open_store, resolve_inputs
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.tracking.registry import DIGEST_TAG, register, set_alias
 
 GRPO = STAGES["grpo"]
 

@@ -11,7 +11,6 @@ from configs.load import load_settings
 from configs.schema import Model, Settings
 from models.errors import StageFailed, UpstreamMissing
 from models.generation.protocol import GeneratorIdentity
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.pipeline.graph import RECIPE, REPOSITORY, STAGES
 from tasks.pipeline.run import (
     Planned,
@@ -23,6 +22,7 @@ from tasks.pipeline.run import (
     stage_key,
     verified_entry,
 )
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """No promotion lapses (tests/tasks/stages/test_promote.py): here is no registry."""
-    monkeypatch.setattr("tasks.stages.promote.lapsed", lambda store, settings, entry: "")
+    monkeypatch.setattr("tasks.stages.promote.is_stale", lambda store, settings, entry: "")
 
 
 def recorded(store: Store, settings: Settings, name: str, folder: Path) -> IndexEntry:
@@ -72,7 +72,7 @@ def planned(settings: Settings) -> dict[str, Planned]:
 def test_each_need_is_an_output_of_an_earlier_stage() -> None:
     seen: set[str] = set()
     for name, stage in STAGES.items():
-        for need in stage.needs.values():
+        for need in stage.inputs.values():
             assert need.stage in seen
             assert need.output in STAGES[need.stage].outputs
         seen.add(name)
@@ -167,7 +167,7 @@ def test_what_was_undone_outside_the_store_is_done_again(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything_computed(settings, tmp_path / "made")
-    monkeypatch.setattr("tasks.stages.promote.lapsed", lambda store, settings, entry: f"no {entry.stage} there")
+    monkeypatch.setattr("tasks.stages.promote.is_stale", lambda store, settings, entry: f"no {entry.stage} there")
     after = planned(settings)
     assert [name for name in RECIPE if not after[name].cached] == ["promote"]
     assert after["promote"].reason == "no promote there"

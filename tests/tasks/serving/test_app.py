@@ -18,8 +18,8 @@ import pytest
 
 from models.errors import ConfigError
 from models.generation.transformers_generator import LocalGenerator
-from models.pairs.preference import Task
 from models.judging.reward_model import RewardModel
+from models.pairs.preference import Task
 from tasks.serving.app import make_app
 from tests.models.slow_media import large_png, slow_gif
 from tests.tasks.serving.running import BASE, Running, asked, encoded, png, promote, serving, settings
@@ -220,7 +220,7 @@ def test_a_caller_that_hangs_up_disturbs_nobody(judge: Running) -> None:
             one.sendall(head.encode() + body[:cut])
     assert judge.post("/v1/compare", asked()).status_code == 200
     deadline = time.monotonic() + 30
-    while judge.service.desk.at_work:
+    while judge.service.limiter.in_flight:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -261,7 +261,7 @@ def test_a_request_that_takes_too_long_is_given_up() -> None:
 def test_what_has_begun_is_answered_before_the_service_ends() -> None:
     with serving(settings("evaluate.max_tokens=200")) as running, ThreadPoolExecutor(1) as pool:
         begun = pool.submit(running.post, "/v1/compare", asked(mode="think"))
-        while not running.service.desk.at_work:
+        while not running.service.limiter.in_flight:
             time.sleep(0.005)
         running.server.should_exit = True
         assert begun.result(60).status_code == 200

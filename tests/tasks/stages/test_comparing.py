@@ -8,16 +8,16 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.evaluation.comparison import evidence
 from models.errors import ArtifactMissing, ConfigError
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.stages.comparing import Rival, Rivals, find_rivals, obtainable, opponents, rows_of
-from tasks.stages.context import Context
+from models.evaluation.comparison import evidence
 from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
-from tasks.tracking.registry import CHAMPION, DIGEST_TAG, REFERENCE, register, set_alias
-from tasks.stages.evaluate import JUDGING, judged_rows
 from tasks.pipeline.run import open_store
+from tasks.stages.comparing import Rival, Rivals, find_rivals, obtainable, opponents, rows_of
+from tasks.stages.context import Context
+from tasks.stages.evaluate import JUDGING, judged_rows
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.tracking.registry import CHAMPION, DIGEST_TAG, REFERENCE, register, set_alias
 from tests.tasks.small_recipe import REPOSITORY
 from tests.tasks.stages.test_evaluate import judged_before, model, preferences
 

@@ -6,11 +6,11 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.stages.dynamic_inputs import gather
 from tasks.pipeline.graph import STAGES
-from tasks.store.maintenance import gc
 from tasks.pipeline.run import open_store, plan, resolve_inputs, stage_key
+from tasks.stages.dynamic_inputs import gather
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.maintenance import gc
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.errors import ArtifactCorrupt
+from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
 from models.verdict.grammar import answer_text
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.stages.context import Context
 from tasks.pipeline.launch import Child, Job
-from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows
 from tasks.pipeline.run import open_store
+from tasks.stages.context import Context
+from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows
+from tasks.store.artifacts import ArtifactRef, Store
 from tests.tasks.shapes_drop import write_drop
 
 

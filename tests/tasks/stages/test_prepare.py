@@ -11,18 +11,18 @@ from PIL import Image
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.errors import ArtifactMissing
+from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import SPLITS, Split, Task
 from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
-from tasks.store.artifact_types import digest_of, entries_of, read_sources
-from tasks.store.artifacts import ArtifactRef
 from tasks.data.decoders import prepare_decoders
 from tasks.data.inbox.inbox import drops, ingest
 from tasks.pipeline.launch import Child, Done, Job
-from tasks.stages.prepare import prepare
 from tasks.pipeline.run import open_store
+from tasks.stages.prepare import prepare
+from tasks.store.artifact_types import digest_of, entries_of, read_sources
+from tasks.store.artifacts import ArtifactRef
 from tests.models.slow_media import slow_gif
 from tests.tasks.shapes_drop import row_of, write_drop
 

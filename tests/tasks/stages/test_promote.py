@@ -8,19 +8,19 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.pairs.dataset import PreferenceDataset
 from models.errors import ConfigError
-from models.pairs.preference import PreferencePair, Task
 from models.evaluation.scores import JudgedRow, score
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
-from tasks.stages.approve import make_champion, waits_for_a_yes
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
-from tasks.stages.promote import GATE_TAG, lapsed, promote
-from tasks.tracking.registry import CHALLENGER, CHAMPION, DIGEST_TAG, REFERENCE, get_alias, register, set_alias
-from tasks.stages.evaluate import MODES
 from tasks.pipeline.run import open_store, read_output
+from tasks.stages.approve import make_champion, waits_for_a_yes
+from tasks.stages.evaluate import MODES
+from tasks.stages.promote import GATE_TAG, is_stale, promote
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.tracking.registry import CHALLENGER, CHAMPION, DIGEST_TAG, REFERENCE, get_alias, register, set_alias
 from tests.tasks.stages.test_comparing import tiny
 from tests.tasks.stages.test_evaluate import preferences
 
@@ -60,19 +60,19 @@ def recorded(settings: Settings, folder: Path, model: str, version: str) -> Inde
 def test_a_promotion_stands_until_another_model_is_the_challenger(settings: Settings, tmp_path: Path) -> None:
     store = open_store(settings)
     entry = recorded(settings, tmp_path / "first", "one", promoted(settings, "one"))
-    assert lapsed(store, settings, entry) == ""
+    assert is_stale(store, settings, entry) == ""
     promoted(settings, "two")
-    assert lapsed(store, settings, entry) == "the registry's challenger is another model, version 2"
+    assert is_stale(store, settings, entry) == "the registry's challenger is another model, version 2"
     promoted(settings, "one")
-    assert lapsed(store, settings, entry) == ""
+    assert is_stale(store, settings, entry) == ""
 
 
 def test_an_emptied_registry_undoes_a_promotion(settings: Settings, tmp_path: Path) -> None:
     entry = recorded(settings, tmp_path / "first", "one", "1")
-    assert lapsed(open_store(settings), settings, entry).endswith("has no challenger")
+    assert is_stale(open_store(settings), settings, entry).endswith("has no challenger")
     # A registry that was emptied counts its versions from 1 again.
     promoted(settings, "other")
-    assert "another model" in lapsed(open_store(settings), settings, entry)
+    assert "another model" in is_stale(open_store(settings), settings, entry)
 
 
 def verdict(task: Task, preferred: Literal[1, 2], mode: Mode) -> str:
@@ -224,9 +224,9 @@ def test_a_champion_whose_weights_are_gone_fails_the_gate_until_they_are_back(
     (folder / "registration.json").write_text(json.dumps(said))
     outputs = {"registration": nights.store.publish("registration", folder)}
     entry = IndexEntry(stage="promote", key="0" * 64, outputs=outputs, inputs={}, config={}, code_version="1")
-    assert lapsed(nights.store, nights.settings, entry) == ""
+    assert is_stale(nights.store, nights.settings, entry) == ""
     set_alias(uri, name, CHAMPION, said["version"])
-    assert lapsed(nights.store, nights.settings, entry).endswith("is so no longer")
+    assert is_stale(nights.store, nights.settings, entry).endswith("is so no longer")
 
 
 @pytest.mark.slow

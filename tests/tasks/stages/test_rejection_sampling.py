@@ -10,11 +10,11 @@ from models.pairs.dataset import write_dataset
 from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.training.trajectories import Sampled
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.stages.context import Context
 from tasks.pipeline.launch import Child, Job
-from tasks.stages.rejection_sampling import _sample
 from tasks.pipeline.run import open_store
+from tasks.stages.context import Context
+from tasks.stages.rejection_sampling import _sample
+from tasks.store.artifacts import ArtifactRef, Store
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 

@@ -7,12 +7,12 @@ import pytest
 
 from configs.load import load_settings
 from models.errors import ConfigError
-from models.training.history import HISTORY
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from tasks.stages.context import stage_context
+from models.training.history import HISTORY
 from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.run import check_trainable
+from tasks.stages.context import stage_context
 from tasks.stages.training import Checkpoints, answered_directly
 
 

@@ -9,8 +9,8 @@ import pytest
 from models.errors import ArtifactMissing
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.gc import gc
-from tasks.store.maintenance import verify_store
 from tasks.store.lending import lend, unnamed_files
+from tasks.store.maintenance import verify_store
 
 
 @pytest.fixture

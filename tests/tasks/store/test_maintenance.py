@@ -10,8 +10,8 @@ import pytest
 from models.errors import ArtifactCorrupt, StoreError
 from tasks.store.artifact_types import to_json
 from tasks.store.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
-from tasks.store.maintenance import copy_store, gc, lineage, raw_data, verify_store
 from tasks.store.leases import current_lease
+from tasks.store.maintenance import copy_store, gc, lineage, raw_data, verify_store
 
 HOUR = 3600.0
 

@@ -14,12 +14,12 @@ from configs.load import load_settings
 from configs.schema import Settings
 from flows.cli.main import main
 from models.errors import TrackingError
-from tasks.stages.context import RUN_FILE, stage_context
-from tasks.tracking.delivery import deliver
 from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.launch import Child, Job
-from tasks.tracking.outbox import waiting_tokens
 from tasks.pipeline.run import open_store
+from tasks.stages.context import RUN_FILE, stage_context
+from tasks.tracking.delivery import deliver
+from tasks.tracking.outbox import waiting_tokens
 from tasks.tracking.runs import Tracker
 from tests.tasks.mlflow_server import Server
 

@@ -17,8 +17,8 @@ from models.errors import ModelError, TrackingError
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.reward_model import RewardModel
 from tasks.store.artifacts import Store
-from tasks.store.maintenance import verify_store
 from tasks.store.lending import lend
+from tasks.store.maintenance import verify_store
 from tasks.tracking.registry import (
     DIGEST_TAG,
     get_alias,

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 
 from models.errors import TrackingError
-from tasks.tracking.sync import Spool
-from tasks.tracking.runs import Tracker
 from tasks.tracking.address import normalised, shown
+from tasks.tracking.runs import Tracker
+from tasks.tracking.sync import Spool
 from tests.tasks.mlflow_server import Server
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -112,7 +112,8 @@ def free_port() -> int:
 
 
 def test_importing_the_module_imports_no_mlflow() -> None:
-    code = "import sys, tasks.tracking.runs, tasks.tracking.registry; print([m for m in sys.modules if m in ('mlflow', 'torch')])"
+    names = "[m for m in sys.modules if m in ('mlflow', 'torch')]"
+    code = f"import sys, tasks.tracking.runs, tasks.tracking.registry; print({names})"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -110,8 +110,8 @@ def test_a_vote_is_a_drop_that_the_nightly_takes(tmp_path: Path, task: Task) -> 
     assert folder is not None
     (pair,) = read_rows(folder, max_frames=8).pairs
     assert (pair.task, pair.prompt, pair.preferred) == (task, row["prompt"], 2)
-    taken = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
-    assert [drop.usable for drop in taken.accepted] == [1]
+    acquire = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
+    assert [drop.usable for drop in acquire.accepted] == [1]
 
 
 def test_a_vote_with_a_broken_image_is_refused_and_leaves_nothing(url: str, settings: Settings) -> None:

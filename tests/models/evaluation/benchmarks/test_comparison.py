@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from models.errors import DataError
 from models.evaluation.benchmarks.comparison import McNemar, compare, mcnemar_p, vote
 from models.evaluation.benchmarks.protocol import measure, turned
-from models.errors import DataError
-from models.pairs.preference import Preferred, Task
 from models.evaluation.scores import JudgedRow
+from models.pairs.preference import Preferred, Task
 
 
 def row(pair_id: str, preferred: Preferred | None = 1, label: Preferred = 1, **more: Any) -> JudgedRow:

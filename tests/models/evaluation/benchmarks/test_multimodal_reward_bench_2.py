@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluation.benchmarks.multimodal_reward_bench_2 import BENCHMARK, read
 from models.errors import DataError
+from models.evaluation.benchmarks.multimodal_reward_bench_2 import BENCHMARK, read
 from models.pairs.preference import Task
 from models.sources.rows import InFile, InRow, Row, Unusable
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark
 from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, order_flips, paper, presented, turned
-from models.errors import DataError
-from models.pairs.preference import PreferencePair, Preferred, Task
 from models.evaluation.scores import JudgedRow, read_rows, score, write_rows
+from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
 from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text, render_verdict
 

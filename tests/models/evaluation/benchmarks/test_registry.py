@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.evaluation.benchmarks.registry import BENCHMARKS, benchmark
 from models.errors import ConfigError
+from models.evaluation.benchmarks.registry import BENCHMARKS, benchmark
 
 
 def test_the_benchmarks_of_the_paper_and_two_beyond_it_are_there_under_their_names() -> None:

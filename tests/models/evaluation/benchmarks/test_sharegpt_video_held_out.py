@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.benchmarks.sharegpt_video_held_out import read
 from models.errors import DataError
+from models.evaluation.benchmarks.sharegpt_video_held_out import read
 from models.pairs.preference import Task
 from models.sources.rows import Frames, InFile, Row, Unusable
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluation.benchmarks.vl_reward_bench import BENCHMARK, group_of, read
 from models.errors import DataError
+from models.evaluation.benchmarks.vl_reward_bench import BENCHMARK, group_of, read
 from models.pairs.preference import Task
 from models.sources.rows import InFile, InRow, Row, Unusable
 

@@ -15,11 +15,11 @@ from playwright.sync_api import expect, sync_playwright
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, turned
-from models.pairs.preference import Candidate, PreferencePair, Preferred, Task
 from models.evaluation.report.data import Picture, illustrate
-from models.evaluation.report.leaderboard import Leaderboard, Versus, find_cases, render_leaderboard
+from models.evaluation.report.leaderboard import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.report.leaderboard_tables import Entry, places
 from models.evaluation.scores import JudgedRow
+from models.pairs.preference import Candidate, PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
@@ -111,7 +111,7 @@ def board(made: list[MadePair]) -> Leaderboard:
     entries = [Entry(JUDGES[0], {"bench": measured}), Entry(JUDGES[1], {"second": measured})]
     cases = find_cases(rows, pairs, judge=JUDGES[0], benchmark="bench", seed=0)
     shown = illustrate([case.example for case in cases], frames.__getitem__)
-    versus = Versus("bench", *JUDGES, compare(rows, rows, mode="think", bootstrap=50, seed=0))
+    versus = PairwiseComparison("bench", *JUDGES, compare(rows, rows, mode="think", bootstrap=50, seed=0))
     printed = Quoted("Printed-7B", {"diff": 73.8, "tau": 60.25, "reasoning": 51.0}, "arXiv 0000.00000, table 1")
     return Leaderboard(
         benchmarks=[bench(quoted=(printed,)), bench("second")],
@@ -266,7 +266,7 @@ def test_names_captions_groups_and_reasoning_cannot_inject_markup(made: list[Mad
         Leaderboard(
             benchmarks=[bench(evil, groups=(evil,), quoted=(Quoted(evil, {evil: 1.0, "overall": 2.0}, evil),))],
             entries=[Entry(evil, {evil: measured})],
-            versus=[Versus(evil, evil, evil, compare(rows, rows, mode="think", bootstrap=10, seed=0))],
+            versus=[PairwiseComparison(evil, evil, evil, compare(rows, rows, mode="think", bootstrap=10, seed=0))],
             cases=pictured,
             meta={evil: evil, "nested": {evil: [evil]}},
         )

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from models.pairs.dataset import write_dataset
 from models.errors import DataError
-from models.sources.shapes import read_shapes
+from models.pairs.dataset import write_dataset
 from models.pairs.splits.ledger import Ledger
+from models.sources.shapes import read_shapes
 from tests.models.pairs.splits.made import asked, generated, sha256
 
 

@@ -6,7 +6,15 @@ import pytest
 
 from models.errors import ConfigError
 from models.pairs.preference import Candidate, Media, PreferencePair, Task
-from models.verdict.wordings.unified_reward_think import DIRECTORY, SCRIPTS, Template, digest, read_template, template, text
+from models.verdict.wordings.unified_reward_think import (
+    DIRECTORY,
+    SCRIPTS,
+    Template,
+    digest,
+    read_template,
+    template,
+    text,
+)
 
 CAPTIONED, ANSWERED = frozenset({"prompt"}), frozenset({"Query", "R1", "R2"})
 

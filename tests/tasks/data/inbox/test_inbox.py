@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from models.pairs.dataset import write_dataset
-from models.media.decoding import Decoders
 from models.errors import DataError
+from models.media.decoding import Decoders
+from models.pairs.dataset import write_dataset
 from models.pairs.preference import Task
 from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
 from tasks.data.inbox import moves as inbox_moves
+from tasks.data.inbox.inbox import Ingested, drops, ingest, name_of, settle
+from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.maintenance import gc
-from tasks.data.inbox.inbox import Ingested, drops, ingest, name_of, settle
-from tasks.data.inbox.reading import LIMITS, Dropped, Limits, fetch, stem
 from tasks.store.objects.base import Found, Source, hash_file
 from tests.models.slow_media import slow_gif
 from tests.tasks.seaweed import S3Server
@@ -501,7 +501,7 @@ def test_keys_that_are_no_names_of_files_are_refused_before_anything_is_copied(
     for there in ("0.png", "pairs.jsonl"):
         local_store.objects.write(f"inbox/odd/{there}", b"x")
     with pytest.raises(DataError, match=re.escape(says)):
-        fetch(local_store, Dropped("inbox/odd", files), scratch, LIMITS, leave_out=())
+        fetch(local_store, Submission("inbox/odd", files), scratch, LIMITS, leave_out=())
     assert not [path for path in scratch.rglob("*") if path.is_file()]
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError, StoreNotWritable, StoreUnreachable
-from tasks.store.objects import s3 as objects_s3
 from tasks.store.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
 from tasks.store.maintenance import copy_store, gc, lineage, verify_store
+from tasks.store.objects import s3 as objects_s3
 from tasks.store.objects.base import CHUNK_BYTES
 from tests.tasks.seaweed import S3Server, free_ports
 
@@ -372,7 +372,7 @@ for ask in (store.check_writable, lambda: store.lookup("s", "k"), lambda: store.
 
 
 @pytest.mark.parametrize(
-    ("before", "cause_and_cure"),
+    ("before", "explain_error"),
     [
         ("key", "{url} does not know the key in AWS_ACCESS_KEY_ID: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
         ("secret", "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID: set AWS_ACCESS_KEY_ID and AWS_SECRET"),
@@ -382,7 +382,7 @@ for ask in (store.check_writable, lambda: store.lookup("s", "k"), lambda: store.
     ],
 )
 def test_an_error_names_what_is_wrong_and_the_cure(
-    s3_server: S3Server, bucket: str, before: str, cause_and_cure: str
+    s3_server: S3Server, bucket: str, before: str, explain_error: str
 ) -> None:
     environment = dict(os.environ)
     if before == "key":
@@ -407,7 +407,7 @@ def test_an_error_names_what_is_wrong_and_the_cure(
     for line, kind in zip(lines, ("StoreNotWritable", "StoreError", "StoreError", "StoreError"), strict=True):
         assert line.startswith(kind), line
         assert root in line
-        assert cause_and_cure.format(url=s3_server.url) in line
+        assert explain_error.format(url=s3_server.url) in line
     assert "hunter2" not in done.stdout + done.stderr
     assert s3_server.admin[1] not in done.stdout + done.stderr
 

@@ -8,11 +8,11 @@ import pytest
 
 from configs.load import load_settings
 from models.errors import StoreError, StoreNotWritable
-from tasks.store.objects import s3 as objects_s3
+from tasks.pipeline.run import open_store
 from tasks.store.artifacts import Store
 from tasks.store.maintenance import gc, verify_store
+from tasks.store.objects import s3 as objects_s3
 from tasks.store.objects.s3_checksums import VARIABLE, cure
-from tasks.pipeline.run import open_store
 from tests.tasks.fault_proxy import FaultProxy
 from tests.tasks.seaweed import S3Server
 
