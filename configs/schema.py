@@ -494,7 +494,7 @@ class Grpo(Section):
         if self.checkpoint_every % steps:
             raise ValueError(
                 f"checkpoint_every is {self.checkpoint_every}, within a generation of {steps} steps that preset "
-                f"{self.preset} takes, and a run resumed there would sample anew: choose a multiple of {steps}, such "
+                f"{self.preset} takes, and a run resumed there would sample again: choose a multiple of {steps}, such "
                 f"as checkpoint_every={-(-self.checkpoint_every // steps) * steps}, and a validate_every to match"
             )
         return self
@@ -588,7 +588,7 @@ class Serve(Section):
 
     batch: int = Field(32, ge=1, le=1024, description="texts generated together at most")
     waiting: int = Field(256, ge=1, description="texts that may wait for their batch; beyond them requests get 429")
-    requests: int = Field(64, ge=1, le=1024, description="requests at work at once; beyond them requests get 429")
+    requests: int = Field(64, ge=1, le=1024, description="requests running at once; beyond them requests get 429")
     pause_ms: float = Field(5.0, ge=0, description="milliseconds that a batch waits for others to join it")
     timeout_s: float = Field(120.0, gt=0, description="seconds a request may take, waiting included")
     max_body_mib: float = Field(64.0, gt=0, description="size of a request at most, MiB")

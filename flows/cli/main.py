@@ -105,7 +105,7 @@ def sync(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = 
     else:
         out.print(
             f"{said.runs} MLflow runs completed; {said.waiting} records wait on, {said.refused} were refused"
-            + (f"; {said.running} runs belong to stages at work, which deliver them" if said.running else "")
+            + (f"; {said.running} runs belong to stages running, which deliver them" if said.running else "")
         )
     if said.waiting:
         raise typer.Exit(1)

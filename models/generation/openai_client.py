@@ -89,7 +89,7 @@ class Endpoint:
                 + advice.without_key
             )
         if not (key.isascii() and key.isprintable()):
-            raise TeacherRefused("OPENAI_API_KEY holds a character that no key has, such as a line break: set it anew")
+            raise TeacherRefused("OPENAI_API_KEY holds a character that no key has, such as a line break: set it again")
         base_url = os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
         if not base_url.startswith(("http://", "https://")):
             raise TeacherRefused("OPENAI_BASE_URL must begin with http:// or https://: set it to the API's address")

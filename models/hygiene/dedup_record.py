@@ -92,7 +92,7 @@ def normalised(prompt: str) -> str:
     >>> normalised("  A\u00a0RED ball, bouncing!! ")
     'a red ball, bouncing'
     """
-    # Casefolding may leave what NFKC composes anew, hence twice (Unicode standard, section 3.13, definition D146).
+    # Casefolding may leave what NFKC composes again, hence twice (Unicode standard, section 3.13, definition D146).
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", prompt).casefold())
     words = " ".join(folded.split())
     first, end = 0, len(words)

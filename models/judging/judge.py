@@ -25,7 +25,7 @@ UNKNOWN_RATE = 2.0  # frames a second of a video that tells no time: what Qwen-V
 
 @dataclass(frozen=True)
 class Judgment:
-    """One completion for one pair, as the pair was presented (`swapped` tells if that is the other way round)."""
+    """One completion for one pair, as the pair was presented (`swapped` tells if that is swapped)."""
 
     pair: PreferencePair
     mode: Mode

@@ -32,7 +32,7 @@ MARGIN_SCALE = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the judge says of one row: as the row has its candidates, and with `swapped` the other way round too."""
+    """What the judge says of one row: as the row has its candidates, and with `swapped` swapped too."""
 
     given: Judgment
     swapped: Judgment | None = None

@@ -29,7 +29,7 @@ class FrameCache:
         self.bytes = 0
 
     def __call__(self, uri: str) -> Frames:
-        """The frames of a medium. Raises what `decode` does, each time anew."""
+        """The frames of a medium. Raises what `decode` does, each time again."""
         with self._lock:
             if uri in self._kept:
                 self._kept.move_to_end(uri)

@@ -117,7 +117,7 @@ class PreferencePair(Frozen):
         return self
 
     def swapped(self) -> "PreferencePair":
-        """The same pair with its candidates the other way round, and the label with them."""
+        """The same pair with its candidates swapped, and the label with them."""
         first, second = self.candidates
         return self.model_copy(update={"candidates": (second, first), "preferred": turned(self.preferred)})
 

@@ -211,7 +211,7 @@ def _around(text: Text, how: Weights, kind: str, device: str) -> int:
     """What a layer keeps beside its attention: norms, inputs of linear layers, and the feed-forward layer."""
     c, h, i = BYTES[how.dtype], text.hidden, text.intermediate
     if how.rank is None:
-        inputs = 5 * c if c < MASTER else 2 * c  # cast anew for each layer that takes them
+        inputs = 5 * c if c < MASTER else 2 * c  # cast again for each layer that takes them
         return h * (4 * MASTER + inputs) + 4 * c * i
     # The base's linear layers are frozen and keep nothing; each adapter keeps its input and what dropout left out.
     dropped = 0 if not how.dropout else 1 if device == "cuda" else MASTER

@@ -48,7 +48,7 @@ _MEDIA = pa.schema(
 class Imported:
     """One usable row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
 
-    `turned` says that the set gives the candidates the other way round.
+    `turned` says that the set gives the candidates swapped.
     """
 
     pair: PreferencePair

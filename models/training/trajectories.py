@@ -10,7 +10,7 @@ from models.pairs.preference import PreferencePair
 
 @dataclass(frozen=True)
 class Sampled:
-    """One sampled completion for a pair as presented (`swapped` tells if the other way round)."""
+    """One sampled completion for a pair as presented (`swapped` tells if swapped)."""
 
     pair_id: str
     swapped: bool

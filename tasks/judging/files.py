@@ -30,7 +30,7 @@ def judge_files(
     model: str,
     mode: Mode,
 ) -> dict[str, Any]:
-    """The verdict on two files, or on two answers about one; also with the candidates the other way round.
+    """The verdict on two files, or on two answers about one; also with the candidates swapped.
 
     Raises `MediaError` for a file that cannot be read, `ConfigError` for a model that is not to be found.
     """

@@ -1,6 +1,6 @@
 """Opening a reward model by the name that a person gives it.
 
-    from tasks.judging.judges import reward_model
+    from thinkreward import reward_model
 
     judge = reward_model("champion")
     judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")

@@ -33,7 +33,7 @@ from tasks.store.artifacts import ArtifactRef
 
 log = logging.getLogger(__name__)
 GRACE_S = 10.0
-# glibc gives large blocks back and asks for them anew, page by page, at each step of training (a tenth of the time on
+# glibc gives large blocks back and asks for them again, page by page, at each step of training (a tenth of the time on
 # two cores): kept instead. See mallopt(3).
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 POLL_S = 0.1
@@ -238,7 +238,7 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _killed_for_memory() -> int:
-    """How many processes of this control group the kernel has killed for want of memory; 0 where it does not say."""
+    """How many processes of this control group the kernel has killed as out of memory; 0 where it does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         group = Path("/proc/self/cgroup").read_text().split("0::")[1].split("\n")[0]
         events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text().split()
@@ -249,7 +249,7 @@ def _killed_for_memory() -> int:
 def _without_a_word(stage: str, code: int, said: str, *, starved: bool = False) -> StageFailed:
     """The error of a child that could not report one."""
     if starved:
-        return OutOfMemory(f"{stage} was killed for want of memory: lower {memory_of(stage)}; its last words:\n{said}")
+        return OutOfMemory(f"{stage} was killed: out of memory: lower {memory_of(stage)}; its last words:\n{said}")
     if code == -signal.SIGKILL:
         return StageKilled(
             f"{stage}'s process was killed (signal SIGKILL): preempted or, if it happens again, out of memory, and "

@@ -267,7 +267,7 @@ def run_stage(
 ) -> StageResult:
     """Reuse the stage's artifacts or compute them. Raises what the stage raised, by its own name.
 
-    `refresh` names a wish to have it computed anew: a further try of the same wish resumes, and takes its result.
+    `refresh` names a wish to have it computed again: a further try of the same wish resumes, and takes its result.
     """
     watch = watch or Watch()
     started = time.monotonic()
@@ -337,7 +337,7 @@ def _flow_run() -> dict[str, str]:
 
 
 def _matches_refresh(entry: IndexEntry | None, refresh: str, before: IndexEntry | None) -> IndexEntry | None:
-    """The entry, unless it is to be computed anew and is not what came of that.
+    """The entry, unless it is to be computed again and is not what came of that.
 
     So is one that lacks rows for a cause that passes, if it was there `before`: what it is made into again has the same
     bytes, and changes nothing downstream, unless they are usable by now.

@@ -1,4 +1,4 @@
-"""What protects the service: how much a request may hold, how many may be at work at once, and for how long."""
+"""What protects the service: how much a request may hold, how many may be running at once, and for how long."""
 
 import asyncio
 import math
@@ -18,12 +18,12 @@ POLL_S = 0.2  # between looks at whether the caller is still there
 
 
 class Busy(ThinkrewardError):
-    """As many requests are at work as may be."""
+    """As many requests are running as may be."""
 
     retryable = True
 
     def __init__(self, most: int, retry_after_s: int) -> None:
-        super().__init__(f"{most} requests are at work, which is the limit: try again in {retry_after_s} s")
+        super().__init__(f"{most} requests are running, which is the limit: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 

@@ -277,7 +277,7 @@ def names_in(prefect_file: Path) -> list[str]:
 
 
 class Deploying:
-    """`prefect deploy --all` at work in a child process, so that other things can be done meanwhile."""
+    """`prefect deploy --all` running in a child process, so that other things can be done meanwhile."""
 
     def __init__(self, api: str, prefect_file: Path, environ: Mapping[str, str], log: Path) -> None:
         self.wanted, self.file, self.log = names_in(prefect_file), prefect_file, log

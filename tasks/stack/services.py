@@ -126,7 +126,7 @@ def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, s
     own = {
         "PREFECT_HOME": str(folder.path / "prefect"),
         "PREFECT_API_URL": f"{url}/api",
-        # In memory, a restart would forget who holds the nightly's place, and cancel a nightly at work.
+        # In memory, a restart would forget who holds the nightly's place, and cancel a nightly running.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     argv = (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"]))

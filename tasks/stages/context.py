@@ -26,7 +26,7 @@ LOG_BYTES = 4 << 20  # of a stage's log, so many go to MLflow
 
 @dataclass
 class Context:
-    """A stage at work. `run` is its MLflow run, the same one after a crash."""
+    """A stage running. `run` is its MLflow run, the same one after a crash."""
 
     job: Job
     store: Store

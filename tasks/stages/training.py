@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
 TRAINER_FILES = ("trainer_state.json", HISTORY)
-# Figures that depend on the clock or on when a run was taken up again: shown in MLflow, but left out of artifacts,
+# Figures that depend on the clock or on when a run was resumed: shown in MLflow, but left out of artifacts,
 # whose digests they would change.
 VOLATILE_METRICS = ("step_time", "runtime", "per_second", "samples_per", "profiling", "num_tokens")
 
@@ -104,7 +104,7 @@ def sft_plan(settings: Settings, sft: Sft) -> "SftPlan":
 
 
 def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[PreferencePair]:
-    """The first `count` pairs that have a better candidate, every other two of them the other way round.
+    """The first `count` pairs that have a better candidate, every other two of them swapped.
 
     Two at a time, for sources that alternate which candidate is the better one.
     """

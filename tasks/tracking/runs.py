@@ -365,7 +365,7 @@ class TrackedRun:
         logger.warning("MLflow at %s refused %s: %s", shown(self._tracker.uri), what, _short(error))
 
     def _is_gone(self) -> bool:
-        """Whether MLflow refuses everything of this run, which was deleted: a later delivery makes it anew."""
+        """Whether MLflow refuses everything of this run, which was deleted: a later delivery makes it again."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -409,7 +409,7 @@ class TrackedRun:
         known = self._resume()
         if self._run_id is None:
             self._run_id = self._created(name, time_ms)
-        # A parameter never changes in MLflow. What a resumed run was given anew is kept as a tag.
+        # A parameter never changes in MLflow. What a resumed run was given again is kept as a tag.
         changed = {f"resumed.{key}": value for key, value in params.items() if known.get(key, value) != value}
         run_id = self._run_id
         self._send(
@@ -438,7 +438,7 @@ class TrackedRun:
         return str(run.info.run_id)
 
     def _experiment(self) -> str:
-        """Its id, looked up again: it may have been deleted, and made anew, since the last attempt."""
+        """Its id, looked up again: it may have been deleted, and made again, since the last attempt."""
         if self._asked:
             self._tracker.__dict__.pop("experiment_id", None)
         return self._tracker.experiment_id

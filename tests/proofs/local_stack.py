@@ -170,7 +170,7 @@ class LocalStack:
         return psutil.Process(self.state.record().services[service].pid)
 
     def stage_processes(self) -> list[psutil.Process]:
-        """The flow runs' processes below the workers, and those of stages at work."""
+        """The flow runs' processes below the workers, and those of stages running."""
         found = []
         for worker in ("worker-cpu", "worker-gpu"):
             found += self.process(worker).children(recursive=True)

@@ -135,7 +135,7 @@ class Real:
         return said
 
     def start_patient(self) -> tuple[str, list[psutil.Process]]:
-        """A flow run at work, and its two processes."""
+        """A flow run running, and its two processes."""
         run = self.stack.start("patient/default", seconds=600)
         self.stack.until(lambda: len(self.processes("patient", "sleep(600)")) == 2, "the run has its child", 60)
         return run, self.processes("patient", "sleep(600)")
@@ -286,7 +286,7 @@ def test_down_ends_flow_runs_and_their_children_and_tells_prefect(real: Real) ->
     began = time.monotonic()
     told = real.typed("down").stderr
     assert time.monotonic() - began < DOWN_S
-    assert "ended 1 flow run at work" in told
+    assert "ended 1 flow run running" in told
     assert real.processes() == []
     assert [row["state"] for row in real.status()["services"]] == ["down"] * 5
     ports = real.stack.state.record().ports

@@ -1,4 +1,4 @@
-"""Importing rows: media looked at, faulty rows named, shards taken up again, memory bounded."""
+"""Importing rows: media looked at, faulty rows named, shards resumed, memory bounded."""
 
 import io
 import os

@@ -189,7 +189,7 @@ def test_the_split_depends_on_the_media_and_not_on_the_order_of_lines(tmp_path: 
         for pair in split:
             swapped = row(pair.id, pair.media()[1].uri, pair.media()[0].uri)
             (alone,) = [name for name, there in ids(read(folder_of(tmp_path, [swapped]))[0]).items() if there]
-            assert pair.id in ids(given)[alone], "alone, and with its candidates the other way round"
+            assert pair.id in ids(given)[alone], "alone, and with its candidates swapped"
 
 
 def test_pairs_that_share_a_medium_stay_together_also_through_others(tmp_path: Path) -> None:

@@ -140,6 +140,6 @@ def test_only_a_lack_of_memory_is_called_one() -> None:
         _note(_without_a_word("grpo", code, "", starved=starved))
         for code, starved in ((-9, True), (-9, False), (-15, False))
     )
-    assert starved.startswith("did not fit: grpo was killed for want of memory: lower")
+    assert starved.startswith("did not fit: grpo was killed: out of memory: lower")
     assert killed.startswith("failed: grpo's process was killed (signal SIGKILL): preempted or")
     assert ended.startswith("failed: grpo's process was told to end (signal SIGTERM)")

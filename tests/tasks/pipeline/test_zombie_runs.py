@@ -76,7 +76,7 @@ def client(api: str) -> Iterator[SyncPrefectClient]:
 
 
 def deployed(client: SyncPrefectClient, name: str) -> UUID:
-    """The deployment `name`, made or, as `prefect deploy` does it, made anew; one run at a time, as the nightly."""
+    """The deployment `name`, made or, as `prefect deploy` does it, made again; one run at a time, as the nightly."""
     queueing = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     flow = client.create_flow_from_name("nightly")
     return client.create_deployment(
@@ -162,7 +162,7 @@ def nightly(client: SyncPrefectClient, name: str) -> UUID:
 
 
 def test_a_late_nightly_outlives_a_new_set_up_and_deployment_and_is_taken(client: SyncPrefectClient, api: str) -> None:
-    """Prefect's server deletes of a deployment that is made anew what its schedule has yet to run, not what is late."""
+    """Of a deployment that is made again Prefect deletes what its schedule has yet to run, not what is late."""
     late = nightly(client, "renewed")
     due = at(client, late).expected_start_time
     prepare(api, wanted_pools(), {}, lambda _: None)

@@ -43,7 +43,7 @@ def model(store: Store, folder: Path) -> ArtifactRef:
 
 
 def context(settings: Settings, folder: Path, key: str, inputs: dict[str, ArtifactRef]) -> Context:
-    """An `evaluate` at work that tracks nothing. It has no model to load: to judge a pair would fail."""
+    """An `evaluate` running that tracks nothing. It has no model to load: to judge a pair would fail."""
     folder.mkdir()
     store = open_store(settings)
     job = Job(stage="evaluate", key=key, body="", settings=settings, inputs=inputs)

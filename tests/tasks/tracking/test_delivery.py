@@ -235,7 +235,7 @@ def test_what_belongs_to_a_stage_at_work_is_left_to_it(server: Server, settings:
     work(settings, "grpo", tmp_path / "scratch")
     server.start()
     store = open_store(settings)
-    with store.lease("grpo", "ab" * 32, owner="a stage at work"):
+    with store.lease("grpo", "ab" * 32, owner="a stage running"):
         assert deliver(store, settings, silent).running == 1
         assert waiting_tokens(store) != []
     assert deliver(store, settings, silent).runs == 1

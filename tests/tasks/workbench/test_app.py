@@ -238,7 +238,7 @@ def test_more_at_once_than_may_be_is_said(url: str) -> None:
     finally:
         for _ in range(AT_ONCE):
             places.release()
-    assert (name, said) == ("problem", f"{AT_ONCE} requests are at work, which is the limit: try again later")
+    assert (name, said) == ("problem", f"{AT_ONCE} requests are running, which is the limit: try again later")
 
 
 def test_whoever_hangs_up_stops_nobody_else(url: str) -> None:
