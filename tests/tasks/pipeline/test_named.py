@@ -1,4 +1,4 @@
-"""Everything that is named by a string is where the string says: bodies, inputs, checks, entry points, modules left out."""
+"""What is named by a string is there: bodies, inputs, checks, entry points, modules that do not count."""
 
 import tomllib
 from importlib.util import find_spec
