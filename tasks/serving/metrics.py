@@ -25,7 +25,7 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "thinkreward_requests_at_work", "Requests that are being answered", registry=self.registry
+            "thinkreward_requests_in_flight", "Requests that are being answered", registry=self.registry
         )
         self.waiting = Gauge("thinkreward_texts_waiting", "Texts that wait for their batch", registry=self.registry)
         self.batches = Histogram(
