@@ -120,7 +120,7 @@ STAGES: dict[str, Stage] = {
             ("cold_start", "model"),
             "tasks.stages.training:cold_start",
             opens=("train",),
-            memory="cold_start.micro_batch",
+            memory="cold_start.micro_batch or runtime.micro_tokens",
         ),
         Stage(
             "rejection-sampling",
@@ -130,7 +130,7 @@ STAGES: dict[str, Stage] = {
             ("rejection_sampling", "model"),
             "tasks.stages.rejection_sampling:rejection_sampling",
             opens=("train",),
-            memory="runtime.generation_batch or rejection_sampling.sft.micro_batch",
+            memory="runtime.generation_tokens, rejection_sampling.sft.micro_batch or runtime.micro_tokens",
             generates=True,
         ),
         Stage(
@@ -145,7 +145,7 @@ STAGES: dict[str, Stage] = {
             ("grpo", "model"),
             "tasks.stages.training:grpo",
             opens=("train", "validation"),
-            memory="grpo.micro_batch or grpo.max_tokens",
+            memory="grpo.micro_batch, runtime.micro_tokens or grpo.max_tokens",
         ),
         Stage(
             "evaluate",
@@ -164,7 +164,7 @@ STAGES: dict[str, Stage] = {
             ("evaluate", "model"),
             "tasks.stages.evaluate:evaluate",
             opens=("held_out",),
-            memory="runtime.generation_batch",
+            memory="runtime.generation_batch or runtime.generation_tokens",
             generates=True,
         ),
         Stage(
@@ -180,7 +180,7 @@ STAGES: dict[str, Stage] = {
             ("promote", "tracking", "evaluate", "model"),
             "tasks.stages.promote:promote",
             opens=("train", "held_out"),  # train: which pairs came through the inbox
-            memory="runtime.generation_batch",
+            memory="runtime.generation_batch or runtime.generation_tokens",
             is_stale="tasks.stages.promote:is_stale",
         ),
     )
