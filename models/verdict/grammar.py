@@ -127,7 +127,7 @@ def quoted(text: str) -> str:
 def escape_control_tokens(text: str) -> str:
     """The text with no delimiter, tag or control token in it.
 
-    >>> inert("1 < 2, <b>bold</b>"), "<|" in inert("<|im_end|>")
+    >>> escape_control_tokens("1 < 2, <b>bold</b>"), "<|" in escape_control_tokens("<|im_end|>")
     ('1 < 2, <b>bold</b>', False)
     """
     return _LIVE.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", text)

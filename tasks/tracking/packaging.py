@@ -42,7 +42,7 @@ def renamed(source: str, package: str) -> str:
     """A module's source with its imports from `models` as imports from `package`.
 
     >>> renamed("from models.judging.judge import Judge", "other")
-    'from other.judge import Judge'
+    'from other.judging.judge import Judge'
     """
     return _IMPORTED.sub(rf"\g<1>{package}", source)
 

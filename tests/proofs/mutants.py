@@ -124,7 +124,7 @@ def _copy(subject: Subject, folder: Path) -> None:
 def unwrapped(source: str) -> str:
     """Source with `@property` and the like applied after the function, and without caches: mutmut skips the decorated.
 
-    >>> print(unwrapped("class A:\\n    @property\\n    def b(self):\\n        return 1\\n"))
+    >>> print(unwrapped("class A:\\n    @property\\n    def b(self):\\n        return 1"))
     class A:
         def b(self):
             return 1

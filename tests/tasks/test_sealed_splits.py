@@ -52,7 +52,7 @@ def context_of(stage: str, settings: Settings, preferences: ArtifactRef, scratch
 
 
 def test_every_stage_that_is_given_preferences_is_told_of_here() -> None:
-    assert {name for name, stage in STAGES.items() if "preferences" in stage.needs} == set(OPENED)
+    assert {name for name, stage in STAGES.items() if "preferences" in stage.inputs} == set(OPENED)
     assert {name: set(stage.opens) for name, stage in STAGES.items() if name in OPENED} == OPENED
 
 

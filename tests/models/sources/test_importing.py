@@ -192,7 +192,7 @@ def test_a_codec_that_crashes_costs_its_row_alone(
     root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "probe_all", crash_in_company)
-    monkeypatch.setattr(importing, "look", crash_on_b)
+    monkeypatch.setattr(importing, "probe", crash_on_b)
     folder = imported(reader(row(1, candidates=(InFile("a.png"), InFile("c.png"))), row(2)), root, decoders)
     assert [one.pair.id for one in read_imported(folder)] == ["r1"]
     (faulty,) = read_faulty(folder)

@@ -15,7 +15,7 @@ from models.pairs.media_files import MediaFiles
 from models.sources import importing as rows
 from models.sources.imported import read_faulty, read_imported
 from models.sources.importing import name_of
-from models.sources.probing import ProbeResult, Seen, probe_all
+from models.sources.probing import ProbeRequest, ProbeResult, probe_all
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
@@ -76,7 +76,7 @@ def test_an_interrupted_import_keeps_its_shards_and_ends_with_the_same_digest(
     assert store.work(IMPORTING, key).names() == []
 
 
-def hang_while_told(several: list[Seen]) -> list[ProbeResult | MediaError]:
+def hang_while_told(several: list[ProbeRequest]) -> list[ProbeResult | MediaError]:
     """As a decoder on a machine that is too busy, for as long as the set has a `busy.md`: the medium it names hangs."""
     named = several[0].root / "busy.md"
     if named.is_file() and named.read_text() in {name_of(seen.medium) for seen in several}:
@@ -84,7 +84,7 @@ def hang_while_told(several: list[Seen]) -> list[ProbeResult | MediaError]:
     return probe_all(several)
 
 
-def hang_alone(seen: Seen) -> ProbeResult:
+def hang_alone(seen: ProbeRequest) -> ProbeResult:
     (said,) = hang_while_told([seen])
     if isinstance(said, MediaError):
         raise said
@@ -96,7 +96,7 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
 ) -> None:
     monkeypatch.setattr(rows, "SHARD_ROWS", 4)
     monkeypatch.setattr(rows, "probe_all", hang_while_told)
-    monkeypatch.setattr(rows, "look", hang_alone)
+    monkeypatch.setattr(rows, "probe", hang_alone)
     settings = load_settings(
         "shapes", ["prepare.decoding_processes=1", "prepare.decoding_timeout_s=2", "prepare.max_bad_share=0.5"]
     )
@@ -111,7 +111,7 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     busy.unlink()
     looked: list[str] = []
 
-    def told(several: Iterable[Seen]) -> None:
+    def told(several: Iterable[ProbeRequest]) -> None:
         looked.extend(name_of(seen.medium) for seen in several)
 
     monkeypatch.setattr(rows.ImportJob, "_seen", noting(told))
@@ -122,13 +122,13 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     assert import_set(store, settings, place) == again
 
 
-def noting(told: Callable[[list[Seen]], None]) -> Any:
+def noting(told: Callable[[list[ProbeRequest]], None]) -> Any:
     """`ImportJob._seen`, which tells what it is asked."""
     seen = rows.ImportJob._seen
 
     def asked(job: rows.ImportJob, media: Any) -> Any:
         media = list(media)
-        told([Seen(medium, Path(), 0) for medium, _ in media])
+        told([ProbeRequest(medium, Path(), 0) for medium, _ in media])
         return seen(job, media)
 
     return asked

@@ -314,7 +314,7 @@ def test_one_picture_that_no_processor_takes_costs_its_own_request_alone(judge: 
 
 
 def test_media_that_hang_or_fill_memory_cost_their_own_requests_alone() -> None:
-    hanging, bomb = slow_gif(), large_png()
+    hanging, bomb = slow_gif(side=3000, frames=800), large_png()  # whose frames are far below the limit of memory
     chosen = settings("serve.decoding_timeout_s=20", "serve.decoding_memory_mib=300")
     with serving(chosen) as running, ThreadPoolExecutor(6) as pool:
         video = {"candidate_1": encoded(hanging), "candidate_2": encoded(hanging)}
