@@ -85,10 +85,10 @@ def stage_lines(results: Sequence[StageResult]) -> Table:
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> Table:
-    """Rows whose first is the heading."""
+    """Rows whose first is the heading; columns of words are on the left, figures on the right."""
     table = Table(box=None, pad_edge=False)
     for at, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if at == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if at == 0 or name in ("how", "note") else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*row)
     return table
