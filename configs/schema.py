@@ -125,8 +125,14 @@ class Runtime(Section):
         description="tokens at most that training handles on a device at once, padding included, in micro-batches of "
         "like length beside micro_batch; one sequence that is longer is alone; none: micro_batch alone bounds them",
     )
+    decoded_mib: float = Field(512.0, ge=0, description="memory of a process for media that stay decoded, MiB")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
+
+    @property
+    def decoded_bytes(self) -> int:
+        """`decoded_mib` in bytes."""
+        return int(self.decoded_mib * 2**20)
 
 
 class Model(Section):
@@ -266,6 +272,9 @@ class Prepare(Section):
     decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media that people bring")
     decoding_timeout_s: float = Field(
         60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is left out"
+    )
+    decoding_memory_mib: float = Field(
+        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is left out"
     )
 
     @model_validator(mode="after")
@@ -485,7 +494,7 @@ class Grpo(Section):
         if self.checkpoint_every % steps:
             raise ValueError(
                 f"checkpoint_every is {self.checkpoint_every}, within a generation of {steps} steps that preset "
-                f"{self.preset} takes, and a run resumed there would sample anew: choose a multiple of {steps}, such "
+                f"{self.preset} takes, and a run resumed there would sample again: choose a multiple of {steps}, such "
                 f"as checkpoint_every={-(-self.checkpoint_every // steps) * steps}, and a validate_every to match"
             )
         return self
@@ -579,11 +588,14 @@ class Serve(Section):
 
     batch: int = Field(32, ge=1, le=1024, description="texts generated together at most")
     waiting: int = Field(256, ge=1, description="texts that may wait for their batch; beyond them requests get 429")
-    requests: int = Field(64, ge=1, le=1024, description="requests at work at once; beyond them requests get 429")
+    requests: int = Field(64, ge=1, le=1024, description="requests running at once; beyond them requests get 429")
     pause_ms: float = Field(5.0, ge=0, description="milliseconds that a batch waits for others to join it")
     timeout_s: float = Field(120.0, gt=0, description="seconds a request may take, waiting included")
     max_body_mib: float = Field(64.0, gt=0, description="size of a request at most, MiB")
     follow_s: float = Field(30.0, gt=0, description="seconds between looks at whether the alias names another model")
+    decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media of requests")
+    decoding_timeout_s: float = Field(10.0, gt=0, description="seconds that decoding one medium of a request may take")
+    decoding_memory_mib: float = Field(2048.0, ge=256, description="memory that a decoding process may have, MiB")
 
 
 class Settings(Section):

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from configs.forms import complete
 from configs.schema import Settings
-from tasks.graph import STAGES
-from tasks.retries import run_logger
+from tasks.pipeline.graph import STAGES
+from tasks.pipeline.retries import run_logger
 
 FORM = STAGES["promote"].form
 
@@ -39,7 +39,7 @@ def approve(
         reasons: what the gate found
         settings: the profile's; promote.approval_timeout_s is how long the question stands
     """
-    from tasks.approving import make_champion  # imports MLflow
+    from tasks.stages.approve import make_champion  # imports MLflow
 
     settings, log = complete(settings), run_logger()
     asked = f"## Shall version {version} become champion?\n\n" + "\n".join(f"- {reason}" for reason in reasons or ())

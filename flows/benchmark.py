@@ -15,9 +15,9 @@ from pydantic import Field
 
 from configs.forms import Form, complete
 from configs.schema import BenchmarkData, Settings
-from tasks.deployed import begin
-from tasks.retries import patiently, run_logger
-from tasks.run_pages import beside_the_point, name_by_time, progress_lines, show_leaderboard
+from tasks.pipeline.retries import call_with_retries, run_logger
+from tasks.pipeline.run_pages import best_effort, name_by_time, progress_lines, show_leaderboard
+from tasks.pipeline.worker_process import init_worker_process
 
 FORM = Form("evaluate", "model", "runtime")
 
@@ -41,17 +41,17 @@ def benchmark(
         votes: sampled answers to each presentation, of which the majority counts; 1 is one greedy answer
         settings: the profile's; evaluate.max_tokens and model's caps are part of the protocol
     """
-    from tasks.benchmarking import Protocol
-    from tasks.importing import Place
-    from tasks.leaderboard import run_benchmarks
+    from tasks.data.importing import Place
+    from tasks.judging.benchmarks import Protocol
+    from tasks.judging.leaderboard import run_benchmarks
 
     settings = complete(settings)
-    begin()
-    beside_the_point(partial(name_by_time, settings))
+    init_worker_process()
+    best_effort(partial(name_by_time, settings))
     protocol = Protocol.of(settings, direct=direct, both_orders=both_orders, votes=votes)
     places = [Place(one.name, one.path) for one in sets]
     say = progress_lines(run_logger().info)
     measure = partial(run_benchmarks, settings, places, list(judges), protocol, lambda at, of: say(at, of, "judged"))
-    benched = patiently(settings, measure)
-    beside_the_point(partial(show_leaderboard, benched, settings))
+    benched = call_with_retries(settings, measure)
+    best_effort(partial(show_leaderboard, benched, settings))
     return benched.scores

@@ -19,15 +19,15 @@ from flows.grpo import grpo
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
-from tasks.deployed import begin
-from tasks.dispatch import elsewhere, here
-from tasks.fitting import check_stages_fit
-from tasks.graph import RECIPE, StageName
-from tasks.ingesting import ingest_inbox, settle_inbox
-from tasks.retries import patiently
-from tasks.run_pages import beside_the_point, name_by_time
-from tasks.stages import Planned, StageResult, check_trainable, open_store, plan
-from tasks.summary import ask_for_approval, summarise
+from tasks.data.ingesting import ingest_inbox, settle_inbox
+from tasks.ops.fitting import check_stages_fit
+from tasks.pipeline.dispatch import dispatch_to_work_pool, here
+from tasks.pipeline.graph import RECIPE, StageName
+from tasks.pipeline.retries import call_with_retries
+from tasks.pipeline.run import Planned, StageResult, check_trainable, open_store, plan
+from tasks.pipeline.run_pages import best_effort, name_by_time
+from tasks.pipeline.summary import ask_for_approval, summarise
+from tasks.pipeline.worker_process import init_worker_process
 
 METHOD = {
     "prepare": prepare,
@@ -57,9 +57,9 @@ def nightly(
     """
     settings = complete(settings)
     check_trainable(settings, stages)
-    begin()
-    beside_the_point(partial(name_by_time, settings))
-    ask = partial(patiently, settings)
+    init_worker_process()
+    best_effort(partial(name_by_time, settings))
+    ask = partial(call_with_retries, settings)
     ask(lambda: check_stages_fit(settings, here(stages), again=refresh))
     taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
     store, known = open_store(settings), dict[str, Planned]()
@@ -71,7 +71,7 @@ def nightly(
             planned = ask(partial(plan, store, settings, name, known))
             changed[name] = "refreshed" if again else planned.reason
             due = again or not planned.cached
-            there = ask(partial(elsewhere, name, settings, again)) if due else None
+            there = ask(partial(dispatch_to_work_pool, name, settings, again)) if due else None
             results.append(there or stage(settings, refresh=again))
             if due:
                 known.clear()  # what was planned before it ran holds no longer

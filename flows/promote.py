@@ -9,10 +9,10 @@ from typing import Annotated
 from prefect import flow
 
 from configs.schema import Settings
-from tasks.graph import STAGES
-from tasks.orchestration import compute
-from tasks.pinning import Pins
-from tasks.stages import StageResult
+from tasks.pipeline.graph import STAGES
+from tasks.pipeline.orchestration import compute
+from tasks.pipeline.pinning import Pins
+from tasks.pipeline.run import StageResult
 
 FORM = STAGES["promote"].form
 

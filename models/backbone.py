@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.chat_template import normalise
 from models.errors import ModelError
+from models.verdict.chat_template import normalise
 
 log = logging.getLogger(__name__)
 MASTER = "float32"  # the type of weights that are trained
@@ -28,7 +28,7 @@ def resolve_device(device: str) -> str:
 
 
 def load_processor(source: str | Path, *, revision: str | None = None) -> Any:
-    """The processor of a model directory or hub id, its chat template normalised (`models.chat_template`).
+    """The processor of a model directory or hub id, its chat template normalised (`models.verdict.chat_template`).
 
     Raises `ModelError` if a directory has none.
     """

@@ -4,7 +4,7 @@ Catch `ThinkrewardError` to tell a failure that we explain from one that we do n
 A message gives the value, the limit and the fix; secrets never appear in one.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ThinkrewardError(Exception):
@@ -24,20 +24,39 @@ class DataError(ThinkrewardError):
     """Preference data that cannot be used: one class of answer only, no usable rows, a bad row."""
 
 
+class DataChanged(DataError):
+    """A data set's files changed while they were read, so that nothing that was found says much of them."""
+
+    retryable = True
+
+
 class SplitSealed(DataError):
     """A stage asks for a split, or for media of one, that it does not declare."""
 
 
 class MediaError(DataError):
-    """One image or video that is missing or cannot be decoded; `uri` names it."""
+    """One image or video that is missing or cannot be decoded; `uri` names it.
 
-    def __init__(self, uri: str, reason: str) -> None:
+    `passing` says that the cause is not in its bytes, such as a timeout: the same medium may be usable at another time,
+    so that nobody may keep this as a verdict on it.
+    """
+
+    def __init__(self, uri: str, reason: str, *, passing: bool = False) -> None:
         super().__init__(f"{uri}: {reason}")
         self.uri = uri
         self.reason = reason
+        self.passing = passing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions are pickled with one argument; this one travels between processes with all of its own."""
+        return _media_error, (self.uri, self.reason, self.passing)
 
 
-class GivenUp(ThinkrewardError):
+def _media_error(uri: str, reason: str, passing: bool) -> MediaError:
+    return MediaError(uri, reason, passing=passing)
+
+
+class Cancelled(ThinkrewardError):
     """Whoever asked has gone, or the service ends: what was not written for it yet is not written."""
 
 

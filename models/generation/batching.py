@@ -15,10 +15,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from models.errors import DataError, GivenUp, ThinkrewardError
-from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed, Telling, seeds_of
-from models.prompts import Message
-from models.verdict import Mode
+from models.errors import Cancelled, DataError, ThinkrewardError
+from models.generation.protocol import (
+    Generated,
+    GeneratorIdentity,
+    OnText,
+    Progress,
+    Seed,
+    StreamingGenerator,
+    seeds_of,
+)
+from models.verdict.grammar import Mode
+from models.verdict.prompts import Message
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +79,7 @@ class BatchingGenerator:
 
     def __init__(
         self,
-        inner: Telling,
+        inner: StreamingGenerator,
         *,
         batch: int,
         waiting: int,
@@ -114,7 +122,7 @@ class BatchingGenerator:
     ) -> list[list[Generated]]:
         """See `Generator.generate`. No text depends on what else is in a batch, but for rounding.
 
-        Raises `QueueFull` if not all conversations may wait, and `GivenUp` once `given_up` is set or this is closed.
+        Raises `QueueFull` if not all conversations may wait, and `Cancelled` once `given_up` is set or this is closed.
         """
         options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "mode": mode}.items())
         gone = given_up or threading.Event()
@@ -125,7 +133,7 @@ class BatchingGenerator:
         ]
         with self._changed:
             if self._closed:
-                raise GivenUp("the service ends: ask another one, or later")
+                raise Cancelled("the service ends: ask another one, or later")
             if len(self._queue) + len(items) > self._most:
                 raise QueueFull(f"{len(self._queue)} texts wait already, of {self._most} that may: try again later")
             self._queue.extend(items)
@@ -148,7 +156,7 @@ class BatchingGenerator:
     def _work(self) -> None:
         def tell(items: list[_Item], at: int, sample: int, text: str) -> None:
             if all(item.given_up.is_set() for item in items):
-                raise GivenUp("given up while it was written")
+                raise Cancelled("given up while it was written")
             items[at].tell(sample, text)
 
         def generate(items: list[_Item]) -> None:
@@ -163,7 +171,7 @@ class BatchingGenerator:
                     refused = next((one.refused for one in texts if one.refused), "")
                     item.end(texts, NotGenerated(f"the model cannot take it: {refused}") if refused else None)
             except BaseException as error:  # noqa: BLE001  (who asked is to know it; the next batch may do)
-                if len(items) == 1 or isinstance(error, GivenUp):
+                if len(items) == 1 or isinstance(error, Cancelled):
                     for item in items:
                         item.end(error=error)
                     return
@@ -190,7 +198,7 @@ class BatchingGenerator:
             left: deque[_Item] = deque()
             for item in self._queue:
                 if item.given_up.is_set():
-                    item.end(error=GivenUp("given up before its turn"))
+                    item.end(error=Cancelled("given up before its turn"))
                 elif len(chosen) < self._batch and (not chosen or item.options == chosen[0].options):
                     chosen.append(item)
                 else:

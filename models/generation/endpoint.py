@@ -17,21 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from models.endpoint_fields import Learned
 from models.errors import TeacherRefused
+from models.generation.endpoint_fields import Learned
+from models.generation.openai_client import Advice, Connection, Endpoint, RequestRejected, whole_text
 from models.generation.protocol import Generated, GeneratorIdentity, Progress, Seed, seeds_of
-from models.media import data_url
-from models.prompts import Message, data_url_part
-from models.teacher_connection import Advice, Connection, Endpoint, RequestRejected, whole_text
-from models.teacher_limits import Limits, guess_prompt_tokens
-from models.verdict import Mode
+from models.media.frames import data_url
+from models.teacher.limits import Limits, guess_prompt_tokens
+from models.verdict.grammar import Mode
+from models.verdict.prompts import Message, data_url_part
 
 logger = logging.getLogger(__name__)
 
 Returned = TypeVar("Returned")
 
 # What vLLM and SGLang pass on to a chat template: a direct answer begins after any thinking block is closed
-# (`models.chat_template`). OpenAI's own API refuses the field by name, and is asked without it (endpoint_fields.py).
+# (`models.verdict.chat_template`). OpenAI's own API refuses the field by name, and is asked without it
+# (endpoint_fields.py).
 WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
 SEEDS = 2**31  # servers take seeds of 31 bits or more

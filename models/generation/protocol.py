@@ -6,8 +6,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Protocol, runtime_checkable
 
-from models.prompts import Message
-from models.verdict import Mode
+from models.verdict.grammar import Mode
+from models.verdict.prompts import Message
 
 Progress = Callable[[int, int], None]
 OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
@@ -43,7 +43,7 @@ class GeneratorIdentity:
 
 @cache
 def transformers_identity(precision: str) -> GeneratorIdentity:
-    """What `models.generation.local` is, without loading it.
+    """What `models.generation.transformers_generator` is, without loading it.
 
     Of the version of transformers it is major and minor: a minor release may change a model's code, its processor or
     what generation defaults to. A patch release mends faults and does not: counting it would judge every model
@@ -88,14 +88,14 @@ class Generator(Protocol):
 
         A conversation's completions depend on it, on its own seed and on the number of the sample alone: not on what
         else is in the call, in which order, or how many are generated together. `mode` says which prompt the chat
-        template is to write, see `models.chat_template`; a text is the whole answer, what of it stands in the prompt
-        included.
+        template is to write, see `models.verdict.chat_template`; a text is the whole answer, what of it stands in the
+        prompt included.
         """
         ...
 
 
 @runtime_checkable
-class Telling(Protocol):
+class StreamingGenerator(Protocol):
     """A generator that can tell each completion's text as it grows."""
 
     tells: bool

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from models.errors import GivenUp
+from models.errors import Cancelled
 
 
 def stopping_criteria(gone: Callable[[], bool] | None) -> StoppingCriteriaList:
-    """What `model.generate` asks after each token; nothing without `gone`. Raises `GivenUp` at once if it is true."""
+    """What `model.generate` asks after each token; nothing without `gone`. Raises `Cancelled` at once if it is true."""
     if gone is None:
         return StoppingCriteriaList()
     criterion = _Gone(gone)
@@ -24,7 +24,7 @@ class _Gone(StoppingCriteria):
 
     def check(self) -> None:
         if self.gone():
-            raise GivenUp("nobody waits for this answer any more")
+            raise Cancelled("nobody waits for this answer any more")
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """None of the sequences, (batch,), ends here."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from models.hygiene.conflicts import Rule, settle_conflicts
 from models.hygiene.decontamination import decontaminated
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.duplicates import exact_duplicates, near_duplicates
-from models.hygiene.known import Known
 from models.hygiene.removal import Removed, manifest
 
 
@@ -19,7 +19,7 @@ from models.hygiene.removal import Removed, manifest
 class Cleaned:
     """The pairs that stay, by source and id, those that do not, and how many conflicts were found."""
 
-    kept: list[Known]
+    kept: list[DedupRecord]
     removed: list[Removed]
     conflicts: int
 
@@ -29,7 +29,7 @@ class Cleaned:
 
 
 def clean(
-    rows: Iterable[Known], benchmarks: Mapping[str, Iterable[Known]], *, near_bits: int, conflicts: Rule
+    rows: Iterable[DedupRecord], benchmarks: Mapping[str, Iterable[DedupRecord]], *, near_bits: int, conflicts: Rule
 ) -> Cleaned:
     """The training pairs fit for use. The result does not depend on the order of `rows` or of the benchmarks."""
     clear = decontaminated(rows, benchmarks, near_bits)

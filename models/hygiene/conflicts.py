@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.removal import Removed
 from models.hygiene.same import Member, near_pairs, same_pairs
-from models.preference import Preferred
+from models.pairs.preference import Preferred
 
 Rule = Literal["drop", "majority", "keep"]
 
@@ -27,15 +27,15 @@ class Conflict:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedConflicts:
     """What stays and what was removed, by source and id, and every conflict found, whatever the rule."""
 
-    kept: list[Known]
+    kept: list[DedupRecord]
     removed: list[Removed]
     conflicts: list[Conflict]
 
 
-def settle_conflicts(pairs: Iterable[Known], rule: Rule, within: int | None = None) -> Settled:
+def settle_conflicts(pairs: Iterable[DedupRecord], rule: Rule, within: int | None = None) -> ResolvedConflicts:
     """Find conflicts, and `drop` all their pairs, drop all but the `majority`'s, or `keep` them.
 
     Under `majority` a conflict with equal votes is dropped. The same pair is one with the same task, normalised prompt,
@@ -43,7 +43,7 @@ def settle_conflicts(pairs: Iterable[Known], rule: Rule, within: int | None = No
     one vote, so duplicates should still be there. Raises `ConfigError` for a distance beyond 16.
     """
     groups = same_pairs(pairs) if within is None else near_pairs(pairs, within, one_label=False)
-    kept: list[Known] = []
+    kept: list[DedupRecord] = []
     removed: list[Removed] = []
     conflicts: list[Conflict] = []
     for members in groups:
@@ -59,7 +59,7 @@ def settle_conflicts(pairs: Iterable[Known], rule: Rule, within: int | None = No
                 removed.append(Removed(one.pair.source, one.pair.id, _reason(conflict, rule)))
     kept.sort(key=lambda one: one.name)
     removed.sort(key=lambda one: (one.source, one.id))
-    return Settled(kept, removed, conflicts)
+    return ResolvedConflicts(kept, removed, conflicts)
 
 
 def _reason(conflict: Conflict, rule: Rule) -> str:

@@ -8,15 +8,15 @@ a benchmark that was trained on measures nothing.
 
 from collections.abc import Iterable, Mapping
 
+from models.hygiene.dedup_record import DedupRecord, normalised, ordered
 from models.hygiene.duplicates import NEAR_BITS
-from models.hygiene.known import Known, normalised, ordered
 from models.hygiene.near_index import Media, NearIndex
-from models.hygiene.removal import Removed, Sieved
+from models.hygiene.removal import FilterResult, Removed
 
 
 def decontaminated(
-    pairs: Iterable[Known], benchmarks: Mapping[str, Iterable[Known]], within: int = NEAR_BITS
-) -> Sieved:
+    pairs: Iterable[DedupRecord], benchmarks: Mapping[str, Iterable[DedupRecord]], within: int = NEAR_BITS
+) -> FilterResult:
     """Without what shows a benchmark; the reason names it and its pair, of several the first by name and id.
 
     Raises `ConfigError` for a distance beyond 16, `DataError` for a benchmark that has an id twice.
@@ -26,7 +26,7 @@ def decontaminated(
     shown = _first_to_show(public)
     captions = _first_to_ask(public)
     alike = _near_ones(training, public, shown, within)
-    kept: list[Known] = []
+    kept: list[DedupRecord] = []
     removed: list[Removed] = []
     for pair in training:
         reason = _objection(pair, shown, alike, captions)
@@ -34,10 +34,12 @@ def decontaminated(
             removed.append(Removed(pair.source, pair.id, reason))
         else:
             kept.append(pair)
-    return Sieved(kept, removed)
+    return FilterResult(kept, removed)
 
 
-def _objection(pair: Known, shown: Mapping[str, str], alike: Mapping[str, str], captions: Mapping[str, str]) -> str:
+def _objection(
+    pair: DedupRecord, shown: Mapping[str, str], alike: Mapping[str, str], captions: Mapping[str, str]
+) -> str:
     for sha256 in pair.media:
         if sha256 in shown:
             return f"benchmark medium: shows one of {shown[sha256]}"
@@ -48,7 +50,7 @@ def _objection(pair: Known, shown: Mapping[str, str], alike: Mapping[str, str], 
     return f"benchmark prompt: has that of {whose}" if whose else ""
 
 
-def _first_to_show(public: Iterable[tuple[str, Known]]) -> dict[str, str]:
+def _first_to_show(public: Iterable[tuple[str, DedupRecord]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, pair in public:
         for sha256 in pair.media:
@@ -56,7 +58,7 @@ def _first_to_show(public: Iterable[tuple[str, Known]]) -> dict[str, str]:
     return found
 
 
-def _first_to_ask(public: Iterable[tuple[str, Known]]) -> dict[str, str]:
+def _first_to_ask(public: Iterable[tuple[str, DedupRecord]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, pair in public:
         if pair.task.judges_media:
@@ -65,7 +67,7 @@ def _first_to_ask(public: Iterable[tuple[str, Known]]) -> dict[str, str]:
 
 
 def _near_ones(
-    training: list[Known], public: list[tuple[str, Known]], shown: Mapping[str, str], within: int
+    training: list[DedupRecord], public: list[tuple[str, DedupRecord]], shown: Mapping[str, str], within: int
 ) -> dict[str, str]:
     """The training media that look like one of a benchmark, and the first pair that shows that one."""
     media = Media([*(pair for _, pair in public), *training], within)
@@ -78,5 +80,5 @@ def _near_ones(
     return found
 
 
-def _called(benchmark: str, pair: Known) -> str:
+def _called(benchmark: str, pair: DedupRecord) -> str:
     return f"{benchmark}, pair {pair.id}"

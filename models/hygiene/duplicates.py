@@ -6,14 +6,14 @@ which should be settled before, while every vote is still there.
 
 from collections.abc import Iterable
 
-from models.hygiene.known import Known
-from models.hygiene.removal import Removed, Sieved
+from models.hygiene.dedup_record import DedupRecord
+from models.hygiene.removal import FilterResult, Removed
 from models.hygiene.same import Member, near_pairs, same_pairs
 
 NEAR_BITS = 4  # what re-encoding and half size change in 99 of 100 pictures (models/hygiene/perceptual.py)
 
 
-def exact_duplicates(pairs: Iterable[Known]) -> Sieved:
+def exact_duplicates(pairs: Iterable[DedupRecord]) -> FilterResult:
     """Without pairs of the same task, normalised prompt, media and texts in either order, and label, as an earlier."""
     firsts: list[Member] = []
     removed: list[Removed] = []
@@ -26,7 +26,7 @@ def exact_duplicates(pairs: Iterable[Known]) -> Sieved:
     return _sieved(firsts, removed)
 
 
-def near_duplicates(pairs: Iterable[Known], within: int = NEAR_BITS) -> Sieved:
+def near_duplicates(pairs: Iterable[DedupRecord], within: int = NEAR_BITS) -> FilterResult:
     """Without pairs that agree with an earlier one that stays, each medium the same or within so many of 64 bits.
 
     Raises `ConfigError` for a distance beyond 16.
@@ -43,6 +43,6 @@ def _removed(one: Member, kept: Member, kind: str) -> Removed:
     return Removed(one.pair.source, one.pair.id, f"{kind}: of {kept.pair.source}/{kept.pair.id}, which stays")
 
 
-def _sieved(firsts: list[Member], removed: list[Removed]) -> Sieved:
+def _sieved(firsts: list[Member], removed: list[Removed]) -> FilterResult:
     kept = sorted((one.pair for one in firsts), key=lambda one: one.name)
-    return Sieved(kept, sorted(removed, key=lambda one: (one.source, one.id)))
+    return FilterResult(kept, sorted(removed, key=lambda one: (one.source, one.id)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import DedupRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class Sieved:
+class FilterResult:
     """The pairs that stay and those that do not, each ordered by source and id."""
 
-    kept: list[Known]
+    kept: list[DedupRecord]
     removed: list[Removed]
 
 

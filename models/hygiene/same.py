@@ -9,16 +9,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from models.hygiene.known import Known, digest, normalised, ordered
+from models.hygiene.dedup_record import DedupRecord, digest, normalised, ordered
 from models.hygiene.near_index import Media, NearIndex
-from models.preference import Preferred, turned
+from models.pairs.preference import Preferred, turned
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A pair among those that are the same; `label` is its own in the presentation order of the first of them."""
 
-    pair: Known
+    pair: DedupRecord
     label: Preferred
 
 
@@ -33,7 +33,7 @@ class _Shown:
     key: str
 
 
-def same_pairs(pairs: Iterable[Known]) -> Iterator[list[Member]]:
+def same_pairs(pairs: Iterable[DedupRecord]) -> Iterator[list[Member]]:
     """Each pair once, with those that show exactly the same; by source and id within, and by their firsts.
 
     Where both candidates are the same thing, preferring one is preferring the other.
@@ -48,7 +48,7 @@ def same_pairs(pairs: Iterable[Known]) -> Iterator[list[Member]]:
         yield [_member(way, known, ways[0]) for way in ways]
 
 
-def near_pairs(pairs: Iterable[Known], within: int, *, one_label: bool) -> Iterator[list[Member]]:
+def near_pairs(pairs: Iterable[DedupRecord], within: int, *, one_label: bool) -> Iterator[list[Member]]:
     """Each pair once, with those of which every medium is the same or within so many bits; the leader first.
 
     With `one_label` only pairs of the same label come together. Raises `ConfigError` for a distance that is too large.
@@ -78,7 +78,7 @@ def near_pairs(pairs: Iterable[Known], within: int, *, one_label: bool) -> Itera
         yield members
 
 
-def _member(way: _Shown, known: Sequence[Known], first: _Shown) -> Member:
+def _member(way: _Shown, known: Sequence[DedupRecord], first: _Shown) -> Member:
     return Member(known[way.pair], turned(way.label) if first.turned else way.label)
 
 
@@ -94,7 +94,7 @@ def _shared(shown: list[_Shown]) -> list[_Shown]:
     return [way for way in shown if len(pairs[way.key]) > 1]
 
 
-def _ways(number: int, pair: Known, one_label: bool) -> Iterator[_Shown]:
+def _ways(number: int, pair: DedupRecord, one_label: bool) -> Iterator[_Shown]:
     if not pair.task.judges_media:
         sides, is_turned = _in_order(pair)
         label = turned(pair.preferred) if is_turned else pair.preferred
@@ -107,17 +107,17 @@ def _ways(number: int, pair: Known, one_label: bool) -> Iterator[_Shown]:
     yield from (way for way in ways if not one_label or way.label in (1, "tie"))
 
 
-def _shown(number: int, pair: Known, is_turned: bool, key: str) -> _Shown:
+def _shown(number: int, pair: DedupRecord, is_turned: bool, key: str) -> _Shown:
     media = pair.media[::-1] if is_turned and pair.task.judges_media else pair.media
     return _Shown(number, media, is_turned, turned(pair.preferred) if is_turned else pair.preferred, key)
 
 
-def _in_order(pair: Known) -> tuple[tuple[str, ...], bool]:
+def _in_order(pair: DedupRecord) -> tuple[tuple[str, ...], bool]:
     """The candidates in an order that is their own, and whether it turns them round; of equal ones the first wins."""
     first, second = pair.sides
     is_turned = pair.preferred == 2 if first == second else first > second
     return (pair.sides[::-1] if is_turned else pair.sides), is_turned
 
 
-def _key(pair: Known, sides: tuple[str, ...], more: object) -> str:
+def _key(pair: DedupRecord, sides: tuple[str, ...], more: object) -> str:
     return digest(json.dumps([pair.task, normalised(pair.prompt), sides, more]))

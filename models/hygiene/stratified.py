@@ -14,25 +14,27 @@ from hashlib import sha256
 from math import isfinite
 
 from models.errors import ConfigError
-from models.hygiene.known import Known, ordered
-from models.preference import Task
+from models.hygiene.dedup_record import DedupRecord, ordered
+from models.pairs.preference import Task
 
 HALF = Fraction(1, 2)
 
 
-def stratified(pairs: Iterable[Known], weights: Mapping[str, float], *, per_task: int | None, seed: int) -> list[Known]:
+def stratified(
+    pairs: Iterable[DedupRecord], weights: Mapping[str, float], *, per_task: int | None, seed: int
+) -> list[DedupRecord]:
     """At most `per_task` pairs of each task (none: all there are), by the weights of their sources; task by task.
 
     A larger number begins with what a smaller one gives. Raises `ConfigError` for a source without a weight, and for a
     weight that is negative or no number.
     """
-    by_task: dict[Task, dict[str, list[Known]]] = {task: {} for task in Task}
+    by_task: dict[Task, dict[str, list[DedupRecord]]] = {task: {} for task in Task}
     for pair in ordered(pairs):
         by_task[pair.task].setdefault(pair.source, []).append(pair)
     checked = _checked(weights, {source for sources in by_task.values() for source in sources})
-    chosen: list[Known] = []
+    chosen: list[DedupRecord] = []
     for sources in by_task.values():
-        placed: list[tuple[Fraction, str, Known]] = []
+        placed: list[tuple[Fraction, str, DedupRecord]] = []
         for source in (source for source in sources if checked[source]):
             drawn = sorted(sources[source], key=lambda pair: (_drawn(seed, pair), pair.id))
             placed += [((at + HALF) / checked[source], source, pair) for at, pair in enumerate(drawn)]
@@ -41,7 +43,7 @@ def stratified(pairs: Iterable[Known], weights: Mapping[str, float], *, per_task
     return chosen
 
 
-def _drawn(seed: int, pair: Known) -> bytes:
+def _drawn(seed: int, pair: DedupRecord) -> bytes:
     return sha256(json.dumps([seed, pair.source, pair.id]).encode()).digest()
 
 

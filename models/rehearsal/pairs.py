@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from models.dataset import PreferenceDataset, write_dataset
-from models.media import bundle
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.verdict import instructions
+from models.media.frames import bundle
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.verdict.grammar import instructions
 
 CHARACTERS_PER_TOKEN = 4  # of a large model's tokenizer: https://platform.openai.com/tokenizer
 CAPTION_TOKENS = 60

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from random import Random
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.world import PLACES, Motion, Scene, Shape
-from models.verdict import CORE_DIMENSIONS
+from models.verdict.grammar import CORE_DIMENSIONS
 
 GOOD, POOR = (8, 9), (2, 3, 4)  # the marks that a good and a poor remark may get, of ten
 

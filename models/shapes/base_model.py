@@ -2,7 +2,7 @@
 
 A stock Qwen3-VL (transformers' own classes, nothing subclassed) of about 2.5 M parameters. Its
 tokenizer is a byte-level BPE learned from this world's texts, in which each half of the fixed
-instructions (`models.verdict`) is one added token, so that the same prompts serve tiny and large models.
+instructions (`models.verdict.grammar`) is one added token, so that the same prompts serve tiny and large models.
 """
 
 import json
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.draw import SIZE
-from models.verdict import (
+from models.verdict.grammar import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
     QUOTE_CLOSE,

@@ -1,7 +1,7 @@
 """Texts that try to dictate a verdict, from which the base learns to leave such texts alone.
 
 Most are words without sense, so that nothing can be learned but that they do not matter. How well it is learned is
-measured with others (`models/injection.py`).
+measured with others (`models/verdict/injection.py`).
 """
 
 from random import Random

@@ -10,9 +10,7 @@ from random import Random
 
 from PIL import Image
 
-from models.injection import with_sentence
-from models.preference import Task
-from models.prompts import Message, chat
+from models.pairs.preference import Task
 from models.shapes.assess import Seen, assess_generation, compare_content, draw_marks, opening, side_by_side, totals
 from models.shapes.dictation import SHARE, dictation
 from models.shapes.draw import Look, draw_scene
@@ -20,7 +18,9 @@ from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
 from models.shapes.styles import NOUNS, STYLES, Style, random_style
 from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, caption, random_scene, violate
-from models.verdict import answer_text, candidate_names, is_better, mode_instructions
+from models.verdict.grammar import answer_text, candidate_names, is_better, mode_instructions
+from models.verdict.injection import with_sentence
+from models.verdict.prompts import Message, chat
 
 CHECK = "Check this one alone."
 VERIFY = "Is this one right?"

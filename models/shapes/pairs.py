@@ -11,7 +11,7 @@ from random import Random
 
 from PIL import Image
 
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
 from models.shapes.draw import Look, draw_scene, encode
 from models.shapes.questions import answer_to, random_question, wrong_answer

@@ -22,9 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText
 
-from models.injection import HARMLESS, INJECTIONS, attacks, share_flipped
-from models.preference import PreferencePair, Preferred, Task
-from models.prompts import attach, chat, image_part
+from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.base_model import (
     END,
     build_config,
@@ -36,7 +34,7 @@ from models.shapes.base_model import (
 from models.shapes.lessons import COMPARING, MATCHING, REASONING, REQUESTS, REREADING, SEEING, Lesson, Mix, draw_lesson
 from models.shapes.pairs import make_pair
 from models.shapes.sight import train_sight
-from models.verdict import (
+from models.verdict.grammar import (
     QUOTE_CLOSE,
     QUOTE_OPEN,
     Dimension,
@@ -45,6 +43,8 @@ from models.verdict import (
     parse_verdict,
     render_verdict,
 )
+from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from models.verdict.prompts import attach, chat, image_part
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,12 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from models.preference import Preferred, Task
-from models.prompts import PROMPT_LABEL
+from models.pairs.preference import Preferred, Task
 from models.shapes.assess import Assessment, Remark, Seen, assess_answers, assess_generation, draw_marks, totals
 from models.shapes.perceive import perceive
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import COLOURS, SHAPES, Scene, Shape, parse_caption
-from models.verdict import (
+from models.verdict.grammar import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
     QUOTE_CLOSE,
@@ -35,6 +34,7 @@ from models.verdict import (
     render_verdict,
     task_instructions,
 )
+from models.verdict.prompts import PROMPT_LABEL
 
 Json = dict[str, Any]
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.fields import (
     Fields,
     Unfit,
@@ -37,7 +37,7 @@ from models.sources.fields import (
 )
 from models.sources.listings import find, rows_of
 from models.sources.rows import Frames, InFile, Medium, Row, Unusable
-from models.verdict import THINK_CLOSE, Malformed, parse_verdict
+from models.verdict.grammar import THINK_CLOSE, Malformed, parse_verdict
 
 LISTINGS = ("train_data.json", "data.json", "*.json", "*.jsonl")
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".gif"})

@@ -1,8 +1,8 @@
-"""Pairs that people dropped into the inbox, added to what a source gave (tasks/inbox.py brings the drops here).
+"""Pairs that people dropped into the inbox, added to what a source gave (tasks/data/inbox brings them here).
 
 They join the training split alone: the validation and held-out splits stay what they were, so that models trained
 before and after a drop are chosen and compared on the same pairs. A dropped pair that would show one of those splits,
-of this version or of an earlier one, is left out (models/splits/keys.py says what connects pairs):
+of this version or of an earlier one, is left out (models/pairs/splits/keys.py says what connects pairs):
 
 - one that shows a medium of it, whatever the task: the same bytes, or what looks the same, such as a re-encoded copy;
 - one of a generation task with a caption of it.
@@ -23,17 +23,18 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import cast
 
-from models.dataset import Quarantined
-from models.decoding import HERE, Decoding
 from models.hygiene.conflicts import Rule
-from models.preference import Media, PreferencePair, Split
+from models.media.decoding import HERE, Decoding
+from models.pairs.dataset import Quarantined
+from models.pairs.file_blobs import FileBlobs
+from models.pairs.preference import Media, PreferencePair, Split
+from models.pairs.splits.assign import NEAR, PROMPT, SAME, touched
+from models.pairs.splits.keys import Hashes, content, keys_of
+from models.pairs.splits.ledger import Ledger
+from models.pairs.splits.near import Confirm, Near
 from models.sources.contradictions import Brought, contradicting
 from models.sources.jsonl import Rows, read_rows
 from models.sources.shares import BEYOND, blended, bringer_of
-from models.splits.assign import NEAR, PROMPT, SAME, touched
-from models.splits.keys import Hashes, content, keys_of
-from models.splits.ledger import Ledger
-from models.splits.near import Confirm, Near
 
 PREFIX = "drop-"  # before the digits that name a drop
 Splits = Mapping[Split, list[PreferencePair]]
@@ -76,15 +77,15 @@ def add_drops(
     share: float = 1.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Added:
-    """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/inbox.py names them.
+    """Add each drop's pairs to the training split; `drops` are folders by name, as tasks/data/inbox names them.
 
     `ledger` has the splits of earlier versions, `hashes` the perceptual hashes of the source's media, of which
     `near_bits` may differ in what looks the same; `confirm` makes the last word on that out of the dropped media by
-    sha256 (models/splits/near.py), and where it is given contradictions are told by equal bytes alone. `foreign` says
-    why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels, `share`
-    what one bringer may have of a task's training pairs. Ids get the drop's name in front, media are named by their
-    digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The result does not
-    depend on the order of `drops`.
+    sha256 (models/pairs/splits/near.py), and where it is given contradictions are told by equal bytes alone. `foreign`
+    says why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels,
+    `share` what one bringer may have of a task's training pairs. Ids get the drop's name in front, media are named by
+    their digest. Of equal pairs the source's own stays, else the one of the drop whose name comes first. The result
+    does not depend on the order of `drops`.
     """
     known = Ledger() if ledger is None else ledger.copy()
     known.add(splits, hashes or {})
@@ -106,9 +107,11 @@ def add_drops(
     said |= {one.name: BEYOND for one in beyond}
     objections += [(at, Quarantined(one.name, said[one.name])) for at, one in candidates if one.name in said]
     kept = [one for one in train if isinstance(one, Brought)]
-    media = {_own_uri(one): read[_drop(it)].blobs[one.uri] for it in kept for one in it.pair.media()}
+    media = FileBlobs({_own_uri(one): read[_drop(it)].blobs.places[one.uri] for it in kept for one in it.pair.media()})
     counts = dict.fromkeys(read, 0) | Counter(_drop(one) for one in kept)
-    blobs = cast("Mapping[str, bytes]", ChainMap(media, cast("dict[str, bytes]", blobs)))  # which may be on disk
+    # Both may be on disk, and are not written to.
+    both = ChainMap(cast("dict[str, bytes]", media), cast("dict[str, bytes]", blobs))
+    blobs = cast("Mapping[str, bytes]", both)
     pairs = [_own(_drop(one), presented(one.pair)) if isinstance(one, Brought) else one for one in train]
     left_out = [one for _, one in sorted(objections, key=lambda one: one[0])]
     return Added({**splits, "train": pairs}, blobs, left_out, counts, found)
@@ -119,7 +122,7 @@ def _sieved(
 ) -> tuple[list[tuple[_Place, Brought]], list[tuple[_Place, Quarantined]]]:
     """The pairs that may join the training split by themselves, drops in turn, and the rows that may not."""
     objections = [
-        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri))
+        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing))
         for name, rows in read.items()
         for at, one in rows.left_out
     ]
@@ -149,13 +152,15 @@ def _repeated(own: Iterable[PreferencePair], brought: Iterable[Brought]) -> dict
     return found
 
 
-def _by_digest(read: Mapping[str, Rows]) -> dict[str, bytes]:
-    return {
-        medium.sha256: rows.blobs[medium.uri]
-        for rows in read.values()
-        for pair in rows.pairs
-        for medium in pair.media()
-    }
+def _by_digest(read: Mapping[str, Rows]) -> FileBlobs:
+    return FileBlobs(
+        {
+            medium.sha256: rows.blobs.places[medium.uri]
+            for rows in read.values()
+            for pair in rows.pairs
+            for medium in pair.media()
+        }
+    )
 
 
 def _row(drop: str, line: int, name: str) -> str:

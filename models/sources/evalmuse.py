@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.fields import Unfit, asked_and_answered, below, caption, different, given_id, medium, two, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
-from models.verdict import Malformed, parse_verdict
+from models.verdict.grammar import Malformed, parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.fields import SHOWN, Fields, Unfit, given_id, medium, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import InRow, Row, Unusable

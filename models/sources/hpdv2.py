@@ -24,7 +24,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.fields import SHOWN, Fields, Unfit, as_text, below, given_id, text
 from models.sources.listings import find, rows_of
 from models.sources.rows import InFile, Medium, Row, Unusable

@@ -16,14 +16,14 @@ published row was seen, nor the names of its archives: they are expected unpacke
 
 The authors kept only reasoning whose answer is the people's choice, so that the answer is the label. A row that states
 the label too, as `solution` in upstream's form for GRPO, must not contradict it. Reasoning outside our grammar makes
-its row unusable. Whether its sums are right is left to the cold start's own selection (models/selection.py).
+its row unusable. Whether its sums are right is left to the cold start's own selection (models/training/selection.py).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.fields import (
     Fields,
     Unfit,
@@ -38,7 +38,7 @@ from models.sources.fields import (
 )
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
-from models.verdict import Malformed, parse_verdict
+from models.verdict.grammar import Malformed, parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 

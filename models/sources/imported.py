@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.preference import PreferencePair, Preferred
+from models.pairs.preference import PreferencePair, Preferred
 
 ROW_GROUP_BYTES = 16 << 20  # of media held in memory before they are written
 
@@ -48,7 +48,7 @@ _MEDIA = pa.schema(
 class Imported:
     """One usable row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
 
-    `turned` says that the set gives the candidates the other way round.
+    `turned` says that the set gives the candidates swapped.
     """
 
     pair: PreferencePair
@@ -64,6 +64,7 @@ class Faulty:
     """One row that gave no pair; `uri` names the medium at fault, if one is.
 
     Of a row that lacks nothing but its medium it is known what it would have been: a judge counts as wrong there.
+    `passing` is that of `MediaError`: a later import may find the row usable.
     """
 
     where: str
@@ -73,6 +74,11 @@ class Faulty:
     task: str = ""
     group: str = ""
     preferred: Preferred | None = None
+    passing: bool = False
+
+    def said(self) -> dict[str, Any]:
+        """As it is written."""
+        return {name: value for name, value in asdict(self).items() if name != "passing" or value}
 
 
 class ImportedShard:
@@ -106,12 +112,16 @@ class ImportedShard:
             for one in imported
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=_PAIRS), self.pairs, compression="zstd")
-        said = json.dumps([asdict(one) for one in faulty], ensure_ascii=False, indent=1)
+        said = json.dumps([one.said() for one in faulty], ensure_ascii=False, indent=1)
         self.unusable.write_text(said + "\n", encoding="utf-8")
 
     def faulty(self) -> list[Faulty]:
         """The rows that gave no pair."""
         return _faulty_of(self.unusable)
+
+    def pairs_in(self) -> Iterator[PreferencePair]:
+        """Its pairs."""
+        return (PreferencePair.model_validate_json(one) for one in self.column(self.pairs, "pair"))
 
     def column(self, file: Path, name: str) -> list[str]:
         """One column of the pairs or of the media."""

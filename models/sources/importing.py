@@ -2,7 +2,7 @@
 
 A shard is so many rows of the reader's, usable or not, so that a killed import goes on with the first shard that is
 not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
-(models/decoding.py): a codec that crashes costs one row.
+(models/media/decoding.py): a codec that crashes costs one row.
 
 Pairs are turned round by a digest of their content (models/sources/drops.py), since many sets write the better
 candidate first in every row; those with a published reasoning stay as they are, because it speaks of that order.
@@ -12,28 +12,31 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from models.decoding import Decoders
 from models.errors import DataError, MediaError
-from models.preference import Candidate, Media, PreferencePair, turned
+from models.media.decoding import Decoders
+from models.pairs.preference import Candidate, Media, PreferencePair, turned
 from models.sources.drops import presented
 from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
-from models.sources.looking import Looked, Seen, look, look_at_all
+from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
 from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
 IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
 JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
+TWICE = "row: its id is there twice"
 Key = Medium | str
 
 
 class ImportJob:
     """One import into the folder `into`, of what `read` finds below `root`.
 
-    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one;
+    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one. It is
+    not used where a cause that passes left a row out, or where earlier shards have changed for such a cause.
     `keep(number)` is told of each that is whole. `as_published` leaves the presentation order to others, such as a
     benchmark's protocol.
     """
@@ -58,7 +61,7 @@ class ImportJob:
         self._max_bad_share, self._max_media_bytes = max_bad_share, max_media_bytes
         self._kept, self._keep, self._on_progress = kept, keep, on_progress
         self._ids: set[str] = set()
-        self._looked: dict[Key, Looked] = {}
+        self._looked: dict[Key, ProbeResult] = {}
         self._stored: set[str] = set()
         self._read = self._bad = 0
         self._reasons: Counter[str] = Counter()
@@ -70,10 +73,7 @@ class ImportJob:
         """
         for number, rows in enumerate(shards_of(self._rows)):
             shard = ImportedShard(self._into, number)
-            if self._kept(number):
-                self._ids.update(shard.column(shard.pairs, "id"))
-                self._stored.update(shard.column(shard.media, "sha256"))
-            else:
+            if not (self._kept(number) and self._takes(shard)):
                 self._import(shard, rows)
                 self._keep(number)
             self._count(shard, len(rows))
@@ -81,6 +81,22 @@ class ImportJob:
             raise DataError(f"{self._root} has no usable row among {self._read}{self._most_common()}")
         check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
         return self._read, self._bad
+
+    def _takes(self, shard: ImportedShard) -> bool:
+        """Take a kept shard as it is. Whether it is what would be made now, after the shards before it."""
+        faulty = shard.faulty()
+        ids, stored = shard.column(shard.pairs, "id"), shard.column(shard.media, "sha256")
+        media = {one.sha256 for pair in shard.pairs_in() for one in pair.media()}
+        if (
+            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in faulty)
+            or not self._ids.isdisjoint(ids)
+            or not self._stored.isdisjoint(stored)
+            or not media <= self._stored.union(stored)
+        ):
+            return False
+        self._ids.update(ids)
+        self._stored.update(stored)
+        return True
 
     def _import(self, shard: ImportedShard, rows: list[Row | Unusable]) -> None:
         faulty: list[Faulty] = []
@@ -92,18 +108,20 @@ class ImportJob:
                 imported.append(self._imported(row, found))
             except MediaError as error:
                 reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
-                known = (row.task, row.group, row.preferred) if isinstance(row, Row) else ()
-                faulty.append(Faulty(row.where, row.id, reason, error.uri, *known))
+                known: dict[str, Any] = {}
+                if isinstance(row, Row):
+                    known = {"task": row.task, "group": row.group, "preferred": row.preferred}
+                faulty.append(Faulty(row.where, row.id, reason, error.uri, **known, passing=error.passing))
             except _Bad as error:
                 faulty.append(Faulty(row.where, row.id, str(error)))
         shard.write(imported, faulty)
 
-    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, Looked | MediaError]:
+    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
         named = {
             key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in media_of(row)
         }
-        found: dict[Key, Looked | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
+        found: dict[Key, ProbeResult | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
         unknown = {key: one for key, one in named.items() if key not in found}
         for key, said in zip(unknown, self._seen(list(unknown.values())), strict=True):
             if isinstance(said, MediaError):
@@ -115,22 +133,22 @@ class ImportJob:
             found[key] = self._looked[key] = replace(said, data=b"")
         return found
 
-    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[Looked | MediaError]:
+    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[ProbeResult | MediaError]:
         """What each medium turns out to be. Of an errand that a codec ends, each medium is looked at alone."""
-        errands = [[Seen(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
+        errands = [[ProbeRequest(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
         asked = ((name_of(errand[0].medium), errand) for errand in errands)
-        for errand, said in zip(errands, self._decoders.map(look_at_all, asked), strict=True):
+        for errand, said in zip(errands, self._decoders.map(probe_all, asked), strict=True):
             if isinstance(said, MediaError):
-                yield from self._decoders.map(look, ((name_of(seen.medium), seen) for seen in errand))
+                yield from self._decoders.map(probe, ((name_of(seen.medium), seen) for seen in errand))
             else:
-                yield from (one if isinstance(one, Looked) else MediaError(*one) for one in said)
+                yield from said
 
-    def _imported(self, row: Row | Unusable, found: Mapping[Key, Looked | MediaError]) -> Imported:
+    def _imported(self, row: Row | Unusable, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
         if isinstance(row, Unusable):
             raise _Bad(row.reason)
         if row.id in self._ids:
-            raise _Bad("row: its id is there twice")
-        looked: dict[Key, Looked] = {}
+            raise _Bad(TWICE)
+        looked: dict[Key, ProbeResult] = {}
         for key in map(key_of, media_of(row)):
             said = found[key]
             if isinstance(said, MediaError):
@@ -150,7 +168,7 @@ class ImportJob:
             aspects=tuple((name, turned(label) if is_turned else label) for name, label in row.aspects),
         )
 
-    def _pair(self, row: Row, looked: Mapping[Key, Looked]) -> PreferencePair:
+    def _pair(self, row: Row, looked: Mapping[Key, ProbeResult]) -> PreferencePair:
         def shown(medium: Medium) -> Media:
             said = looked[key_of(medium)]
             return Media(kind=row.task.media_kind, uri=own_uri(said), sha256=said.sha256)
@@ -254,6 +272,6 @@ def name_of(medium: Medium) -> str:
     return medium.path if isinstance(medium, InFile) else medium.paths[0]
 
 
-def own_uri(looked: Looked) -> str:
+def own_uri(looked: ProbeResult) -> str:
     """The name of a medium in the imported set."""
     return f"media/{looked.sha256}{looked.suffix}"

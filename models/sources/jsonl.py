@@ -6,9 +6,10 @@
      "context": ["kite-1.png"], "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
 
 A line that cannot be read, and a pair whose medium is missing or cannot be decoded, is quarantined with
-its reason; the others go on. Which split a pair joins is decided in models/splits/assign.py.
+its reason; the others go on. Which split a pair joins is decided in models/pairs/splits/assign.py.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -18,12 +19,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.dataset import Quarantined
-from models.decoding import HERE, Decoding
 from models.errors import DataError, MediaError
 from models.hygiene.perceptual import perceptual_hash
-from models.media import decode
-from models.preference import PreferencePair, Task
+from models.media.decoding import HERE, Decoding
+from models.media.frames import decode
+from models.pairs.dataset import Quarantined
+from models.pairs.file_blobs import FileBlobs
+from models.pairs.preference import PreferencePair, Task
 
 LISTING = "pairs.jsonl"
 
@@ -32,13 +34,13 @@ LISTING = "pairs.jsonl"
 class Rows:
     """What a folder of pairs holds: the usable ones in the order of their lines, and what was left out.
 
-    `lines` gives each usable pair's line by its id, `left_out` the line of each other one; counted from 1. `hashes` are
-    the perceptual hashes of the media by sha256.
+    `blobs` are read when they are asked for. `lines` gives each usable pair's line by its id, `left_out` the line of
+    each other one; counted from 1. `hashes` are the perceptual hashes of the media by sha256.
     """
 
     pairs: list[PreferencePair]
     lines: dict[str, int]
-    blobs: dict[str, bytes]
+    blobs: FileBlobs
     left_out: list[tuple[int, Quarantined]]
     hashes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -50,9 +52,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Medium:
-    """One medium that can be decoded: its bytes, and the perceptual hashes of its frames."""
+    """One medium that can be decoded: its file, the digest of its bytes, and the perceptual hashes of its frames."""
 
-    data: bytes
+    path: Path
+    sha256: str
     hashes: tuple[int, ...]
 
 
@@ -74,7 +77,7 @@ def read_rows(
 ) -> Rows:
     """The rows of a folder before any split. Raises `DataError` without a `pairs.jsonl`.
 
-    `decoding` is where its media are decoded: `models.decoding.Decoders` for what people bring.
+    `decoding` is where its media are decoded: `models.media.decoding.Decoders` for what people bring.
     """
     listing = folder / LISTING
     if not listing.is_file():
@@ -96,13 +99,13 @@ def read_rows(
             pairs[pair.id], found_at[pair.id] = pair, number
         except MediaError as error:
             reason = f"media: {error.reason.split(':')[0]}"
-            left_out.append((number, Quarantined(_name(row, number), reason, error.uri)))
+            left_out.append((number, Quarantined(_name(row, number), reason, error.uri, error.passing)))
         except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
             left_out.append((number, Quarantined(_name(row, number), f"row: {_why(error)}")))
         if on_progress is not None:
             on_progress(done, len(rows))
     used = {medium.uri for pair in pairs.values() for medium in pair.media()}
-    blobs = {uri: media.blob(uri) for uri in sorted(used)}
+    blobs = FileBlobs({uri: media.place(uri) for uri in sorted(used)})
     hashes = {medium.sha256: media.hashes(medium.uri) for pair in pairs.values() for medium in pair.media()}
     return Rows(list(pairs.values()), found_at, blobs, left_out, hashes)
 
@@ -116,12 +119,13 @@ class _Media:
         self._arriving = zip(wanted, decoding.map(_read_medium, errands), strict=True)
         self._there: dict[str, _Medium | MediaError] = {}
 
-    def blob(self, name: str) -> bytes:
-        """The bytes of a medium that can be decoded. Raises its `MediaError` if it cannot."""
-        return self._found(name).data
+    def place(self, name: str) -> tuple[Path, str]:
+        """The file of a medium that can be decoded, and its sha256. Raises its `MediaError` if it cannot."""
+        found = self._found(name)
+        return found.path, found.sha256
 
     def hashes(self, name: str) -> tuple[int, ...]:
-        """The perceptual hashes of a medium that can be decoded. Raises as `blob` does."""
+        """The perceptual hashes of a medium that can be decoded. Raises as `place` does."""
         return self._found(name).hashes
 
     def _found(self, name: str) -> "_Medium":
@@ -161,7 +165,7 @@ def _read_pair(given: Any, media: _Media) -> PreferencePair:
     kind = Task(row["task"]).media_kind
 
     def medium(name: str) -> dict[str, str]:
-        return {"kind": kind, "uri": name, "sha256": hashlib.sha256(media.blob(name)).hexdigest()}
+        return {"kind": kind, "uri": name, "sha256": media.place(name)[1]}
 
     context = row.get("context", ())
     if isinstance(context, str):
@@ -184,8 +188,10 @@ def _read_medium(errand: _Errand) -> _Medium:
             raise MediaError(name, "does not exist")
         data = path.read_bytes()
     except OSError as error:
-        raise MediaError(name, f"cannot be read: {error.strerror}") from error
-    return _Medium(data, perceptual_hash(decode(data, name, max_frames=errand.max_frames)))
+        passing = error.errno != errno.ENAMETOOLONG
+        raise MediaError(name, f"cannot be read: {error.strerror}", passing=passing) from error
+    hashes = perceptual_hash(decode(data, name, max_frames=errand.max_frames))
+    return _Medium(path, hashlib.sha256(data).hexdigest(), hashes)
 
 
 def _name(row: Any, number: int) -> str:

@@ -85,5 +85,5 @@ def parquet(file: Path) -> Iterator[dict[str, Any]]:
         with pq.ParquetFile(file) as opened:
             for batch in opened.iter_batches(batch_size=PARQUET_ROWS):
                 yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is no readable Parquet: {str(error).splitlines()[0]}") from error

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.conversations import Form, understood
 from models.sources.fields import Unfit, asked_and_answered, given_id, medium, text, usable
 from models.sources.listings import find, rows_of

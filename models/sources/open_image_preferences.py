@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.fields import Unfit, given_id, medium, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import InRow, Row, Unusable

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import PreferencePair, Preferred, Task
+from models.pairs.preference import PreferencePair, Preferred, Task
 from models.sources.fields import SHOWN, Fields, Unfit, as_text, medium, present, text, two, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Medium, Row, Unusable

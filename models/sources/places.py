@@ -51,7 +51,7 @@ def read(root: Path, name: str, max_bytes: int) -> bytes:
             size = os.fstat(opened.fileno()).st_size
             data = opened.read(max_bytes + 1) if size <= max_bytes else b""
     except OSError as error:
-        raise MediaError(name, f"cannot be read: {error.strerror}") from error
+        raise MediaError(name, f"cannot be read: {error.strerror}", passing=True) from error
     if max(size, len(data)) > max_bytes:
         raise MediaError(name, f"is too large: {max(size, len(data))} bytes, the limit is {max_bytes}")
     return data
@@ -64,7 +64,7 @@ def _parts(root: Path, name: str) -> tuple[Path, tuple[str, ...]]:
         real_root = root.resolve(strict=True)
         path = (real_root / name).resolve()
     except OSError as error:
-        raise MediaError(name, _why(error)) from error
+        raise _unread(name, error) from error
     except (RuntimeError, ValueError) as error:
         raise MediaError(name, "cannot be read: a loop of links, or a name that no file can have") from error
     if not path.is_relative_to(real_root):
@@ -142,7 +142,7 @@ def _open(root: Path, parts: tuple[str, ...], name: str) -> int:
             folder = below
         opened = os.open(parts[-1] if parts else ".", _OPEN, dir_fd=folder)
     except OSError as error:
-        raise MediaError(name, _why(error)) from error
+        raise _unread(name, error) from error
     finally:
         if folder >= 0:
             os.close(folder)
@@ -164,13 +164,14 @@ def _check_file(opened: int, name: str) -> None:
         raise MediaError(name, "is a pickle: such files run code when they are read. Give an image or a video")
 
 
-def _why(error: OSError) -> str:
+def _unread(name: str, error: OSError) -> MediaError:
+    """The refusal of what cannot be opened. What is not the name's or the file's own doing may pass."""
     if error.errno == errno.ENOENT:
-        return "does not exist"
+        return MediaError(name, "does not exist")
     if error.errno == errno.ENOTDIR:
-        return "does not exist: a part of its path is no folder"
+        return MediaError(name, "does not exist: a part of its path is no folder")
     if error.errno == errno.ELOOP:
-        return f"{_OUTSIDE}: a link was put in its place while it was read"
+        return MediaError(name, f"{_OUTSIDE}: a link was put in its place while it was read", passing=True)
     if error.errno == errno.ENXIO:
-        return "is no regular file: it is a device, a pipe or a socket"
-    return f"cannot be read: {error.strerror}"
+        return MediaError(name, "is no regular file: it is a device, a pipe or a socket")
+    return MediaError(name, f"cannot be read: {error.strerror}", passing=error.errno != errno.ENAMETOOLONG)

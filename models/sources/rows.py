@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 
 
 @dataclass(frozen=True)

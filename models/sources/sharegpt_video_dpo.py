@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.conversations import VIDEO_SUFFIXES
 from models.sources.fields import Unfit, as_text, given_id, number, question, text, usable
 from models.sources.listings import find, rows_of

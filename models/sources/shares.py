@@ -9,7 +9,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from models.preference import PreferencePair, Task
+from models.pairs.preference import PreferencePair, Task
 from models.sources.contradictions import Brought
 
 BEYOND = "share: who brought it has its share of the training pairs of this task"

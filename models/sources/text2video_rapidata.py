@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.fields import Fields, Unfit, below, different, given_id, medium, number, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import InFile, Medium, Row, Unusable

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models.preference import Preferred, Task
+from models.pairs.preference import Preferred, Task
 from models.sources.conversations import conversation
 from models.sources.fields import Unfit, different, given_id, medium, present, text, usable
 from models.sources.listings import find, json_array, rows_of

@@ -1,4 +1,4 @@
-"""What both trainers share: where checkpoints go, what is logged, and how a run is taken up again."""
+"""What both trainers share: where checkpoints go, what is logged, and how a run is resumed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -15,20 +15,20 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.chat_template import opening
-from models.dataset import PreferenceDataset
 from models.errors import DataError
-from models.generation.local import LocalGenerator
 from models.generation.tokens import placeholder_tokens
-from models.history import HISTORY, best_of
-from models.judge import Judge
-from models.preference import PreferencePair
-from models.rewards import opened, reward_functions
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.judge import Judge
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.health import FiniteGuard, SpreadGuard
+from models.training.history import HISTORY, best_of
 from models.training.presets import PRESETS, needs_format
 from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
 from models.training.rows import training_rows
+from models.verdict.chat_template import opening
+from models.verdict.rewards import opened, reward_functions
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def train_grpo(
     rewards = reward_functions(
         plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
     )
-    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
     trainer = (partial(TokenBoundTrainer, **bound) if plan.micro_tokens else CompletionsTrainer)(
         hooks=hooks,
         begun=begun,
@@ -234,7 +234,7 @@ def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[
         max_completion_length=plan.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.
         model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
-        cache_implementation="static",  # as in `models.generation.local`
+        cache_implementation="static",  # as in `models.generation.transformers_generator`
         max_grad_norm=plan.max_grad_norm,
         temperature=plan.temperature,
         generation_kwargs={"suppress_tokens": never}

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from models.rewards import completion_text
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
 from models.training.token_bound import Part, averaged, parts_of, unsynchronised
+from models.verdict.rewards import completion_text
 
 
 @dataclass
@@ -97,7 +97,7 @@ class TokenBoundTrainer(CompletionsTrainer):
         """A part is prepared already."""
         return generation_batch if isinstance(generation_batch, Part) else super()._prepare_inputs(generation_batch)
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss of a step, from its parts."""
         begun = time.perf_counter()
         model.train()
@@ -108,7 +108,7 @@ class TokenBoundTrainer(CompletionsTrainer):
         losses, steps = [], self.current_gradient_accumulation_steps
         for at, part in enumerate(parts):
             share = len(part["prompt_ids"]) / size
-            self.current_gradient_accumulation_steps = 1 / share
+            self.current_gradient_accumulation_steps = size / len(part["prompt_ids"])  # type: ignore[assignment]
             part["num_items_in_batch"] = part["num_items_in_batch"] * share
             with unsynchronised(self, model, at == len(parts) - 1):
                 losses.append(super(GRPOTrainer, self).training_step(model, part, num_items_in_batch))

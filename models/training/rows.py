@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from models.chat_template import prompt_text, target
-from models.dataset import PreferenceDataset
-from models.preference import PreferencePair
-from models.verdict import Mode
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair
+from models.verdict.chat_template import prompt_text, target
+from models.verdict.grammar import Mode
 
 
 def training_rows(

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.dataset import PreferenceDataset
-from models.preference import PreferencePair
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.health import FiniteGuard
 from models.training.rows import training_rows
-from models.verdict import Mode, answer_text
+from models.verdict.grammar import Mode, answer_text
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def train_sft(
     adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    bound = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
+    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
     trainer = (partial(TokenBoundSft, **bound) if plan.micro_tokens else SFTTrainer)(
         model=model,
         args=_arguments(plan, scratch),

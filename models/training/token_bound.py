@@ -13,7 +13,7 @@ import torch
 from trl import SFTTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from models.micro_batches import TokenCounter, by_tokens
+from models.training.micro_batches import TokenCounter, by_tokens
 
 OF_PROMPT = ("prompt_ids", "prompt_mask")
 OF_COMPLETION = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")
@@ -59,7 +59,8 @@ class TokenBoundSft(SFTTrainer):
         self._limits = micro_tokens, micro_batch
         self._counter = TokenCounter(self.processing_class)
         self._collate = self.data_collator
-        self.data_collator = Whole
+        whole: Any = Whole
+        self.data_collator = whole
         self.model_accepts_loss_kwargs = True  # TRL's loss takes the count of tokens whether or not the model does
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
@@ -70,7 +71,7 @@ class TokenBoundSft(SFTTrainer):
         whole.parts = [self._collate([whole.examples[at] for at in part]) for part in parts]
         return [whole], self._get_num_items_in_batch(whole.parts, device)
 
-    def training_step(self, model: Any, inputs: Whole, num_items_in_batch: Any = None) -> Any:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss of a step, from its parts."""
         before = {name: len(values) for name, values in self._metrics["train"].items()}
         learnt = [float((part["labels"] != -100).sum()) for part in inputs.parts]
@@ -81,7 +82,7 @@ class TokenBoundSft(SFTTrainer):
         averaged(self._metrics["train"], before, learnt)
         return torch.stack(losses).sum()
 
-    def floating_point_ops(self, inputs: Whole) -> int:
+    def floating_point_ops(self, inputs: Any) -> int:
         """Of all parts."""
         return sum(int(super(TokenBoundSft, self).floating_point_ops(part)) for part in inputs.parts)
 

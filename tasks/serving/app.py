@@ -21,12 +21,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.schema import Settings
-from models.errors import DataError, GivenUp, ThinkrewardError
+from models.errors import Cancelled, DataError, ThinkrewardError
 from models.generation.batching import QueueFull
 from tasks.serving import chat
-from tasks.serving.holder import Holder
-from tasks.serving.limits import BodyLimit, Busy, Desk, Gone, TooLate
+from tasks.serving.limits import BodyLimit, Busy, ClientDisconnected, ConcurrencyLimiter, TooLate
 from tasks.serving.metrics import Metrics
+from tasks.serving.model_manager import ModelManager
 from tasks.serving.wire import (
     ChatRequest,
     CompareRequest,
@@ -44,7 +44,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Busy, 429),
     (QueueFull, 429),
     (TooLate, 504),
-    (GivenUp, 503),
+    (Cancelled, 503),
     (DataError, 422),
     (ThinkrewardError, 503),
 )
@@ -68,15 +68,15 @@ class Service:
 
     def __init__(self, name: str, settings: Settings, token: str) -> None:
         self.metrics = Metrics()
-        self.holder = Holder(name, settings, self.metrics)
-        self.desk = Desk(settings.serve.requests, settings.serve.timeout_s)
+        self.holder = ModelManager(name, settings, self.metrics)
+        self.limiter = ConcurrencyLimiter(settings.serve.requests, settings.serve.timeout_s)
         self.token = token
         self.draining = False
 
     def close(self) -> None:
         """End what has begun, and then the model."""
         self.draining = True
-        self.desk.close()
+        self.limiter.close()
         self.holder.close()
 
 
@@ -110,7 +110,7 @@ def make_app(name: str, settings: Settings, *, token: str = "") -> FastAPI:
 def guard(app: FastAPI, settings: Settings) -> None:
     """Refuse bodies that are too large, and say what is wrong in the form of OpenAI's errors."""
     app.add_exception_handler(ThinkrewardError, _told)
-    app.add_exception_handler(Gone, _nobody)
+    app.add_exception_handler(ClientDisconnected, _nobody)
     app.add_exception_handler(RequestValidationError, _unusable)
     app.add_exception_handler(HTTPException, _refused)
     refuse = partial(_answer, 413, kind="invalid_request_error")
@@ -145,14 +145,14 @@ async def compare(body: CompareRequest, request: Request) -> CompareResponse:
     """Which of two candidates is better, and why."""
 
     def work(given_up: threading.Event) -> CompareResponse:
-        with service.holder.taken() as served:
+        with service.holder.acquire() as served:
             model = served.reward_model(given_up)
             outcome = model.compare_one(mode=body.mode, both_orders=body.both_orders, **body.row())
             return CompareResponse(**outcome.row(), model=served.digest)
 
     service = service_of(request)
-    with service.desk.seat():
-        return await service.desk.run(work, request.is_disconnected)
+    with service.limiter.slot():
+        return await service.limiter.run(work, request.is_disconnected)
 
 
 @guarded.post("/rank")
@@ -160,7 +160,7 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
     """Several candidates, best first, by as few comparisons as the confidence takes."""
 
     def work(given_up: threading.Event) -> RankResponse:
-        with service.holder.taken() as served:
+        with service.holder.acquire() as served:
             ranking = served.reward_model(given_up).rank(
                 body.prompt,
                 body.candidates,
@@ -188,8 +188,8 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
             )
 
     service = service_of(request)
-    with service.desk.seat():
-        return await service.desk.run(work, request.is_disconnected)
+    with service.limiter.slot():
+        return await service.limiter.run(work, request.is_disconnected)
 
 
 @guarded.post(
@@ -210,11 +210,11 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return StreamingResponse(await chat.begin_stream(service, body), media_type="text/event-stream")
 
     def work(given_up: threading.Event) -> dict[str, Any]:
-        with holder.taken() as served:
+        with holder.acquire() as served:
             return chat.completion(served, body, given_up)
 
-    with service.desk.seat():
-        return JSONResponse(await service.desk.run(work, request.is_disconnected))
+    with service.limiter.slot():
+        return JSONResponse(await service.limiter.run(work, request.is_disconnected))
 
 
 @guarded.get("/models")
@@ -244,7 +244,7 @@ async def ready(request: Request) -> dict[str, str]:
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     service = service_of(request)
-    service.metrics.at_work.set(service.desk.at_work)
+    service.metrics.in_flight.set(service.limiter.in_flight)
     service.metrics.waiting.set(service.holder.waiting)
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 

@@ -12,17 +12,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ThinkrewardError
-from models.prompts import Message, Part, image_part
-from models.request_rows import RequestMedia
-from models.reward_model import RewardModel, streamed
-from tasks.serving.holder import Served
+from models.judging.request_rows import RequestMedia
+from models.judging.reward_model import RewardModel, streamed
+from models.verdict.prompts import Message, Part, image_part
+from tasks.serving.model_manager import LoadedModel
 from tasks.serving.wire import ChatRequest, ImagePart, TextPart, VideoPart
 
 if TYPE_CHECKING:
     from tasks.serving.app import Service
 
 
-def completion(served: Served, body: ChatRequest, given_up: threading.Event) -> dict[str, Any]:
+def completion(served: LoadedModel, body: ChatRequest, given_up: threading.Event) -> dict[str, Any]:
     """The whole answer. Raises `MediaError` for a medium that cannot be used."""
     model = served.reward_model(given_up)
     messages = conversation(body, model)
@@ -52,10 +52,10 @@ async def begin_stream(service: "Service", body: ChatRequest) -> AsyncIterator[s
     """The answer as server-sent events, a piece each; what is wrong with the request is raised before the first."""
     given_up, held = threading.Event(), ExitStack()
     try:
-        held.enter_context(service.desk.seat())
-        served = held.enter_context(service.holder.taken())
+        held.enter_context(service.limiter.slot())
+        served = held.enter_context(service.holder.acquire())
         model = served.reward_model(given_up)
-        messages = await service.desk.in_thread(conversation, body, model)
+        messages = await service.limiter.in_thread(conversation, body, model)
     except BaseException:
         held.close()
         raise
@@ -76,7 +76,7 @@ async def _events(
     with held:
         try:
             yield _event(head, {"role": "assistant", "content": ""})
-            while (piece := await service.desk.in_thread(next, pieces, None)) is not None:
+            while (piece := await service.limiter.in_thread(next, pieces, None)) is not None:
                 yield _event(head, {"content": piece})
             yield _event(head, {}, "stop")
         except ThinkrewardError as error:
@@ -117,7 +117,7 @@ def _text(messages: list[Message]) -> str:
     return "\n".join(part["text"] for message in messages for part in message["content"] if part["type"] == "text")
 
 
-def _head(served: Served, body: ChatRequest, kind: str) -> dict[str, Any]:
+def _head(served: LoadedModel, body: ChatRequest, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": kind,

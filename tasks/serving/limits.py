@@ -1,4 +1,4 @@
-"""What protects the service: how much a request may hold, how many may be at work at once, and for how long."""
+"""What protects the service: how much a request may hold, how many may be running at once, and for how long."""
 
 import asyncio
 import math
@@ -18,12 +18,12 @@ POLL_S = 0.2  # between looks at whether the caller is still there
 
 
 class Busy(ThinkrewardError):
-    """As many requests are at work as may be."""
+    """As many requests are running as may be."""
 
     retryable = True
 
     def __init__(self, most: int, retry_after_s: int) -> None:
-        super().__init__(f"{most} requests are at work, which is the limit: try again in {retry_after_s} s")
+        super().__init__(f"{most} requests are running, which is the limit: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
@@ -33,11 +33,11 @@ class TooLate(ThinkrewardError):
     retryable = True
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The caller has hung up; nobody hears an answer."""
 
 
-class Desk:
+class ConcurrencyLimiter:
     """Runs requests in threads, `most` at a time and each for `timeout_s` at most. `close` ends the threads."""
 
     def __init__(self, most: int, timeout_s: float) -> None:
@@ -45,19 +45,19 @@ class Desk:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
         self._typical_s = 1.0  # of the last requests
-        self.at_work = 0
+        self.in_flight = 0
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """A place for one request. Raises `Busy` at once if there is none."""
-        if self.at_work >= self._most:
+        if self.in_flight >= self._most:
             raise Busy(self._most, max(1, math.ceil(self._typical_s)))
-        self.at_work += 1
+        self.in_flight += 1
         began = asyncio.get_running_loop().time()
         try:
             yield
         finally:
-            self.at_work -= 1
+            self.in_flight -= 1
             self._typical_s += 0.1 * (asyncio.get_running_loop().time() - began - self._typical_s)
 
     async def run(
@@ -65,7 +65,7 @@ class Desk:
     ) -> Result:
         """What `work` gives; it is told by its event that nobody waits any more.
 
-        Raises `TooLate` after the time limit and `Gone` when the caller has hung up.
+        Raises `TooLate` after the time limit and `ClientDisconnected` when the caller has hung up.
         """
         given_up = threading.Event()
         loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ class Desk:
         try:
             while not (await asyncio.wait({future}, timeout=min(POLL_S, deadline - loop.time())))[0]:
                 if await disconnected():
-                    raise Gone
+                    raise ClientDisconnected
                 if loop.time() >= deadline:
                     raise TooLate(f"no answer within {self._timeout_s:g} s, the limit: ask for less, or later")
             return future.result()

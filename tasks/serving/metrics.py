@@ -24,7 +24,9 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.at_work = Gauge("thinkreward_requests_at_work", "Requests that are being answered", registry=self.registry)
+        self.in_flight = Gauge(
+            "thinkreward_requests_at_work", "Requests that are being answered", registry=self.registry
+        )
         self.waiting = Gauge("thinkreward_texts_waiting", "Texts that wait for their batch", registry=self.registry)
         self.batches = Histogram(
             "thinkreward_batch_size", "Texts generated together", buckets=SIZES, registry=self.registry

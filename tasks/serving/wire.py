@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from models.preference import Preferred, Task
-from models.ranking import MAX_CANDIDATES
-from models.verdict import Mode
+from models.judging.ranking import MAX_CANDIDATES
+from models.pairs.preference import Preferred, Task
+from models.verdict.grammar import Mode
 
 MAX_TEXT = 32_768  # characters of a caption, a question or an answer
 MAX_SAMPLES = 8
@@ -62,12 +62,12 @@ class CompareRequest(Strict):
         return self
 
     def row(self) -> dict[str, Any]:
-        """As models/request_rows.py takes it."""
+        """As models/judging/request_rows.py takes it."""
         return self.model_dump(include={"task", "prompt", "candidate_1", "candidate_2", "media"})
 
 
 class CompareResponse(BaseModel):
-    """The answer to one comparison; models/request_rows.py tells the fields."""
+    """The answer to one comparison; models/judging/request_rows.py tells the fields."""
 
     preferred: Preferred | None
     valid: bool

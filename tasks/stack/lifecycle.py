@@ -39,7 +39,7 @@ from tasks.stack.supervision import (
 )
 
 READY_S = 120.0  # for one server on a machine that is busy
-RECOVER_S = 15.0  # for one that runs and does not answer, before it is started anew
+RECOVER_S = 15.0  # for one that runs and does not answer, before it is started again
 BUCKET_S = 20.0
 WORKER = "worker-"
 
@@ -55,7 +55,7 @@ class Up:
 
 
 class _Bringing:
-    """One `up` at work."""
+    """One `up` running."""
 
     def __init__(self, folder: StackFolder, environ: Mapping[str, str], say: Say) -> None:
         self.folder, self.environ, self.say = folder, environ, say
@@ -67,7 +67,7 @@ class _Bringing:
         self.found = [name for name, one in self.services.items() if self._keeps(one)]
 
     def _settle(self) -> None:
-        """Ports for what is not running. If one had to move, all is started anew, for it is in all environments."""
+        """Ports for what is not running. If one had to move, all is started again, for it is in all environments."""
         kept = self.record.ports
         everything = services(self.folder, Record(ports={**PORTS, **kept}), self.environ)
         idle = [one for one in everything if find(self.record.services.get(one.name)) is None]
@@ -93,7 +93,7 @@ class _Bringing:
             if service.healthy(running.started):
                 return True
             time.sleep(0.2)
-        self.say(f"{service.name} runs and does not answer: it is started anew")
+        self.say(f"{service.name} runs and does not answer: it is started again")
         stop([service], self.record)
         return False
 
@@ -190,7 +190,7 @@ def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, say
     with _later(signal.SIGINT, say):
         if runs := end_flow_runs(folder, workers, record):
             what = "1 flow run" if runs == 1 else f"{runs} flow runs"
-            say(f"ended {what} at work, marked as crashed: what is run again resumes")
+            say(f"ended {what} running, marked as crashed: what is run again resumes")
         stopped = stop(workers, record)
         stopped += stop([one for one in every if one not in workers], record)
         sweep(folder)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from models.errors import ConfigError
-from tasks.graph import REPOSITORY
+from tasks.pipeline.graph import REPOSITORY
 from tasks.stack.state import StackError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _mend_runs(pools: list[Pool], say: Say) -> None:
     """What workers left behind that died between taking a run and starting it."""
     from prefect.client.orchestration import get_client
 
-    from tasks.silent import free_pending_runs
+    from tasks.pipeline.zombie_runs import free_pending_runs
 
     with get_client(sync_client=True) as client:
         for pool in pools:
@@ -277,7 +277,7 @@ def names_in(prefect_file: Path) -> list[str]:
 
 
 class Deploying:
-    """`prefect deploy --all` at work in a child process, so that other things can be done meanwhile."""
+    """`prefect deploy --all` running in a child process, so that other things can be done meanwhile."""
 
     def __init__(self, api: str, prefect_file: Path, environ: Mapping[str, str], log: Path) -> None:
         self.wanted, self.file, self.log = names_in(prefect_file), prefect_file, log

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tasks.graph import REPOSITORY
+from tasks.pipeline.graph import REPOSITORY
 from tasks.stack.state import BUCKET, HOST, Record, StackError, StackFolder, exported
 
 ANSWER_S = 3.0  # a server that takes longer to answer a health check counts as unwell
@@ -126,7 +126,7 @@ def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, s
     own = {
         "PREFECT_HOME": str(folder.path / "prefect"),
         "PREFECT_API_URL": f"{url}/api",
-        # In memory, a restart would forget who holds the nightly's place, and cancel a nightly at work.
+        # In memory, a restart would forget who holds the nightly's place, and cancel a nightly running.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     argv = (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"]))

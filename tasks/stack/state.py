@@ -128,7 +128,7 @@ class StackFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StackError(
-                    f"another `stack` command is at work on {self.path}: try again when it has ended"
+                    f"another `stack` command is running on {self.path}: try again when it has ended"
                 ) from None
             yield
 

@@ -226,7 +226,7 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def follow(paths: Sequence[Path], wait_s: float = 0.3) -> Iterator[tuple[Path, str]]:
-    """Lines as they are written, without end; a file that is made anew is followed from its beginning."""
+    """Lines as they are written, without end; a file that is made again is followed from its beginning."""
     at = {path: path.stat().st_size if path.exists() else 0 for path in paths}
     while True:
         quiet = True

@@ -22,21 +22,21 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from configs.schema import Settings
 from models.errors import ConfigError, DataError, StoreError, StoreUnreachable
-from models.preference import Task
-from models.report.cards import card
-from models.report.data import Example
-from models.report.environment import page_environment
-from models.request_rows import RequestMedia, read_pairs
-from models.scores import JudgedRow
+from models.evaluation.report.cards import card
+from models.evaluation.report.data import Example
+from models.evaluation.report.environment import page_environment
+from models.evaluation.scores import JudgedRow
+from models.judging.request_rows import RequestMedia, read_pairs
+from models.pairs.preference import Task
 from models.sources.shapes import foreign
+from tasks.pipeline.run import open_store
 from tasks.serving.app import guard, lets_in
-from tasks.stages import open_store
-from tasks.tracking_address import normalised, shown
+from tasks.tracking.address import normalised, shown
 from tasks.workbench import runs, traces
 from tasks.workbench.comparing import RANKS, compare, swapped_answer
 from tasks.workbench.feed import HEADERS, Tell, events
+from tasks.workbench.model_cache import ModelCache
 from tasks.workbench.pairs import example, newest_preferences, open_dataset, training_pairs
-from tasks.workbench.shelf import Shelf
 from tasks.workbench.votes import save_vote
 from tasks.workbench.wire import JudgeRequest, PairsRequest, PairVote, VoteRequest
 
@@ -64,7 +64,7 @@ class Bench:
         self.settings = settings
         self.token = token
         self.store = open_store(settings)
-        self.shelf = Shelf(settings, self.store)
+        self.model_cache = ModelCache(settings, self.store)
         self._pages = page_environment(FOLDER)
         self._pages.globals.update(pages=PAGES, task_words=TASK_WORDS, ranks=RANKS, swapped_answer=swapped_answer)
 
@@ -90,7 +90,7 @@ def make_app(settings: Settings, *, token: str = "", anywhere: bool = False) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(bench.shelf.close)
+        await asyncio.to_thread(bench.model_cache.close)
 
     app = FastAPI(title="Thinkreward workbench", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.bench = bench
@@ -127,29 +127,31 @@ def check_password(request: Request, given: Given) -> None:
 
 
 router = APIRouter(dependencies=[Depends(check_password)])
-Benched = Annotated[Bench, Depends(bench_of)]
+BenchmarkResult = Annotated[Bench, Depends(bench_of)]
 
 
 @router.get("/")
-def judge_page(bench: Benched) -> HTMLResponse:
+def judge_page(bench: BenchmarkResult) -> HTMLResponse:
     """Candidates of one's own, asked of any model."""
-    return bench.page("judge", "/", choices=bench.shelf.choices())
+    return bench.page("judge", "/", choices=bench.model_cache.choices())
 
 
 @router.get("/example")
-def example_pair(bench: Benched, task: Task, number: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> dict[str, Any]:
+def example_pair(
+    bench: BenchmarkResult, task: Task, number: Annotated[int, Query(ge=0, lt=2**31)] = 0
+) -> dict[str, Any]:
     """A pair to try with."""
     return example(bench.settings, bench.store, task, number)
 
 
 @router.post("/judge")
-async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
+async def judge(body: JudgeRequest, bench: BenchmarkResult) -> StreamingResponse:
     """The texts of both orders as they are written (`text`), and then the verdict as a piece of page (`done`)."""
 
     def work(tell: Tell, given_up: threading.Event) -> str:
-        choice = bench.shelf.choice(body.model)
+        choice = bench.model_cache.choice(body.model)
         tell("note", f"{choice.name} is loaded …")
-        with bench.shelf.taken(choice) as served:
+        with bench.model_cache.acquire(choice) as served:
             model = served.reward_model(given_up)
             media = model.media()
             pairs = read_pairs([body.row()], media)
@@ -167,10 +169,12 @@ async def judge(body: JudgeRequest, bench: Benched) -> StreamingResponse:
 
 
 @router.post("/vote")
-def vote(body: VoteRequest, bench: Benched, by: Given) -> dict[str, str]:
+def vote(body: VoteRequest, bench: BenchmarkResult, by: Given) -> dict[str, str]:
     """Put a preference about candidates of one's own into the inbox."""
     limits = bench.settings.model
-    media = RequestMedia(max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False)
+    media = RequestMedia(
+        max_pixels=limits.max_pixels, max_frames=limits.max_frames, files=False, decoding=bench.model_cache.decoders
+    )
     (pair,) = read_pairs([body.row()], media)
     if bench.settings.prepare.source == "shapes" and (why := foreign(pair)):
         raise DataError(f"this is not saved, since the nightly would leave it out; {why}")
@@ -178,9 +182,9 @@ def vote(body: VoteRequest, bench: Benched, by: Given) -> dict[str, str]:
 
 
 @router.get("/compare")
-def compare_page(bench: Benched) -> HTMLResponse:
+def compare_page(bench: BenchmarkResult) -> HTMLResponse:
     """Two models on the same pairs."""
-    choices = bench.shelf.choices()
+    choices = bench.model_cache.choices()
     left = choices[0] if choices else None
     others = sorted(choices, key=lambda one: one.name == "base")  # which does not think in the grammar
     right = next((one for one in others if left and one.digest != left.digest), None)
@@ -188,17 +192,17 @@ def compare_page(bench: Benched) -> HTMLResponse:
 
 
 @router.post("/compare")
-async def compare_models(body: PairsRequest, bench: Benched) -> StreamingResponse:
+async def compare_models(body: PairsRequest, bench: BenchmarkResult) -> StreamingResponse:
     """How far it is (`note`), and then the pairs as a piece of page (`done`)."""
 
     def work(tell: Tell, given_up: threading.Event) -> str:
-        choices = bench.shelf.choice(body.left), bench.shelf.choice(body.right)
+        choices = bench.model_cache.choice(body.left), bench.model_cache.choice(body.right)
         if choices[0].digest == choices[1].digest:
             raise ConfigError(f"{body.left} and {body.right} are the same model: choose two that differ")
         compared = compare(
             bench.settings,
             bench.store,
-            bench.shelf,
+            bench.model_cache,
             choices,
             task=body.task,
             mode=body.mode,
@@ -213,7 +217,7 @@ async def compare_models(body: PairsRequest, bench: Benched) -> StreamingRespons
 
 
 @router.post("/compare/vote")
-def vote_on_pair(body: PairVote, bench: Benched, by: Given) -> dict[str, str]:
+def vote_on_pair(body: PairVote, bench: BenchmarkResult, by: Given) -> dict[str, str]:
     """Put a preference about a training pair into the inbox."""
     dataset = open_dataset(bench.settings, bench.store, newest_preferences(bench.store))
     pair = training_pairs(dataset).get(body.pair)
@@ -224,7 +228,7 @@ def vote_on_pair(body: PairVote, bench: Benched, by: Given) -> dict[str, str]:
 
 @router.get("/traces")
 def traces_page(
-    bench: Benched,
+    bench: BenchmarkResult,
     source: traces.Source = "teacher",
     task: str = "",
     outcome: str = "",
@@ -257,7 +261,7 @@ def traces_page(
 
 
 @router.get("/runs")
-def runs_page(bench: Benched) -> HTMLResponse:
+def runs_page(bench: BenchmarkResult) -> HTMLResponse:
     """The pipeline's stages, the champion's lineage, GRPO's curves."""
     store = bench.store
     report = store.newest("evaluate")
@@ -273,7 +277,7 @@ def runs_page(bench: Benched) -> HTMLResponse:
 
 
 @router.get("/report/{digest}")
-def report(digest: str, bench: Benched) -> HTMLResponse:
+def report(digest: str, bench: BenchmarkResult) -> HTMLResponse:
     """A run's report, which brings its own policy."""
     try:
         folder = bench.store.fetch(bench.store.resolve(f"report/{digest}"))
@@ -285,7 +289,7 @@ def report(digest: str, bench: Benched) -> HTMLResponse:
 
 
 @router.get("/static/workbench.css")
-def style(bench: Benched) -> Response:
+def style(bench: BenchmarkResult) -> Response:
     """The reports' look, and what the pages add to it."""
     return Response(bench.render("workbench.css.j2"), media_type="text/css")
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from random import Random
 
 from configs.schema import Settings
-from models.dataset import PreferenceDataset
-from models.errors import ConfigError, GivenUp
-from models.preference import PreferencePair, Task, turned
-from models.report.cards import Card, card
-from models.report.data import Example, illustrate
-from models.reward_model import Outcome
-from models.scores import JudgedRow
-from models.verdict import Mode, answer_text
-from tasks.artifacts import Store
+from models.errors import Cancelled, ConfigError
+from models.evaluation.report.cards import Card, card
+from models.evaluation.report.data import Example, illustrate
+from models.evaluation.scores import JudgedRow
+from models.judging.reward_model import Outcome
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair, Task, turned
+from models.verdict.grammar import Mode, answer_text
+from tasks.store.artifacts import Store
 from tasks.workbench.feed import Tell
+from tasks.workbench.model_cache import Choice, ModelCache
 from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
-from tasks.workbench.shelf import Choice, Shelf
 
 MOST = 24  # pairs at once
 PIECE = 6  # pairs between two words of how far it is
@@ -76,7 +76,7 @@ def drawn(dataset: PreferenceDataset, task: Task | None, count: int, page: int) 
 def compare(
     settings: Settings,
     store: Store,
-    shelf: Shelf,
+    model_cache: ModelCache,
     choices: tuple[Choice, Choice],
     *,
     task: Task | None,
@@ -92,9 +92,9 @@ def compare(
     outcomes: list[list[Outcome]] = []
     for choice in choices:
         if given_up.is_set():
-            raise GivenUp("nobody waits for it any more")
+            raise Cancelled("nobody waits for it any more")
         tell("note", f"{choice.name} is loaded …")
-        with shelf.taken(choice) as served:
+        with model_cache.acquire(choice) as served:
             model, found = served.reward_model(given_up), list[Outcome]()
             for start in range(0, len(pairs), PIECE):
                 tell("note", f"{choice.name} judges in both orders: {start} of {len(pairs)} pairs …")

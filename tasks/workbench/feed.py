@@ -12,7 +12,7 @@ from models.errors import ThinkrewardError
 log = logging.getLogger(__name__)
 Tell = Callable[[str, Any], None]
 DONE, PROBLEM = "done", "problem"
-AT_ONCE = 8  # requests at work, those that nobody waits for any more included
+AT_ONCE = 8  # requests running, those that nobody waits for any more included
 SIGN_OF_LIFE_S = 15.0  # of silence: proxies cut connections that say nothing for a minute
 # Neither a proxy nor a browser is to keep the events back.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -33,7 +33,7 @@ async def events(work: Callable[[Tell, threading.Event], Any]) -> AsyncIterator[
 
     def run() -> None:
         if not places.acquire(blocking=False):
-            tell(PROBLEM, f"{AT_ONCE} requests are at work, which is the limit: try again later")
+            tell(PROBLEM, f"{AT_ONCE} requests are running, which is the limit: try again later")
             return
         try:
             tell(DONE, work(tell, given_up))

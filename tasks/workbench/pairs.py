@@ -6,14 +6,14 @@ from random import Random
 from typing import Any
 
 from configs.schema import Settings
-from models.dataset import PreferenceDataset
 from models.errors import ConfigError
-from models.preference import PreferencePair, Task
+from models.pairs.dataset import PreferenceDataset
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 
 EXAMPLES = 1000
-DECODED_KEPT = 64  # media: a page or two
+DECODED_BYTES = 64 * 2**20  # a page or two
 
 
 def newest_preferences(store: Store) -> ArtifactRef:
@@ -34,7 +34,7 @@ def open_dataset(settings: Settings, store: Store, ref: ArtifactRef) -> Preferen
 
 @lru_cache(maxsize=2)
 def _dataset(store: Store, ref: ArtifactRef, max_pixels: int, max_frames: int) -> PreferenceDataset:
-    return PreferenceDataset(store.fetch(ref), max_pixels=max_pixels, max_frames=max_frames, kept=DECODED_KEPT)
+    return PreferenceDataset(store.fetch(ref), max_pixels=max_pixels, max_frames=max_frames, kept_bytes=DECODED_BYTES)
 
 
 @lru_cache(maxsize=2)

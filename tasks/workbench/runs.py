@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from configs.schema import Settings
 from models.errors import ThinkrewardError
-from models.report.sections import Figure, duration, training_figures
+from models.evaluation.report.sections import Figure, duration, training_figures
 from models.sources.drops import PREFIX
-from tasks.artifacts import IndexEntry, Store
-from tasks.graph import RECIPE
-from tasks.housekeeping import Lineage, lineage, raw_data
-from tasks.leases import current_lease
-from tasks.pinning import find_artifact
-from tasks.scoring import curves
-from tasks.stages import Planned, plan
+from tasks.pipeline.graph import RECIPE
+from tasks.pipeline.pinning import find_artifact
+from tasks.pipeline.run import Planned, plan
+from tasks.stages.evaluate import curves
+from tasks.store.artifacts import IndexEntry, Store
+from tasks.store.leases import current_lease
+from tasks.store.maintenance import Lineage, lineage, raw_data
 
 PAGES = ("http://", "https://")
 

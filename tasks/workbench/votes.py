@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from models.preference import PreferencePair, Preferred
+from models.pairs.preference import PreferencePair, Preferred
 from models.sources.jsonl import LISTING
-from tasks.artifacts import Store
-from tasks.inbox import INBOX
+from tasks.data.inbox.inbox import INBOX
+from tasks.store.artifacts import Store
 
 GROUP = "workbench"
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.preference import Preferred, Task
-from models.verdict import Mode
+from models.pairs.preference import Preferred, Task
+from models.verdict.grammar import Mode
 from tasks.serving.wire import CompareRequest, Strict
 from tasks.workbench.comparing import MOST
 

@@ -37,7 +37,7 @@ def _mlflow(arguments: list[str]) -> str:
 
 
 def _thinkreward(arguments: list[str]) -> str:
-    from flows.cli import app
+    from flows.cli.main import app
 
     return _click(typer.main.get_command(app), arguments)
 

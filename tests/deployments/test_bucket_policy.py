@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from models.errors import StoreError
-from tasks.objects import Source
-from tasks.objects_s3 import PART_BYTES, S3Objects
+from tasks.store.objects.base import Source
+from tasks.store.objects.s3 import PART_BYTES, S3Objects
 from tests.deployments.storage import serving
 
 REPOSITORY = Path(__file__).resolve().parents[2]

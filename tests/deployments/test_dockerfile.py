@@ -221,5 +221,9 @@ def test_what_is_copied_is_enough_for_a_wheel_with_profiles_and_base_model(tmp_p
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert {f"configs/{name}.yaml" for name in profiles()} <= inside
-    assert {"flows/cli.py", "models/shapes/base/model.safetensors", "models/report/report.html.j2"} <= inside
+    assert {
+        "flows/cli/main.py",
+        "models/shapes/base/model.safetensors",
+        "models/evaluation/report/report.html.j2",
+    } <= inside
     assert not [name for name in inside if name.startswith(("tests/", "deployments/"))]

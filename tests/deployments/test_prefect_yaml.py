@@ -11,8 +11,8 @@ import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from tasks.deploying import active
-from tasks.graph import RECIPE
+from tasks.ops.deploying import active
+from tasks.pipeline.graph import RECIPE
 
 FILE = Path(__file__).resolve().parents[2] / "deployments" / "prefect.yaml"
 GPU = {"cold-start", "rejection-sampling", "grpo", "benchmark"}

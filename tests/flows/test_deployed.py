@@ -11,13 +11,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.artifacts import Store
-from tasks.graph import RECIPE
-from tasks.inbox import INBOX
-from tasks.objects import Source, hash_file, open_objects
-from tasks.registry import get_alias
-from tasks.silent import end_silent_runs
+from tasks.data.inbox.inbox import INBOX
+from tasks.pipeline.graph import RECIPE
+from tasks.pipeline.zombie_runs import end_silent_runs
 from tasks.stack.state import BUCKET
+from tasks.store.artifacts import Store
+from tasks.store.objects.base import Source, hash_file, open_objects
+from tasks.tracking.registry import get_alias
 from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack
 from tests.tasks.shapes_drop import write_drop
@@ -253,7 +253,7 @@ def test_a_run_of_a_machine_that_is_gone_is_marked_as_crashed(
 def test_a_silent_run_that_the_automation_missed_gives_its_place_back(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.silent.SILENT_S", 1.0)
+    monkeypatch.setattr("tasks.pipeline.zombie_runs.SILENT_S", 1.0)
     deployment = stack.api("GET", "deployments/name/grpo/default")["id"]
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
     run = stack.api("POST", f"deployments/{deployment}/create_flow_run", state=later)["id"]

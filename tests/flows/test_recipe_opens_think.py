@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load_settings
-from models.preference import Task
-from models.verdict import THINK_OPEN, Verdict, parse_verdict
-from tasks.stages import open_store
+from models.pairs.preference import Task
+from models.verdict.grammar import THINK_OPEN, Verdict, parse_verdict
+from tasks.pipeline.run import open_store
 from tests.tasks import small_recipe as small
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -71,7 +71,7 @@ def test_the_champion_loads_in_a_fresh_process_and_answers_in_the_grammar(recipe
         "import mlflow, json\n"
         f"mlflow.set_tracking_uri('sqlite:///{folder}/mlflow.db')\n"
         "model = mlflow.pyfunc.load_model('models:/thinkreward@champion')\n"
-        "from models.shapes.pairs import make_pair; from models.preference import Task\n"
+        "from models.shapes.pairs import make_pair; from models.pairs.preference import Task\n"
         "rows = []\n"
         "for number in range(8):\n"
         "    made = make_pair(Task.IMAGE_GENERATION, number, seed=3, held_out=True)\n"

@@ -6,7 +6,7 @@ The worlds are those of tests/proofs/gate.py, which prints the tables of docs/ev
 import numpy as np
 import pytest
 
-from models.comparison import accuracy, compare
+from models.evaluation.comparison import accuracy, compare
 from tests.proofs.gate import BEHIND, DIFFERING, STEP, World, nights, pairs_needed, passes
 
 FEW, DEMO = 500, 1600

@@ -8,9 +8,9 @@ from transformers import LlamaConfig
 
 from models.backbone import load_model, load_processor
 from models.errors import ConfigError
-from models.generation.local import LocalGenerator
-from models.judge import Judge
-from models.preference import Task
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.judge import Judge
+from models.pairs.preference import Task
 from models.rehearsal.architecture import fit_tokens, parameters, read_config, reduced, write_random_model
 from models.rehearsal.known import KNOWN
 from models.rehearsal.pairs import longest, words, write_pairs

@@ -7,10 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from models import scores
 from models.errors import DataError
-from models.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.scores import (
+from models.evaluation import scores
+from models.evaluation.scores import (
     JudgedRow,
     mean_interval,
     paired_difference,
@@ -20,7 +19,8 @@ from models.scores import (
     wilson,
     write_rows,
 )
-from models.verdict import Mode
+from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.verdict.grammar import Mode
 
 IMAGES, VIDEOS = str(Task.IMAGE_GENERATION), str(Task.VIDEO_GENERATION)
 BOLD = (
@@ -52,12 +52,12 @@ def test_a_refused_request_is_told_apart_from_a_broken_text() -> None:
     assert (refused.refused, refused.parsed, refused.right) == (True, False, False)
     broken = JudgedRow.read(pair, "think", False, "Hm.", False)
     assert (broken.refused, broken.position, broken.mode) == (False, 0, "think")
-    got = small(refused, JudgedRow.read(pair.swapped(), "think", True, "Hm.", False), row("q"))
-    assert (got["unparsed"], got["valid_rate"]) == (1 / 3, 1 / 3)
-    assert got["by_task"][IMAGES]["think"]["unparsed"] == 1 / 3
+    got = small(refused, JudgedRow.read(pair.swapped(), "think", True, "Hm.", False), row("q"), row("r", None))
+    assert (got["unparsed"], got["valid_rate"]) == (2 / 4, 1 / 4)
+    assert got["by_task"][IMAGES]["think"]["unparsed"] == 2 / 4
     assert got["counts"]["think"] == {
-        "pairs": 2, "judgments": 3, "parsed": 1, "refused": 1, "right": 1, "ties": 0, "truncated": 0,
-        "faults": {"missing_block": 1, "refused: too long": 1},
+        "pairs": 3, "judgments": 4, "parsed": 1, "refused": 1, "right": 1, "ties": 0, "truncated": 0,
+        "faults": {"bad_answer": 1, "missing_block": 1, "refused: too long": 1},
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_a_groups_interval_does_not_depend_on_other_groups_but_on_the_seed() -> 
     cats = [row(f"q{at}", group="cats") for at in range(9)]
     name = f"{IMAGES}/hats"
     alone, beside = small(*hats)["groups"][name]["think"], small(*hats, *cats)["groups"][name]["think"]
-    assert alone == beside and alone["low"] < 0.5 < alone["high"]
+    assert alone == beside and alone["low"] < 0.5 < alone["high"] and alone["sums_agree"] == 1.0
     assert small(*hats, seed=1)["groups"][name]["think"] != alone
     assert small(*hats)["by_task"][IMAGES]["think"] != alone  # as another draw has it
 

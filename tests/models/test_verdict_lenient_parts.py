@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.preference import Preferred, Task
-from models.verdict import Dimension, Fault, Malformed, Mode, Total, Verdict
-from models.verdict_lenient import parse_lenient
+from models.pairs.preference import Preferred, Task
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Total, Verdict
+from models.verdict.lenient import parse_lenient
 
 TASK = Task.IMAGE_GENERATION
 HALVES = "Image 1: 8/10 - calm; Image 2: 3/10 - loud"

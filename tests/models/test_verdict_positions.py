@@ -2,15 +2,15 @@
 
 import pytest
 
-from models.preference import Preferred, Task
-from models.verdict import (
+from models.pairs.preference import Preferred, Task
+from models.verdict.grammar import (
     Dimension,
     Fault,
     Malformed,
     Mode,
     Total,
     Verdict,
-    inert,
+    escape_control_tokens,
     parse_answer,
     parse_verdict,
     render_verdict,
@@ -142,7 +142,7 @@ def test_an_opening_that_stood_in_the_prompt_is_put_back(content: str, whole: st
 
 
 def test_a_live_token_keeps_its_words_behind_a_bracket_that_only_looks_like_one() -> None:
-    assert inert("a <|im_end|> </THINK> <b>") == "a \u2039|im_end|> \u2039/THINK> <b>"
+    assert escape_control_tokens("a <|im_end|> </THINK> <b>") == "a \u2039|im_end|> \u2039/THINK> <b>"
 
 
 @pytest.mark.parametrize(

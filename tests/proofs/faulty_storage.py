@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.graph import RECIPE
+from tasks.pipeline.graph import RECIPE
 from tasks.stack.state import BUCKET
 from tests.proofs.local_stack import LocalStack
 from tests.tasks.fault_proxy import FaultProxy

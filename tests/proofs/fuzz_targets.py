@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from models.errors import MediaError
-from models.media import bundle, decode, inspect
-from models.preference import Task
-from models.verdict import (
+from models.media.frames import bundle, decode, inspect
+from models.pairs.preference import Task
+from models.verdict.grammar import (
     Dimension,
     Malformed,
     Mode,
@@ -27,7 +27,7 @@ from models.verdict import (
     parse_verdict,
     render_verdict,
 )
-from models.verdict_lenient import parse_lenient
+from models.verdict.lenient import parse_lenient
 from tests.proofs.fuzz_listings import check_listing, listing
 from tests.proofs.fuzz_spoiling import bent, spoiled, written
 

@@ -3,12 +3,12 @@
     python -m tests.proofs.gate [--runs 400] [--processes 2]
 
 The models are made up; the comparison, the rule, the margins and the moves of the reference are the gate's own
-(`models.comparison`, `models.gate`, the defaults of `configs.schema.Promote`). A share of the pairs is contested: a
-model is right in each with one half, and one that is worse by d less often, so that it is worse by d in all. Models
-agree on the rest. Half of the contested pairs go the same way in both presentation orders. The champion is right in
-85 % of its answers. Two models of one accuracy differ in 4.5 % of their answers, which over 1600 pairs gives the
-difference the interval of the README's table (rejection sampling against cold start: 0.9 points either way), or in 9 %.
-Pairs are spread evenly over the four tasks.
+(`models.evaluation.comparison`, `models.evaluation.gate`, the defaults of `configs.schema.Promote`). A share of the
+pairs is contested: a model is right in each with one half, and one that is worse by d less often, so that it is worse
+by d in all. Models agree on the rest. Half of the contested pairs go the same way in both presentation orders. The
+champion is right in 85 % of its answers. Two models of one accuracy differ in 4.5 % of their answers, which over 1600
+pairs gives the difference the interval of the README's table (rejection sampling against cold start: 0.9 points either
+way), or in 9 %. Pairs are spread evenly over the four tasks.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from functools import partial
 import numpy as np
 
 from configs.schema import Promote
-from models.comparison import TaskEvidence, accuracy, both_orders, compare, valid_rate
-from models.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
-from models.preference import Task
+from models.evaluation.comparison import TaskEvidence, accuracy, both_orders, compare, valid_rate
+from models.evaluation.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.pairs.preference import Task
 
 ACCURACY = 0.85
 DIFFERING = 0.045  # share of answers in which two models of one accuracy differ

@@ -3,7 +3,7 @@
     python -m tests.proofs.import_rate [--pairs 100000] [--side 48]
 
 Writes so many pairs in the layout of open_image_preferences (Parquet with the images in the rows), reads them with
-plain `datasets` (streaming, images decoded), imports them with `thinkreward data import`, and imports them anew with
+plain `datasets` (streaming, images decoded), imports them with `thinkreward data import`, and imports them again with
 `kill -9` at half time and a second start. Prints rows a second and the most memory that an import held in all its
 processes (MiB resident; what they share counts for each). Exit status 1 above 2 GiB, or if the killed import ends
 with another digest.
@@ -95,7 +95,7 @@ def plain_datasets(folder: Path) -> float:
 
 def import_set(folder: Path, name: str, kill_after_s: float | None = None) -> tuple[str, float, float]:
     """Import into the store `name`: the digest (empty if killed), seconds, and the most memory in MiB."""
-    command = [sys.executable, "-m", "flows.cli", "data", "import", "open_image_preferences"]
+    command = [sys.executable, "-m", "flows.cli.main", "data", "import", "open_image_preferences"]
     command += ["--path", str(folder / "set"), "--json"]
     for field, place in (("root", "store"), ("cache_dir", "cache")):
         command += ["--set", f"storage.{field}={folder / name / place}"]

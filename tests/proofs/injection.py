@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from models.injection import HARMLESS, INJECTIONS, attacks, share_flipped
-from models.preference import PreferencePair, Preferred, Task
+from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
-from models.verdict import Mode
-from tasks.judges import reward_model
+from models.verdict.grammar import Mode
+from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from tasks.judging.judges import reward_model
 
 Verdicts = Callable[[Sequence[PreferencePair], Mode], list[Preferred | None]]
 

@@ -57,7 +57,7 @@ class Processes:
                 self._sort(process, process.cmdline(), process.environ().get("PREFECT__FLOW_RUN_ID"))
 
     def _sort(self, process: psutil.Process, words: list[str], flow_run: str | None) -> None:
-        if "tasks.launching" in words:
+        if "tasks.pipeline.launch" in words:
             self.stages.append(process)
         elif flow_run and any(word.startswith("prefect.") for word in words):
             self.flows[flow_run] = process
@@ -92,7 +92,7 @@ class Moments:
 
 
 class Round:
-    """One run of `name/default`, disturbed `kills` times while it is at work, and brought to its end."""
+    """One run of `name/default`, disturbed `kills` times while it is running, and brought to its end."""
 
     def __init__(self, stack: LocalStack, number: int, name: str, chance: random.Random) -> None:
         self.stack, self.number, self.name = stack, number, name
@@ -167,7 +167,7 @@ class Round:
         return False
 
     def _kill(self, counts: Counter[str], written: Written) -> bool:
-        """One kill of what was killed least so far, of what is there now; False if nothing is at work."""
+        """One kill of what was killed least so far, of what is there now; False if nothing is running."""
         there = Processes(self.stack)
         if not there.flows:
             return False

@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 
 from configs.load import load_settings
-from tasks.stages import open_store
+from tasks.pipeline.run import open_store
 from tests.proofs.kill_round import TARGETS, Kill, Round, rounds
 from tests.proofs.kill_watch import MADE
 from tests.proofs.local_stack import LocalStack
@@ -155,7 +155,7 @@ def kill_on(stack: LocalStack, record: Record, given: argparse.Namespace) -> Non
 def line(kill: Kill | None) -> str:
     """A row of the table, or its heading."""
     cells = (
-        ("round", "run", "killed", "after s", "at work", "in the store", "retries", "kept s", "end s", "same", "twice")
+        ("round", "run", "killed", "after s", "running", "in the store", "retries", "kept s", "end s", "same", "twice")
         if kill is None
         else (
             str(kill.round), kill.run, kill.target, f"{kill.after_s:.0f}", kill.stage, kill.at, str(kill.retries),

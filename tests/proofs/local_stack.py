@@ -18,11 +18,11 @@ import psutil
 
 from configs.load import VARIABLE, load_settings
 from configs.schema import Settings
-from tasks.artifacts import Store
+from tasks.pipeline.run import open_store
 from tasks.stack.services import services
 from tasks.stack.state import PORTS, Record, StackFolder, exported
 from tasks.stack.supervision import Started
-from tasks.stages import open_store
+from tasks.store.artifacts import Store
 from tests.tasks import small_recipe as small
 from tests.tasks.seaweed import free_ports
 
@@ -94,7 +94,7 @@ class LocalStack:
         """Run a command as a person would in the stack's environment."""
         argv: Sequence[str] = words
         if words[0] == "thinkreward":
-            argv = (sys.executable, "-m", "flows.cli", *words[1:])
+            argv = (sys.executable, "-m", "flows.cli.main", *words[1:])
         with_state = {**(environment or self.environment), "THINKREWARD_STACK": str(self.state.path)}
         done = subprocess.run(
             argv, cwd=self.state.path.parent, env=with_state, capture_output=True, text=True, timeout=timeout_s
@@ -170,7 +170,7 @@ class LocalStack:
         return psutil.Process(self.state.record().services[service].pid)
 
     def stage_processes(self) -> list[psutil.Process]:
-        """The flow runs' processes below the workers, and those of stages at work."""
+        """The flow runs' processes below the workers, and those of stages running."""
         found = []
         for worker in ("worker-cpu", "worker-gpu"):
             found += self.process(worker).children(recursive=True)

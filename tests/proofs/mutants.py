@@ -41,27 +41,29 @@ class Subject:
 MODELS = "tests/models"
 SUBJECTS = {
     "verdict": Subject(
-        "models/verdict.py",
+        "models/verdict/grammar.py",
         (f"{MODELS}/test_verdict.py", f"{MODELS}/test_verdict_positions.py", f"{MODELS}/test_prompts.py"),
         "linear or reads_back_as_itself or never_raises",
     ),
     "verdict_lenient": Subject(
-        "models/verdict_lenient.py",
+        "models/verdict/lenient.py",
         (f"{MODELS}/test_verdict_lenient.py", f"{MODELS}/test_verdict_lenient_parts.py"),
         "linear or any_text or all_that_the_grammar",
     ),
-    "selection": Subject("models/selection.py", (f"{MODELS}/test_selection.py",)),
-    "rewards": Subject("models/rewards.py", (f"{MODELS}/test_rewards.py",)),
+    "selection": Subject("models/training/selection.py", (f"{MODELS}/test_selection.py",)),
+    "rewards": Subject("models/verdict/rewards.py", (f"{MODELS}/test_rewards.py",)),
     "scores": Subject(
-        "models/scores.py", (f"{MODELS}/test_scores.py", f"{MODELS}/test_scores_parts.py"), "about_as_often"
+        "models/evaluation/scores.py", (f"{MODELS}/test_scores.py", f"{MODELS}/test_scores_parts.py"), "about_as_often"
     ),
-    "gate": Subject("models/gate.py", (f"{MODELS}/test_gate.py",)),
-    "comparison": Subject("models/comparison.py", (f"{MODELS}/test_comparison.py",), "holds_the_truth"),
-    "curriculum": Subject("models/curriculum.py", (f"{MODELS}/test_curriculum.py",)),
+    "gate": Subject("models/evaluation/gate.py", (f"{MODELS}/test_gate.py",)),
+    "comparison": Subject("models/evaluation/comparison.py", (f"{MODELS}/test_comparison.py",), "holds_the_truth"),
+    "curriculum": Subject("models/training/curriculum.py", (f"{MODELS}/test_curriculum.py",)),
     "leases": Subject(
-        "tasks/leases.py", ("tests/tasks/test_leases.py", "tests/tasks/test_leases_parts.py"), "several_processes"
+        "tasks/store/leases.py",
+        ("tests/tasks/store/test_leases.py", "tests/tasks/test_leases_parts.py"),
+        "several_processes",
     ),
-    "once": Subject("tasks/once.py", ("tests/tasks/test_once.py",)),
+    "once": Subject("tasks/pipeline/once.py", ("tests/tasks/pipeline/test_once.py",)),
 }
 
 

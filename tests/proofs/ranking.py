@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.ranking import Pair, Ranking, round_robin
-from models.reward_model import Outcome, RewardModel
+from models.judging.ranking import Pair, Ranking, round_robin
+from models.judging.reward_model import Outcome, RewardModel
 from models.shapes.draw import Look, draw_scene, encode
 from models.shapes.world import Flaw, Level, Scene, caption, random_scene, violate
-from models.verdict import Mode
-from tasks.judges import reward_model
+from models.verdict.grammar import Mode
+from tasks.judging.judges import reward_model
 
 CONTENT = (Flaw.COUNT, Flaw.ATTRIBUTE, Flaw.RELATION, Flaw.ATTRIBUTE)
 RENDERING = (Flaw.CUT, Flaw.BLUR, Flaw.NOISE)
@@ -46,7 +46,7 @@ class Group:
 def main() -> int:
     """Prints the figures; the exit status says whether they hold."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", default="champion", help="as for tasks.judges.reward_model")
+    arguments.add_argument("--model", default="champion", help="as for tasks.judging.judges.reward_model")
     arguments.add_argument("--groups", type=int, default=100)
     arguments.add_argument("--direct", action="store_true", help="ask for answers without reasoning")
     arguments.add_argument("--seed", type=int, default=0)

@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking import Pair, Ranking, rank, round_robin
+from models.judging.ranking import Pair, Ranking, rank, round_robin
 
 Answers = Callable[[np.random.Generator, float, float], float]
 FIRST_SEED = 90_000

@@ -26,9 +26,9 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from tasks.registry import DIGEST_TAG, register, save_registry_model, set_alias
+from tasks.tracking.registry import DIGEST_TAG, register, save_registry_model, set_alias
 from tests.tasks.seaweed import free_ports
 from tests.tasks.small_recipe import REPOSITORY
 

@@ -8,7 +8,7 @@ reading the pictures is most of the work, and batches gain less):
 
 - one request at a time, for the rate and the answers to hold others against;
 - so many by `--clients` at once, in the middle of which the alias moves to a second model with the same weights;
-- a burst of four times as many clients as may be at work, for the refusals.
+- a burst of four times as many clients as may be running, for the refusals.
 
 Prints rates, latencies, batches and the process's memory on the way. Exit status 1 if the concurrent rate is below four
 times the other, an answer is missing or differs, or memory has grown by more than a tenth after the first fifth.
@@ -33,7 +33,7 @@ import psutil
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.tasks.seaweed import free_ports
 from tests.tasks.serving.running import asked, promote
 

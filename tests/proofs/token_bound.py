@@ -16,10 +16,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from models.dataset import PreferenceDataset, write_dataset
-from models.preference import Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from models.verdict import answer_text
+from models.verdict.grammar import answer_text
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "shapes" / "base"
 SIDE = 168

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 from tests.tasks.seaweed import FIRST_BUCKET, serving
 
 GOAL = 0.8

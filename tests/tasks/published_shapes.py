@@ -10,11 +10,11 @@ import av
 from av.video.stream import VideoStream
 from PIL import Image
 
-from models.media import data_url, decode
-from models.preference import PreferencePair, Task
-from models.prompts import attach, chat, data_url_part
+from models.media.frames import data_url, decode
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults, answer_request
+from models.verdict.prompts import attach, chat, data_url_part
 from tests.tasks.shapes_drop import row_of
 
 FRAMES = 8

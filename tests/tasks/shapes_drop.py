@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.preference import PreferencePair, Task
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 
 

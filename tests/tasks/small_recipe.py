@@ -50,7 +50,7 @@ SMALL = {
 def command(*arguments: str, folder: Path, **changes: object) -> list[str]:
     """The command line of `thinkreward` with the small recipe and everything it keeps below `folder`."""
     options = [part for one in sets(folder, **changes) for part in ("--set", one)]
-    return [sys.executable, "-m", "flows.cli", *arguments, *options]
+    return [sys.executable, "-m", "flows.cli.main", *arguments, *options]
 
 
 def sets(folder: Path, **changes: object) -> list[str]:

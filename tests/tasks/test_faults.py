@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from models.errors import StoreError, StoreUnreachable
-from tasks import objects_s3
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.housekeeping import gc, verify_store
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.maintenance import gc, verify_store
+from tasks.store.objects import s3 as objects_s3
 from tests.tasks.fault_proxy import FAULTS, FaultProxy
 from tests.tasks.seaweed import S3Server
 

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from models.errors import LeaseLost, StoreError
-from tasks import leases
-from tasks.artifact_types import to_json
-from tasks.artifacts import ArtifactRef, Store
-from tasks.leases import LeaseState, current_lease
-from tasks.objects import Found
+from tasks.store import leases
+from tasks.store.artifact_types import to_json
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.leases import LeaseState, current_lease
+from tasks.store.objects.base import Found
 
 KEY = "0123456789abcdef"
 
@@ -122,7 +122,7 @@ def test_who_lost_a_lease_is_told_to_whom_and_what_to_do(
         store.objects.remove(taken.path)
         with pytest.raises(LeaseLost):
             lease.check()  # once lost, always lost
-    assert [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "tasks.leases"] == [
+    assert [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "tasks.store.leases"] == [
         ("ERROR", told.replace("you (there, pid 7)", f"me ({socket.gethostname()}, pid {os.getpid()})"))
     ]
     assert not state_of(store).released, "nothing is written by who has lost it"
@@ -143,11 +143,11 @@ def test_waiting_is_told_once_a_holder_in_the_log_if_nobody_else_listens(
     monkeypatch.setattr(leases, "_machine", lambda: "another machine")
     held = state.model_copy(update={"released": False})
     store.objects.write(held.path, to_json(held))
-    caplog.set_level(logging.INFO, logger="tasks.leases")
+    caplog.set_level(logging.INFO, logger="tasks.store.leases")
     with store.lease("grpo", KEY, owner="second", poll_s=0.02) as lease:
         assert lease.epoch == 2
     who = f"first ({socket.gethostname()}, pid {os.getpid()})"
-    assert [one.getMessage() for one in caplog.records if one.name == "tasks.leases"] == [
+    assert [one.getMessage() for one in caplog.records if one.name == "tasks.store.leases"] == [
         f"grpo 0123456789ab: waiting for {who}, which works on it since {state.acquired_at}",
         f"grpo 0123456789ab: taking over from {who}, silent for 0.3 s",
     ]
@@ -166,7 +166,7 @@ def test_a_heartbeat_that_the_store_refuses_is_tried_again(
         monkeypatch.setattr(store.objects, "write", refusing)
         soon(lambda: state_of(store).beats >= 2)
         lease.check()
-    told = [one.getMessage() for one in caplog.records if one.name == "tasks.leases"]
+    told = [one.getMessage() for one in caplog.records if one.name == "tasks.store.leases"]
     assert told == ["Lease of grpo not renewed, trying again: the disk is full"]
 
 
@@ -178,7 +178,7 @@ def test_a_release_that_the_store_refuses_is_told_and_hides_no_result(
 
     with store.lease("grpo", KEY, owner="me"):
         monkeypatch.setattr(store.objects, "write", refusing)
-    told = [one.getMessage() for one in caplog.records if one.name == "tasks.leases"]
+    told = [one.getMessage() for one in caplog.records if one.name == "tasks.store.leases"]
     assert told == ["Lease of grpo not released, it expires: the disk is full"]
     assert not state_of(store).released
 

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tasks.artifacts import Store
-from tasks.lending import lend
-from tasks.registry import DIGEST_TAG, ONE_PIXEL, register, save_registry_model, set_alias
+from tasks.store.artifacts import Store
+from tasks.store.lending import lend
+from tasks.tracking.registry import DIGEST_TAG, ONE_PIXEL, register, save_registry_model, set_alias
 from tests.tasks.seaweed import free_ports
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "shapes" / "base"
 pytestmark = pytest.mark.slow
 
 
-class Served(NamedTuple):
+class LoadedModel(NamedTuple):
     """Where it answers, the address of the registered model, and the folder with all files of this test."""
 
     port: int
@@ -42,7 +42,7 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedModel]:
     folder = tmp_path_factory.mktemp("served")
     store, uri = Store(str(folder / "the store")), f"sqlite:///{folder / 'mlflow.db'}"
     ref = store.publish("registry-model", save_registry_model(BASE, folder / "made", config={"max_tokens": 24}))
@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 break
             except OSError:
                 time.sleep(0.5)
-        yield Served(port, made.source, folder)
+        yield LoadedModel(port, made.source, folder)
     finally:
         server.terminate()
         server.wait(30)
@@ -84,13 +84,13 @@ def records(*rows: dict[str, Any]) -> bytes:
     return json.dumps({"dataframe_records": rows, "params": params}).encode()
 
 
-def test_it_answers_what_comes_along_in_the_request(served: Served) -> None:
+def test_it_answers_what_comes_along_in_the_request(served: LoadedModel) -> None:
     status, said = served.ask(records(row()))
     assert status == 200, said
     assert json.loads(said)["predictions"][0]["mode"] == "direct"
 
 
-def test_a_file_of_the_server_and_one_that_is_not_there_get_one_answer(served: Served) -> None:
+def test_a_file_of_the_server_and_one_that_is_not_there_get_one_answer(served: LoadedModel) -> None:
     there = served.folder / "there.png"
     there.write_bytes(base64.b64decode(ONE_PIXEL))
     absent = there.with_name("other.png")
@@ -118,7 +118,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_no_error_holds_a_stack_trace_or_a_place_of_the_store(served: Served, body: bytes) -> None:
+def test_no_error_holds_a_stack_trace_or_a_place_of_the_store(served: LoadedModel, body: bytes) -> None:
     status, said = served.ask(body)
     assert status != 200 or "predictions" in said
     for leak in ("Traceback", "stack_trace", "the store", "the%20store", str(served.folder), 'File "'):
@@ -126,7 +126,7 @@ def test_no_error_holds_a_stack_trace_or_a_place_of_the_store(served: Served, bo
 
 
 def test_paths_can_be_turned_on_and_what_mlflow_gave_up_on_stops(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow.pyfunc
 
@@ -141,5 +141,5 @@ def test_paths_can_be_turned_on_and_what_mlflow_gave_up_on_stops(
         closed.predict(asked, params={"mode": "direct"})
     assert len(opened.predict(asked, params={"mode": "direct"})) == 1
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
-    with pytest.raises(MlflowException, match=r"GivenUp.*the server's log"):
+    with pytest.raises(MlflowException, match=r"Cancelled.*the server's log"):
         opened.predict(asked, params={"mode": "direct"})

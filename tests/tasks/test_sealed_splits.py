@@ -9,15 +9,15 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.dataset import write_dataset
 from models.errors import DataError, SplitSealed
-from models.preference import SPLITS, Split, Task
+from models.pairs.dataset import write_dataset
+from models.pairs.preference import SPLITS, Split, Task
 from models.sources.shapes import read_shapes
-from tasks.artifacts import ArtifactRef
-from tasks.context import Context
-from tasks.graph import STAGES
-from tasks.launching import Child, Job, named
-from tasks.stages import open_store
+from tasks.pipeline.graph import STAGES
+from tasks.pipeline.launch import Child, Job, named
+from tasks.pipeline.run import open_store
+from tasks.stages.context import Context
+from tasks.store.artifacts import ArtifactRef
 
 OPENED = {
     "distill": {"train"},

@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load_settings
-from models.dataset import PreferenceDataset, write_dataset
 from models.errors import DataError
-from models.preference import SPLITS, PreferencePair, Split, Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import SPLITS, PreferencePair, Split, Task
 from models.sources.shapes import read_shapes
-from models.verdict import Dimension, Verdict, render_verdict
-from tasks.artifacts import ArtifactRef, Store
-from tasks.launching import Child, Done, Job
-from tasks.sampling import rejection_sampling
-from tasks.stages import open_store
-from tasks.training import grpo
+from models.verdict.grammar import Dimension, Verdict, render_verdict
+from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.run import open_store
+from tasks.stages.rejection_sampling import rejection_sampling
+from tasks.stages.training import grpo
+from tasks.store.artifacts import ArtifactRef, Store
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "shapes" / "base"
 SETTINGS = (

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.errors import GivenUp
+from models.errors import Cancelled
 from models.generation.batching import BatchingGenerator, NotGenerated, QueueFull
 from models.generation.protocol import Generated, OnText
-from models.prompts import Message
+from models.verdict.prompts import Message
 
 
 def conversation(text: str) -> list[Message]:
@@ -138,7 +138,7 @@ def test_what_was_given_up_is_not_generated() -> None:
             stays = pool.submit(ask, generator, "stays")
             until(lambda: generator.waiting == 2)
             gone.set()
-        with pytest.raises(GivenUp):
+        with pytest.raises(Cancelled):
             left.result(10)
         assert stays.result(10) == ["STAYS"]
     assert "left" not in [text for batch in echo.batches for text in batch]
@@ -160,7 +160,7 @@ def test_closing_generates_what_waits_and_takes_nothing_more() -> None:
             until(lambda: generator.waiting == 1)
             closing = pool.submit(generator.close)
             until(lambda: generator._closed)
-            with pytest.raises(GivenUp, match="ends"):
+            with pytest.raises(Cancelled, match="ends"):
                 ask(generator, "late")
         closing.result(10)
         assert waiting.result(10) == ["WAITS"]
@@ -190,7 +190,7 @@ def test_a_batch_that_nobody_waits_for_any_more_ends_while_it_is_written() -> No
         gone.set()
 
     with batching(echo) as generator:
-        with pytest.raises(GivenUp, match="while it was written"):
+        with pytest.raises(Cancelled, match="while it was written"):
             ask(generator, "long", given_up=gone, on_text=hear)
         assert heard == ["L"]
         assert ask(generator, "next") == ["NEXT"]

@@ -19,16 +19,16 @@ from PIL import Image
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
+from models.generation.openai_client import Endpoint
 from models.generation.protocol import Generated, Generator
-from models.judge import Judge
-from models.preference import Task
-from models.prompts import Message, image_part
+from models.judging.judge import Judge
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher_connection import Endpoint
-from models.teacher_limits import Limits
-from models.verdict import Fault, Malformed
+from models.teacher.limits import Limits
+from models.verdict.grammar import Fault, Malformed
+from models.verdict.prompts import Message, image_part
 
 KEY = "sk-very-secret-0123456789"
 Body = dict[str, Any]

@@ -5,8 +5,8 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from models.hygiene.known import Known
-from models.preference import Preferred, Task
+from models.hygiene.dedup_record import DedupRecord
+from models.pairs.preference import Preferred, Task
 
 IMAGES, QUESTIONS = Task.IMAGE_GENERATION, Task.IMAGE_UNDERSTANDING
 # Far apart, 32 bits set each.
@@ -27,9 +27,9 @@ def generation(
     source: str = "s",
     prompt: str = "a red ball",
     task: Task = IMAGES,
-) -> Known:
+) -> DedupRecord:
     """A generation pair of pictures such as `a`, or `a+2`: that one with 2 bits of its hash turned, in other bytes."""
-    return Known(name, source, task, prompt, label, (first, second), (), (hashed(first), hashed(second)))
+    return DedupRecord(name, source, task, prompt, label, (first, second), (), (hashed(first), hashed(second)))
 
 
 def question(
@@ -40,9 +40,9 @@ def question(
     *,
     source: str = "s",
     prompt: str = "Is it red?",
-) -> Known:
+) -> DedupRecord:
     """An understanding pair about one picture."""
-    return Known(name, source, QUESTIONS, prompt, label, (picture,), texts, (hashed(picture),))
+    return DedupRecord(name, source, QUESTIONS, prompt, label, (picture,), texts, (hashed(picture),))
 
 
 def hashed(picture: str) -> tuple[int, ...]:
@@ -61,13 +61,13 @@ prompts = st.sampled_from(["a ball", "A ball!", "another"])
 sources = st.sampled_from(["s", "t"])
 
 
-def lists_of_pairs(most: int = 14) -> st.SearchStrategy[list[Known]]:
+def lists_of_pairs(most: int = 14) -> st.SearchStrategy[list[DedupRecord]]:
     """Pairs of different names, of both kinds of task."""
     return st.lists(st.one_of(_generations(), _questions()), max_size=most, unique_by=lambda one: one.name)
 
 
 @st.composite
-def _generations(draw: st.DrawFn) -> Known:
+def _generations(draw: st.DrawFn) -> DedupRecord:
     task = draw(st.sampled_from([Task.IMAGE_GENERATION, Task.VIDEO_GENERATION]))
     return generation(
         str(draw(st.integers(0, 30))),
@@ -81,7 +81,7 @@ def _generations(draw: st.DrawFn) -> Known:
 
 
 @st.composite
-def _questions(draw: st.DrawFn) -> Known:
+def _questions(draw: st.DrawFn) -> DedupRecord:
     texts = draw(st.sampled_from([("x", "y"), ("y", "x"), ("x", "x"), ("x", "z")]))
     return question(
         str(draw(st.integers(0, 30))),

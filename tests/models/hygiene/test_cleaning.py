@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.cleaning import clean
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import DedupRecord
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 
@@ -40,9 +40,9 @@ def test_the_summary_counts_by_source_and_reason_and_lists_the_removed() -> None
 
 @given(lists_of_pairs(), lists_of_pairs(3), st.randoms(), st.sampled_from(["drop", "majority", "keep"]))
 def test_another_order_of_the_pairs_gives_the_same(
-    pairs: list[Known], public: list[Known], rng: random.Random, rule: str
+    pairs: list[DedupRecord], public: list[DedupRecord], rng: random.Random, rule: str
 ) -> None:
-    def cleaned(some: list[Known]) -> tuple[list[Known], object]:
+    def cleaned(some: list[DedupRecord]) -> tuple[list[DedupRecord], object]:
         found = clean(some, {"bench": public}, near_bits=4, conflicts=rule)  # type: ignore[arg-type]
         return found.kept, found.summary()
 

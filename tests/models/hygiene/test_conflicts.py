@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.hygiene.conflicts import Rule, Settled, settle_conflicts
-from models.hygiene.known import Known
+from models.hygiene.conflicts import ResolvedConflicts, Rule, settle_conflicts
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.removal import Removed
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 
-def kept(settled: Settled) -> list[str]:
+def kept(settled: ResolvedConflicts) -> list[str]:
     return [one.id for one in settled.kept]
 
 
@@ -56,7 +56,7 @@ def test_a_tie_can_win() -> None:
 
 def test_pairs_that_agree_in_either_order_are_no_conflict() -> None:
     pairs = [question("1", "a"), question("2", "a", ("no", "yes"), 2), generation("3", "a", "b", "tie")]
-    assert settle_conflicts(pairs, "drop") == Settled(pairs, [], [])
+    assert settle_conflicts(pairs, "drop") == ResolvedConflicts(pairs, [], [])
 
 
 def test_two_candidates_that_are_the_same_thing_agree_on_any_decision() -> None:
@@ -66,7 +66,7 @@ def test_two_candidates_that_are_the_same_thing_agree_on_any_decision() -> None:
 
 
 @pytest.mark.parametrize("second", [generation("2", "a+2", "b", 2), generation("2", "b+1", "a+2", 1)])
-def test_near_media_conflict_only_where_a_distance_is_given(second: Known) -> None:
+def test_near_media_conflict_only_where_a_distance_is_given(second: DedupRecord) -> None:
     pairs = [generation("1", "a", "b", 1), second]
     assert settle_conflicts(pairs, "drop").conflicts == []
     found = settle_conflicts(pairs, "drop", 4)
@@ -80,7 +80,7 @@ def test_candidates_near_each_other_are_taken_the_way_that_agrees() -> None:
 
 @given(lists_of_pairs(), st.randoms(), st.sampled_from(RULES), st.sampled_from([None, 0, 4]))
 def test_another_order_of_the_pairs_gives_the_same(
-    pairs: list[Known], rng: random.Random, rule: Rule, within: int | None
+    pairs: list[DedupRecord], rng: random.Random, rule: Rule, within: int | None
 ) -> None:
     found = settle_conflicts(pairs, rule, within)
     assert settle_conflicts(rng.sample(pairs, len(pairs)), rule, within) == found
@@ -89,5 +89,5 @@ def test_another_order_of_the_pairs_gives_the_same(
 
 
 @given(lists_of_pairs(), st.sampled_from(["drop", "majority"]))
-def test_once_settled_there_is_no_conflict_left(pairs: list[Known], rule: Rule) -> None:
+def test_once_settled_there_is_no_conflict_left(pairs: list[DedupRecord], rule: Rule) -> None:
     assert settle_conflicts(settle_conflicts(pairs, rule).kept, rule).conflicts == []

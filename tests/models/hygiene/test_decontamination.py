@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.decontamination import decontaminated
-from models.hygiene.known import Known, normalised
+from models.hygiene.dedup_record import DedupRecord, normalised
 from models.hygiene.perceptual import near
-from models.hygiene.removal import Removed, Sieved
-from models.preference import Task
+from models.hygiene.removal import FilterResult, Removed
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 
-def reasons(sieved: Sieved) -> dict[str, str]:
+def reasons(sieved: FilterResult) -> dict[str, str]:
     return {one.id: one.reason for one in sieved.removed}
 
 
@@ -66,13 +66,13 @@ def test_of_several_benchmarks_the_first_by_name_and_id_is_told() -> None:
 
 def test_without_benchmarks_all_stay() -> None:
     pairs = [generation("1", "a", "b")]
-    assert decontaminated(pairs, {}) == Sieved(pairs, [])
-    assert decontaminated([], {"bench": pairs}) == Sieved([], [])
+    assert decontaminated(pairs, {}) == FilterResult(pairs, [])
+    assert decontaminated([], {"bench": pairs}) == FilterResult([], [])
 
 
 @given(lists_of_pairs(), lists_of_pairs(4), lists_of_pairs(4), st.randoms(), st.integers(0, 4))
 def test_what_stays_shows_nothing_of_a_benchmark_in_whatever_order_all_come(
-    pairs: list[Known], one: list[Known], other: list[Known], rng: random.Random, within: int
+    pairs: list[DedupRecord], one: list[DedupRecord], other: list[DedupRecord], rng: random.Random, within: int
 ) -> None:
     found = decontaminated(pairs, {"one": one, "other": other}, within)
     shuffled = {"other": rng.sample(other, len(other)), "one": rng.sample(one, len(one))}

@@ -5,14 +5,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.duplicates import exact_duplicates, near_duplicates
-from models.hygiene.known import Known
-from models.hygiene.removal import Removed, Sieved, manifest
-from models.preference import Task
+from models.hygiene.removal import FilterResult, Removed, manifest
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 
-def ids(sieved: Sieved) -> list[str]:
+def ids(sieved: FilterResult) -> list[str]:
     return [one.id for one in sieved.kept]
 
 
@@ -54,8 +54,8 @@ def test_what_differs_in_label_task_prompt_medium_or_text_is_no_duplicate() -> N
 
 
 def test_context_in_another_order_is_another_pair() -> None:
-    def two(name: str, media: tuple[str, str]) -> Known:
-        return Known(name, "s", Task.IMAGE_UNDERSTANDING, "Which?", 1, media, ("x", "y"), ((), ()))
+    def two(name: str, media: tuple[str, str]) -> DedupRecord:
+        return DedupRecord(name, "s", Task.IMAGE_UNDERSTANDING, "Which?", 1, media, ("x", "y"), ((), ()))
 
     assert exact_duplicates([two("1", ("a", "b")), two("2", ("b", "a"))]).removed == []
 
@@ -113,21 +113,21 @@ def test_the_manifest_counts_by_source_and_reason_and_lists_every_id() -> None:
 
 
 @given(lists_of_pairs(), st.randoms(), st.integers(0, 4))
-def test_another_order_of_the_pairs_gives_the_same(pairs: list[Known], rng: random.Random, within: int) -> None:
+def test_another_order_of_the_pairs_gives_the_same(pairs: list[DedupRecord], rng: random.Random, within: int) -> None:
     other = rng.sample(pairs, len(pairs))
     assert exact_duplicates(other) == exact_duplicates(pairs)
     assert near_duplicates(other, within) == near_duplicates(pairs, within)
 
 
 @given(lists_of_pairs())
-def test_every_pair_is_kept_or_removed_and_a_second_time_removes_nothing(pairs: list[Known]) -> None:
+def test_every_pair_is_kept_or_removed_and_a_second_time_removes_nothing(pairs: list[DedupRecord]) -> None:
     for sieve in (exact_duplicates, near_duplicates):
         found = sieve(pairs)
         names = [one.name for one in found.kept] + [(one.source, one.id) for one in found.removed]
         assert sorted(names) == sorted(one.name for one in pairs)
-        assert sieve(found.kept) == Sieved(found.kept, [])
+        assert sieve(found.kept) == FilterResult(found.kept, [])
 
 
 @given(lists_of_pairs())
-def test_what_is_exactly_the_same_is_near_as_well(pairs: list[Known]) -> None:
+def test_what_is_exactly_the_same_is_near_as_well(pairs: list[DedupRecord]) -> None:
     assert exact_duplicates(near_duplicates(pairs).kept).removed == []

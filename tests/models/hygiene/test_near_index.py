@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.near_index import Media, NearIndex, masks
 from models.hygiene.perceptual import near
-from models.preference import Task
+from models.pairs.preference import Task
 
 SIDE = 2**40 - 1  # 40 of 64 bits: a picture with some course of brightness
 
 
-def shows(hashes: list[tuple[int, ...]]) -> list[Known]:
+def shows(hashes: list[tuple[int, ...]]) -> list[DedupRecord]:
     """A pair for each medium, all with bytes of their own."""
     return [
-        Known(str(n), "s", Task.IMAGE_UNDERSTANDING, "p", 1, (f"m{n}",), ("x", "y"), (own,))
+        DedupRecord(str(n), "s", Task.IMAGE_UNDERSTANDING, "p", 1, (f"m{n}",), ("x", "y"), (own,))
         for n, own in enumerate(hashes)
     ]
 

@@ -1,4 +1,4 @@
-"""The same picture keeps its hash when it is encoded anew or made smaller, and another picture has another."""
+"""The same picture keeps its hash when it is encoded again or made smaller, and another picture has another."""
 
 import io
 import random

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError
-from models.hygiene.known import Known
+from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.stratified import stratified
-from models.preference import Task
+from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import IMAGES, QUESTIONS, generation, lists_of_pairs, question
 
 
-def pairs_of(**counts: int) -> list[Known]:
+def pairs_of(**counts: int) -> list[DedupRecord]:
     return [generation(str(n), "a", "b", source=source) for source, count in counts.items() for n in range(count)]
 
 
-def counted(pairs: list[Known]) -> dict[str, int]:
+def counted(pairs: list[DedupRecord]) -> dict[str, int]:
     return dict(Counter(one.source for one in pairs))
 
 
@@ -96,7 +96,7 @@ weights = st.fixed_dictionaries({"s": st.floats(0, 10), "t": st.floats(0, 10)})
 
 @given(lists_of_pairs(30), weights, st.none() | st.integers(0, 20), st.integers(0, 3), st.randoms())
 def test_another_order_of_the_pairs_gives_the_same(
-    pairs: list[Known], weights: dict[str, float], per_task: int | None, seed: int, rng: random.Random
+    pairs: list[DedupRecord], weights: dict[str, float], per_task: int | None, seed: int, rng: random.Random
 ) -> None:
     found = stratified(pairs, weights, per_task=per_task, seed=seed)
     other = dict(reversed(weights.items()))

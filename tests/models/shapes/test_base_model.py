@@ -7,12 +7,12 @@ import pytest
 
 from models.backbone import load_model, load_processor
 from models.errors import ModelError
-from models.preference import Task
-from models.prompts import image_part
+from models.pairs.preference import Task
 from models.shapes import base_model
 from models.shapes.base_model import END, PAD, build_config, build_processor, build_tokenizer, instruction_tokens
 from models.shapes.pairs import make_pair
-from models.verdict import Dimension, Verdict, instructions, render_verdict
+from models.verdict.grammar import Dimension, Verdict, instructions, render_verdict
+from models.verdict.prompts import image_part
 
 BASE = Path(base_model.__file__).parent / "base"
 VERDICT = render_verdict(

@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from models.injection import INJECTIONS
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.dictation import SHARE
 from models.shapes.lessons import CHECK, FOLLOW, GLANCE, MATCHING, SEEING, VERIFY, Lesson, _judge, draw_lesson
 from models.shapes.styles import COUNT, NOUNS, STYLES
 from models.shapes.world import FRAMES, parse_caption
-from models.verdict import Malformed, parse_verdict, task_instructions
+from models.verdict.grammar import Malformed, parse_verdict, task_instructions
+from models.verdict.injection import INJECTIONS
 
 PART = r"an? \w+ \w+ (?:at \w+ \w+|moving \w+ (?:at|on) the \w+)"
 CAPTION = re.compile(rf"{PART}(?: and {PART})*")

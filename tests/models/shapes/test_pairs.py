@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from models.media import decode
-from models.preference import Task
+from models.media.frames import decode
+from models.pairs.preference import Task
 from models.shapes.assess import Seen, compare_content
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.questions import answer_to, parse_question

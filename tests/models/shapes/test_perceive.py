@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.assess import Seen
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.perceive import perceive

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from models.media import data_url
-from models.preference import Task
-from models.prompts import attach, chat, data_url_part
-from models.selection import rejection
+from models.media.frames import data_url
+from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults, answer_request
 from models.shapes.teacher_server import EmbeddedTeacher
+from models.training.selection import rejection
+from models.verdict.prompts import attach, chat, data_url_part
 
 
 def body_of(made: MadePair, seed: int | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from models.errors import DataError
 from models.sources.archives import is_archive, unpack
-from tasks.objects import relative_path
+from tasks.store.objects.base import relative_path
 
 FILES = {"pairs.jsonl": b"{}\n", "sub/1.png": b"one"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.conversations import read, understood
 from models.sources.fields import Unfit
 from models.sources.rows import Frames, InFile, Row, Unusable

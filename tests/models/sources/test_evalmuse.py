@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.evalmuse import read
 from models.sources.rows import InFile, Row, Unusable
 

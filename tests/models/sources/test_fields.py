@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources import fields
 from models.sources.rows import InFile, InRow, Row, Unusable
 

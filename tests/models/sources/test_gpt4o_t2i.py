@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.gpt4o_t2i import read
 from models.sources.rows import InRow, Row, Unusable
 

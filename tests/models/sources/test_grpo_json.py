@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.grpo_json import read
 from models.sources.rows import Frames, InFile, Row, Unusable
 

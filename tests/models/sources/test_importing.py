@@ -1,4 +1,4 @@
-"""Importing rows: media looked at, faulty rows named, shards taken up again, memory bounded."""
+"""Importing rows: media looked at, faulty rows named, shards resumed, memory bounded."""
 
 import io
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from models.decoding import Decoders
-from models.errors import DataError
-from models.media_files import MediaFiles
-from models.preference import Preferred, Task
+from models.errors import DataError, MediaError
+from models.media.decoding import Decoders
+from models.pairs.media_files import MediaFiles
+from models.pairs.preference import Preferred, Task
 from models.sources import importing
 from models.sources.imported import ImportedShard, read_faulty, read_imported, statistics
 from models.sources.importing import ImportJob
-from models.sources.looking import Looked, Seen, look
+from models.sources.probing import ProbeRequest, ProbeResult, probe
 from models.sources.rows import Frames, InFile, InRow, Read, Row, Unusable
 
 
@@ -191,7 +191,7 @@ def test_an_id_of_a_finished_shard_is_not_taken_twice(
 def test_a_codec_that_crashes_costs_its_row_alone(
     root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "look_at_all", crash_in_company)
+    monkeypatch.setattr(importing, "probe_all", crash_in_company)
     monkeypatch.setattr(importing, "look", crash_on_b)
     folder = imported(reader(row(1, candidates=(InFile("a.png"), InFile("c.png"))), row(2)), root, decoders)
     assert [one.pair.id for one in read_imported(folder)] == ["r1"]
@@ -199,12 +199,12 @@ def test_a_codec_that_crashes_costs_its_row_alone(
     assert (faulty.where, faulty.reason, faulty.uri) == ("data.json#2", "media: crashes its decoder", "b.png")
 
 
-def crash_in_company(several: list[Seen]) -> list[Looked | tuple[str, str]]:
+def crash_in_company(several: list[ProbeRequest]) -> list[ProbeResult | MediaError]:
     return [crash_on_b(seen) for seen in several]
 
 
-def crash_on_b(seen: Seen) -> Looked:
+def crash_on_b(seen: ProbeRequest) -> ProbeResult:
     """As a codec does with bytes that it cannot stand."""
     if isinstance(seen.medium, InFile) and seen.medium.path == "b.png":
         os.kill(os.getpid(), signal.SIGSEGV)
-    return look(seen)
+    return probe(seen)

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from PIL import Image
 
-from models.dataset import Quarantined, write_dataset
-from models.decoding import Decoders, Here
 from models.errors import DataError, MediaError
-from models.preference import PreferencePair, Split
+from models.media.decoding import Decoders, Here
+from models.pairs.dataset import Quarantined, write_dataset
+from models.pairs.preference import PreferencePair, Split
+from models.pairs.splits.assign import Shares, assign
+from models.pairs.splits.ledger import Ledger
 from models.sources.jsonl import read_rows
-from models.splits.assign import Shares, assign
-from models.splits.ledger import Ledger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -189,7 +189,7 @@ def test_the_split_depends_on_the_media_and_not_on_the_order_of_lines(tmp_path: 
         for pair in split:
             swapped = row(pair.id, pair.media()[1].uri, pair.media()[0].uri)
             (alone,) = [name for name, there in ids(read(folder_of(tmp_path, [swapped]))[0]).items() if there]
-            assert pair.id in ids(given)[alone], "alone, and with its candidates the other way round"
+            assert pair.id in ids(given)[alone], "alone, and with its candidates swapped"
 
 
 def test_pairs_that_share_a_medium_stay_together_also_through_others(tmp_path: Path) -> None:

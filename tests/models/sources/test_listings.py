@@ -12,6 +12,8 @@ from models.errors import DataError
 from models.sources.listings import MOST_NESTED, find, rows_of
 from models.sources.rows import Unusable
 
+FOUND = Path(__file__).parent / "found"
+
 
 def test_rows_are_named_by_file_and_number(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
@@ -60,6 +62,13 @@ def test_a_file_of_brackets_costs_no_more_than_it_weighs(tmp_path: Path) -> None
     finally:
         tracemalloc.stop()
     assert peak < 200 * 2**20
+
+
+@pytest.mark.parametrize("name", ["name_is_no_text", "cell_is_no_text"])
+def test_parquet_whose_text_is_none_is_named(name: str) -> None:
+    """Found by tests/proofs/fuzz.py and kept as it was: a byte of a column's name, and one of a value, is no UTF-8."""
+    with pytest.raises(DataError, match=rf"{name}\.parquet is no readable Parquet: 'utf-8' codec can't decode byte 0x"):
+        list(rows_of(FOUND, [FOUND / f"{name}.parquet"]))
 
 
 def test_the_first_pattern_that_matches_is_taken_and_none_tells_the_layout(tmp_path: Path) -> None:

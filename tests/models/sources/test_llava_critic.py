@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.fields import Unfit
 from models.sources.llava_critic import preferred_by, read
 from models.sources.rows import InFile, InRow, Row, Unusable

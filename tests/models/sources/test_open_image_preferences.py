@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.open_image_preferences import read
 from models.sources.rows import InFile, InRow, Row, Unusable
 

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Image, List, Value, Video
 from PIL import Image as Picture
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.own import FIELDS, read
 from models.sources.rows import InFile, InRow, Row, Unusable
 

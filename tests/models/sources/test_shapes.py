@@ -4,8 +4,8 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
-from models.dataset import PreferenceDataset, write_dataset
-from models.preference import Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 
 

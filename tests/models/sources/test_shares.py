@@ -6,10 +6,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.preference import PreferencePair
+from models.pairs.preference import PreferencePair
 from models.sources.contradictions import Brought
 from models.sources.shares import blended, bringer_of
-from tests.models.splits.made import asked, generated
+from tests.models.pairs.splits.made import asked, generated
 
 
 @given(

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.rows import InFile, InRow, Row, Unusable
 from models.sources.text2video_rapidata import read
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models.errors import DataError
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources import webdataset
 from models.sources.rows import InRow, Row, Unusable
 from models.sources.webdataset import read

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.dataset import PreferenceDataset, write_dataset
-from models.preference import Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from tests.models.training.test_sft import BASE
 

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from configs.load import load_settings
-from models import rewards
 from models.backbone import MASTER, load_for_training, load_model, load_processor, lora_config, save
-from models.dataset import PreferenceDataset, write_dataset
 from models.errors import DataError, ModelError
-from models.preference import PreferencePair, Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
-from models.verdict import Dimension, Verdict, render_verdict
+from models.verdict import rewards
+from models.verdict.grammar import Dimension, Verdict, render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 REAL = load_settings("qwen2_5_vl_7b_full")

@@ -8,8 +8,8 @@ import pytest
 from trl import GRPOConfig
 
 from configs.schema import Grpo
-from models.rewards import reward_functions
 from models.training.presets import PRESETS, needs_format, preset_table
+from models.verdict.rewards import reward_functions
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 UNTHOUGHT = "<answer>Image 1 is better</answer>"
@@ -50,8 +50,8 @@ def test_accuracy_is_gated_on_format_as_the_preset_or_the_setting_says(
 
 def test_the_trainer_is_given_the_gate_that_the_preset_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`train_grpo` hands TRL the reward that `reward_functions` gives for the preset."""
-    from models.dataset import PreferenceDataset, write_dataset
-    from models.preference import Task
+    from models.pairs.dataset import PreferenceDataset, write_dataset
+    from models.pairs.preference import Task
     from models.shapes.pairs import make_pair
     from models.training import grpo
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from models.dataset import PreferenceDataset, write_dataset
-from models.preference import PreferencePair, Task
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.training.checkpoints import Hooks
-from models.verdict import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict, render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -17,12 +17,12 @@ from PIL import Image
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from tasks.pinning import MODEL_TAG
-from tasks.registry import DIGEST_TAG, register, set_alias
+from tasks.pipeline.pinning import MODEL_TAG
+from tasks.pipeline.run import open_store
 from tasks.serving.app import Service, make_app
-from tasks.stages import open_store
+from tasks.tracking.registry import DIGEST_TAG, register, set_alias
 from tests.tasks.seaweed import free_ports
 from tests.tasks.small_recipe import REPOSITORY
 

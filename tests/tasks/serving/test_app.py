@@ -17,11 +17,12 @@ import openai
 import pytest
 
 from models.errors import ConfigError
-from models.generation.local import LocalGenerator
-from models.preference import Task
-from models.reward_model import RewardModel
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.reward_model import RewardModel
+from models.pairs.preference import Task
 from tasks.serving.app import make_app
-from tests.tasks.serving.running import BASE, Running, asked, png, promote, serving, settings
+from tests.models.slow_media import large_png, slow_gif
+from tests.tasks.serving.running import BASE, Running, asked, encoded, png, promote, serving, settings
 
 
 def picture(url: str) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def test_a_caller_that_hangs_up_disturbs_nobody(judge: Running) -> None:
             one.sendall(head.encode() + body[:cut])
     assert judge.post("/v1/compare", asked()).status_code == 200
     deadline = time.monotonic() + 30
-    while judge.service.desk.at_work:
+    while judge.service.limiter.in_flight:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -260,7 +261,7 @@ def test_a_request_that_takes_too_long_is_given_up() -> None:
 def test_what_has_begun_is_answered_before_the_service_ends() -> None:
     with serving(settings("evaluate.max_tokens=200")) as running, ThreadPoolExecutor(1) as pool:
         begun = pool.submit(running.post, "/v1/compare", asked(mode="think"))
-        while not running.service.desk.at_work:
+        while not running.service.limiter.in_flight:
             time.sleep(0.005)
         running.server.should_exit = True
         assert begun.result(60).status_code == 200
@@ -310,6 +311,26 @@ def test_one_picture_that_no_processor_takes_costs_its_own_request_alone(judge: 
     assert [answer.status_code for answer in answers] == [200] * 9
     assert refused.result().status_code == 422
     assert "400.0 to 1" in refused.result().json()["error"]["message"]
+
+
+def test_media_that_hang_or_fill_memory_cost_their_own_requests_alone() -> None:
+    hanging, bomb = slow_gif(), large_png()
+    chosen = settings("serve.decoding_timeout_s=20", "serve.decoding_memory_mib=300")
+    with serving(chosen) as running, ThreadPoolExecutor(6) as pool:
+        video = {"candidate_1": encoded(hanging), "candidate_2": encoded(hanging)}
+        late = pool.submit(running.post, "/v1/compare", asked(Task.VIDEO_GENERATION, **video))
+        large = pool.submit(running.post, "/v1/compare", asked(candidate_2=encoded(bomb)))
+        url = f"data:image/png;base64,{encoded(bomb)}"
+        said = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+        chat = pool.submit(running.post, "/v1/chat/completions", {"messages": said})
+        good = list(pool.map(lambda number: running.post("/v1/compare", asked(number=number)), range(6)))
+        assert [one.status_code for one in good] == [200] * 6
+        answers = [one.result() for one in (late, large, chat)]
+        assert running.post("/v1/compare", asked()).status_code == 200
+    assert [one.status_code for one in answers] == [422] * 3
+    words = [one.json()["error"]["message"] for one in answers]
+    assert "candidate_1: takes too long: no result after 20 s" in words[0]
+    assert all("needs too much memory: more than 300 MiB" in one for one in words[1:])
 
 
 def test_a_new_champion_that_cannot_be_loaded_is_told_and_tried_again(

@@ -244,9 +244,9 @@ def test_following_gives_whole_lines_as_they_come_and_notices_a_new_file(tmp_pat
         until(lambda: seen == ["first"])
         file.write(" and half\n")
     until(lambda: seen == ["first", "half and half"])
-    log.write_text("anew\n")
-    until(lambda: seen[-1] == "anew")
+    log.write_text("again\n")
+    until(lambda: seen[-1] == "again")
     with log.open("a") as file:
         file.write("end\n")
     watching.join(10)
-    assert seen == ["first", "half and half", "anew", "end"]
+    assert seen == ["first", "half and half", "again", "end"]

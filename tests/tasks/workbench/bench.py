@@ -15,19 +15,19 @@ from safetensors.torch import load_file, save_file
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.dataset import PreferenceDataset, write_dataset
-from models.distillation import distill
-from models.preference import Task
-from models.selection import rejection
+from models.pairs.dataset import PreferenceDataset, write_dataset
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher import Endpoint, Limits, ask_all
-from tasks.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.pinning import MODEL_TAG
-from tasks.registry import DIGEST_TAG, register, set_alias
-from tasks.stages import open_store
-from tasks.tracking import Tracker
+from models.teacher.asking import Endpoint, Limits, ask_all
+from models.teacher.distillation import distill
+from models.training.selection import rejection
+from tasks.pipeline.pinning import MODEL_TAG
+from tasks.pipeline.run import open_store
+from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.tracking.registry import DIGEST_TAG, register, set_alias
+from tasks.tracking.runs import Tracker
 from tasks.workbench.app import make_app
 from tests.tasks.serving.running import BASE, listening
 

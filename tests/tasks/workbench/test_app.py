@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from models.sources.jsonl import read_rows
 from models.sources.shares import bringer_of
-from tasks.inbox import INBOX, ingest
-from tasks.stages import open_store
+from tasks.data.inbox.inbox import INBOX, ingest
+from tasks.pipeline.run import open_store
 from tasks.workbench.comparing import RANKS
 from tasks.workbench.feed import AT_ONCE, places
 from tests.tasks.serving.running import asked, encoded, png
@@ -110,8 +110,8 @@ def test_a_vote_is_a_drop_that_the_nightly_takes(tmp_path: Path, task: Task) -> 
     assert folder is not None
     (pair,) = read_rows(folder, max_frames=8).pairs
     assert (pair.task, pair.prompt, pair.preferred) == (task, row["prompt"], 2)
-    taken = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
-    assert [drop.usable for drop in taken.accepted] == [1]
+    acquire = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
+    assert [drop.usable for drop in acquire.accepted] == [1]
 
 
 def test_a_vote_with_a_broken_image_is_refused_and_leaves_nothing(url: str, settings: Settings) -> None:
@@ -238,7 +238,7 @@ def test_more_at_once_than_may_be_is_said(url: str) -> None:
     finally:
         for _ in range(AT_ONCE):
             places.release()
-    assert (name, said) == ("problem", f"{AT_ONCE} requests are at work, which is the limit: try again later")
+    assert (name, said) == ("problem", f"{AT_ONCE} requests are running, which is the limit: try again later")
 
 
 def test_whoever_hangs_up_stops_nobody_else(url: str) -> None:

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from configs.schema import Settings
-from models.preference import Task
+from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from tasks.inbox import INBOX
-from tasks.stages import open_store
+from tasks.data.inbox.inbox import INBOX
+from tasks.pipeline.run import open_store
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
 
 pytestmark = needs_chromium

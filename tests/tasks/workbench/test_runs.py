@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
-from tasks.artifacts import ArtifactRef, IndexEntry
-from tasks.housekeeping import Lineage, Production
-from tasks.stages import open_store
+from tasks.pipeline.run import open_store
+from tasks.store.artifacts import ArtifactRef, IndexEntry
+from tasks.store.maintenance import Lineage, Production
 from tasks.workbench.runs import _links, _node, stage_rows
 from tests.tasks.workbench.bench import settings_below
 

@@ -1,0 +1,104 @@
+"""The table of stages: one row a model, for the console, for Markdown and for the HTML report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.pairs.preference import Task
+
+MISSING = "\N{EN DASH}"
+SHARES = {
+    "valid_rate": "Valid",
+    "both_orders": "Both orders",
+    "position_bias": "Position bias",
+    "sums_agree": "Sums agree",
+    "answer_agrees": "Answer agrees",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and, if it has one, its 95 % interval, both as they are shown."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.interval})" if self.interval else self.value
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent, without the sign.
+
+    >>> percent(0.9234)
+    '92.3'
+    """
+    return MISSING if fraction is None else f"{100 * fraction:.1f}"
+
+
+def signed(fraction: float | None) -> str:
+    """A difference of fractions in percentage points, with plus or minus.
+
+    >>> signed(-0.021)
+    '-2.1'
+    """
+    if fraction is None:
+        return MISSING
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """Both bounds in percent: `90.1 to 94.2`."""
+    return f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds else ""
+
+
+def task_name(task: str) -> str:
+    """`image_generation` as `Image generation`."""
+    return task.replace("_", " ").capitalize()
+
+
+def stage_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
+    """The header, and one row of cells a model. Tasks that no model was judged on have no column."""
+    tasks = _tasks(scores_by_model.values())
+    header = ["Model", "Thinking", *map(task_name, tasks), "Direct", *SHARES.values()]
+    rows = []
+    for name, scores in scores_by_model.items():
+        accuracies = [_accuracy(scores, "think", which) for which in ("overall", *tasks)]
+        shares = [Cell((signed if share == "position_bias" else percent)(scores.get(share))) for share in SHARES]
+        rows.append([Cell(name), *accuracies, _accuracy(scores, "direct", "overall"), *shares])
+    return header, rows
+
+
+def stage_table(scores_by_model: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Header and rows as plain text: accuracies in percent with their 95 % intervals, position bias in points."""
+    header, rows = stage_cells(scores_by_model)
+    return [header, *([str(cell) for cell in row] for row in rows)]
+
+
+def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
+    """The header, and one row of cells a group of a task: its pairs, and each model's thinking accuracy on them."""
+    header = ["Task", "Group", "Pairs", *scores_by_model]
+    found = [scores.get("groups", {}) for scores in scores_by_model.values()]
+    rows = []
+    for name in dict.fromkeys(name for groups in found for name in groups):
+        task, group = name.split("/", 1)
+        judged = [groups.get(name, {}).get("think", {}) for groups in found]
+        pairs = max((one.get("pairs", 0) for one in judged), default=0)
+        cells = [
+            Cell(percent(one["accuracy"]), interval((one["low"], one["high"]))) if one else Cell(MISSING)
+            for one in judged
+        ]
+        rows.append([Cell(task_name(task)), Cell(group or MISSING), Cell(str(pairs)), *cells])
+    return header, rows
+
+
+def _accuracy(scores: Mapping[str, Any], mode: str, which: str) -> Cell:
+    bounds = scores.get("intervals", {}).get(mode, {}).get(which)
+    return Cell(percent(scores.get(mode, {}).get(which)), interval(bounds))
+
+
+def _tasks(all_scores: Iterable[Mapping[str, Any]]) -> list[str]:
+    present = {task for scores in all_scores for task in scores.get("think", {}) if task != "overall"}
+    known = [str(task) for task in Task]
+    return [task for task in known if task in present] + sorted(present - set(known))

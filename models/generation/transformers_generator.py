@@ -1,0 +1,281 @@
+"""Batched generation with transformers, on CPU or one GPU.
+
+When a batch fails its conversations are tried one at a time: what cannot be generated is `Generated.refused`, and costs
+itself alone. When all fail the error is raised, since then the fault is not theirs.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.backbone import load_model, load_processor
+from models.errors import ThinkrewardError
+from models.generation.protocol import (
+    Generated,
+    GeneratorIdentity,
+    OnText,
+    Progress,
+    Seed,
+    seeds_of,
+    transformers_identity,
+)
+from models.generation.tokens import placeholder_tokens, stop_tokens, written
+from models.training.micro_batches import TokenCounter, by_tokens
+from models.verdict.chat_template import opening, prompt_text
+from models.verdict.grammar import Mode
+from models.verdict.prompts import Message, Part
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
+
+
+class LocalGenerator:
+    """Generates with a model in this process; `batch` is the number of sequences generated together.
+
+    With `micro_tokens`, so many tokens at most are held for them, padding and those yet to be written included, unless
+    one conversation needs more.
+
+    Threads may call it at once: one call generates after the other.
+    """
+
+    tells = True  # what it writes as it writes it
+
+    def __init__(self, model: Any, processor: Any, *, batch: int, micro_tokens: int | None = None) -> None:
+        self.model = model
+        self.processor = processor
+        self.batch = batch
+        self.micro_tokens = micro_tokens
+        self._counter = TokenCounter(processor)
+        # Of a model's own generation defaults the ends are used alone: the others (top-p, penalties) would change what
+        # greedy and temperature 1.0 mean.
+        self.ends = stop_tokens(model, processor)
+        self.never = placeholder_tokens(model, processor)
+        self.pad = processor.tokenizer.pad_token_id
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        device: str,
+        dtype: str,
+        attention: str,
+        batch: int,
+        micro_tokens: int | None = None,
+        revision: str | None = None,
+    ) -> "LocalGenerator":
+        """From a model directory or hub id. Raises `ModelError`."""
+        processor = load_processor(source, revision=revision)
+        model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
+        return cls(model, processor, batch=batch, micro_tokens=micro_tokens)
+
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """See `Generator.identity`."""
+        return transformers_identity(str(self.model.dtype).removeprefix("torch."))
+
+    def generate(
+        self,
+        conversations: Sequence[list[Message]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int,
+        seed: Seed = 0,
+        mode: Mode = "think",
+        on_progress: Progress | None = None,
+        on_text: OnText | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> list[list[Generated]]:
+        """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
+
+        Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
+
+        `on_text` is told each completion's text as it grows. `gone` is asked before each batch and token whether nobody
+        waits for the answer any more; then it raises `Cancelled`.
+        """
+        import torch
+
+        from models.generation.seeded import row_seed
+
+        texts = [prompt_text(self.processor, c, mode) for c in conversations]
+        begun = opening(self.processor, mode)
+        media = [
+            [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
+        ]
+        results: list[list[Generated]] = [[] for _ in texts]
+        seeds = seeds_of(seed, len(texts))
+        failures: list[Exception] = []
+        done = 0
+        with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
+            for rows in self._batches(texts, media, n, max_tokens):
+
+                def batch(some: Sequence[int]) -> list[list[Generated]]:
+                    told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
+                    shown = [texts[at] for at in some], [part for at in some for part in media[at]]
+                    streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(n)]
+                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun, gone)
+
+                for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
+                    results[at] = said if isinstance(said, list) else [refusal(said)] * n
+                    failures += [] if isinstance(said, list) else [said]
+                done += len(rows)
+                if on_progress is not None:
+                    on_progress(done, len(texts))
+        if failures and len(failures) == len(results):
+            raise failures[0]
+        return results
+
+    def _batches(self, texts: list[str], media: list[list[Part]], n: int, max_tokens: int) -> list[list[int]]:
+        """The conversations that are generated together, by their places."""
+        rows = max(1, self.batch // n)
+        if self.micro_tokens is not None:
+            lengths = [(self._tokens(*one), max_tokens) for one in zip(texts, media, strict=True)]
+            return by_tokens(lengths, tokens=self.micro_tokens // n, rows=rows)
+        frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
+        order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
+        return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+    def _tokens(self, text: str, parts: list[Part]) -> int:
+        images = [part["image"] for part in parts if part["type"] == "image"]
+        return self._counter.count(text, images, [part["video"] for part in parts if part["type"] == "video"])
+
+    def _generate_batch(
+        self,
+        texts: list[str],
+        media: list[Part],
+        n: int,
+        temperature: float,
+        max_tokens: int,
+        streams: list[int],
+        told: "_Growing | None",
+        begun: str,
+        gone: Callable[[], bool] | None,
+    ) -> list[list[Generated]]:
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        from models.generation.seeded import SeededSampling
+        from models.generation.stopping import stopping_criteria
+
+        stopping = stopping_criteria(gone)
+
+        inputs = self.processor(
+            text=texts,
+            images=[part["image"] for part in media if part["type"] == "image"] or None,
+            **_videos([part for part in media if part["type"] == "video"]),
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        ).to(self.model.device)
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        seeded = LogitsProcessorList([SeededSampling(streams, temperature)] if temperature > 0 else [])
+        config = GenerationConfig(
+            max_new_tokens=max_tokens,
+            num_return_sequences=n,
+            eos_token_id=self.ends,
+            suppress_tokens=self.never or None,
+            pad_token_id=self.pad,
+            # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
+            cache_implementation="static",
+            disable_compile=True,  # every batch has another shape
+            **(sampling if temperature > 0 else {"do_sample": False}),
+        )
+        with torch.inference_mode():
+            whole = self.model.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=seeded,
+                stopping_criteria=stopping,
+                streamer=told,
+            )
+        tokens = whole[:, inputs["input_ids"].shape[1] :]
+        rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
+        decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
+        flat_out = [
+            Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
+        ]
+        return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
+
+
+def each_alone_on_failure(
+    batch: Callable[[Sequence[int]], list[list[Generated]]], rows: Sequence[int]
+) -> list[list[Generated] | Exception]:
+    """What `batch` makes of the rows together; if that fails, of each row alone, and the error of each that fails.
+
+    Errors with a name of ours, which no single row causes, and memory that does not suffice are raised.
+    """
+    import torch
+
+    fatal = (ThinkrewardError, MemoryError, torch.OutOfMemoryError)
+    try:
+        return list(batch(rows))
+    except fatal:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever a processor or a model raises for one member)
+        if len(rows) == 1:
+            return [error]
+        logger.warning("a batch of %d failed (%s); each is tried alone", len(rows), type(error).__name__)
+    found: list[list[Generated] | Exception] = []
+    for row in rows:
+        found += each_alone_on_failure(batch, [row])
+    return found
+
+
+def refusal(error: Exception) -> Generated:
+    """No completion, because of this error."""
+    return Generated("", truncated=False, refused=f"{type(error).__name__}: {error}".split("\n")[0][:200])
+
+
+class _Growing:
+    """A streamer for a whole batch, of which transformers' own take one sequence: tells what each says further."""
+
+    def __init__(
+        self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, on_text: OnText, begun: str = ""
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.stops = stops
+        self.begun = begun  # what of each answer stands in its prompt
+        self.places = [(row, sample) for row in rows for sample in range(n)]
+        self.on_text = on_text
+        self.tokens: list[list[int]] = [[] for _ in self.places]
+        self.told = [""] * len(self.places)
+        self.ended = [False] * len(self.places)
+        self.prompt_seen = False
+
+    def end(self) -> None:
+        """Called when all have ended; nothing is left to tell."""
+
+    def put(self, value: Any) -> None:
+        """The prompts' tokens, and then the next token of each sequence."""
+        if not self.prompt_seen:
+            self.prompt_seen = True
+            for place in self.places if self.begun else ():
+                self.on_text(*place, self.begun)
+            return
+        for at, token in enumerate(value.tolist()):
+            if self.ended[at] or token in self.stops:
+                self.ended[at] = True
+                continue
+            self.tokens[at].append(token)
+            text = self.tokenizer.decode(self.tokens[at], skip_special_tokens=True)
+            if text != self.told[at] and not text.endswith(UNFINISHED):
+                self.on_text(*self.places[at], text[len(self.told[at]) :])
+                self.told[at] = text
+
+
+def _videos(parts: list[Part]) -> dict[str, Any]:
+    """The processor's arguments for videos that are sampled already, with the times of their frames."""
+    if not parts:
+        return {}
+    clips = [part["video"] for part in parts]
+    times = [
+        {"fps": part["rate"], "total_num_frames": len(clip), "frames_indices": list(range(len(clip)))}
+        for part, clip in zip(parts, clips, strict=True)
+    ]
+    return {"videos": clips, "video_metadata": times, "do_sample_frames": False}

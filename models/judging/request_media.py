@@ -1,0 +1,50 @@
+"""The media of requests, decoded within a model's caps: in this process, or in those of models/media/decoding.py.
+
+It imports little, and nothing of torch, since it runs in those processes.
+"""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from models.errors import MediaError
+from models.media.decoding import Decoding
+from models.media.frames import decode, inspect, shrink
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One medium as it came, where it stood, and what a model may be shown of it."""
+
+    data: bytes
+    where: str
+    max_frames: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a medium is (`image` or `video`), and the frames that a model is shown."""
+
+    kind: str
+    frames: list[Image.Image]
+
+    @property
+    def bytes(self) -> int:
+        """The memory that its frames take, three bytes a pixel."""
+        return sum(3 * frame.width * frame.height for frame in self.frames)
+
+
+def show(encoded: Encoded) -> Shown:
+    """Decode one medium. Raises `MediaError` naming where it stood."""
+    kind = inspect(encoded.data, encoded.where).kind
+    frames = decode(encoded.data, encoded.where, max_frames=encoded.max_frames)
+    return Shown(kind, [shrink(frame, encoded.max_pixels) for frame in frames])
+
+
+def shown(encoded: Encoded, decoding: Decoding) -> Shown:
+    """What `show` gives, where `decoding` does it. Raises `MediaError`, also for what its process does not survive."""
+    (said,) = decoding.map(show, [(encoded.where, encoded)])
+    if isinstance(said, MediaError):
+        raise said
+    return said

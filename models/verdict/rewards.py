@@ -1,0 +1,96 @@
+"""Rewards for GRPO in TRL's signature: pure functions of completions and dataset columns, built on the grammar.
+
+Each returns one number between 0 and 1 a completion. A malformed or hedged answer ("1 or 2") earns nothing.
+
+>>> from models.pairs.preference import Task
+>>> accuracy_reward(completions=["Image 1 or Image 2"], task=["image_generation"], preferred=["1"])
+[0.0]
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from models.pairs.preference import Task
+from models.verdict.grammar import Malformed, Verdict, parse_answer, parse_verdict
+
+Completion = str | list[dict[str, Any]]
+Reward = Callable[..., list[float]]
+
+
+def completion_text(completion: Completion) -> str:
+    """The text of a completion as TRL hands it over: plain, or one assistant message."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[0]["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+
+
+def _verdicts(completions: Sequence[Completion], task: Sequence[str]) -> list[Verdict | Malformed]:
+    return [parse_verdict(completion_text(c).strip(), Task(t)) for c, t in zip(completions, task, strict=True)]
+
+
+def format_reward(completions: Sequence[Completion], task: Sequence[str], **_: object) -> list[float]:
+    """1 for a completion in the verdict grammar (arXiv 2505.03318, section 3.4, format reward)."""
+    return [float(isinstance(verdict, Verdict)) for verdict in _verdicts(completions, task)]
+
+
+def accuracy_reward(
+    completions: Sequence[Completion], task: Sequence[str], preferred: Sequence[str], **_: object
+) -> list[float]:
+    """1 for a valid completion whose answer is the preferred candidate (ours).
+
+    Gated on the whole grammar: an answer block after broken reasoning earns nothing.
+    """
+    return [
+        float(isinstance(verdict, Verdict) and str(verdict.preferred) == label)
+        for verdict, label in zip(_verdicts(completions, task), preferred, strict=True)
+    ]
+
+
+def answer_reward(
+    completions: Sequence[Completion], task: Sequence[str], preferred: Sequence[str], **_: object
+) -> list[float]:
+    """1 for an answer block with the preferred candidate, whatever stands before it (section 3.4, accuracy reward).
+
+    >>> answer_reward(["Hm. <answer>Image 1 is better</answer>"], task=["image_generation"], preferred=["1"])
+    [1.0]
+    """
+    read = [parse_answer(completion_text(c), Task(t)) for c, t in zip(completions, task, strict=True)]
+    return [
+        float(not isinstance(answer, Malformed) and str(answer) == label)
+        for answer, label in zip(read, preferred, strict=True)
+    ]
+
+
+def consistency_reward(completions: Sequence[Completion], task: Sequence[str], **_: object) -> list[float]:
+    """Half for sums that add up, half for an answer that follows from them (ours, not the paper's)."""
+    return [
+        0.5 * verdict.sums_agree + 0.5 * verdict.answer_agrees if isinstance(verdict, Verdict) else 0.0
+        for verdict in _verdicts(completions, task)
+    ]
+
+
+def opened(reward: Reward, begun: str) -> Reward:
+    """The reward of completions whose first part, `begun`, stands in the prompt (`chat_template.opening`)."""
+    if not begun:
+        return reward
+
+    @functools.wraps(reward)
+    def of_the_whole(completions: Sequence[Completion], **columns: Any) -> list[float]:
+        return reward(completions=[begun + completion_text(one) for one in completions], **columns)
+
+    return of_the_whole
+
+
+REWARDS: dict[str, Reward] = {
+    "format": format_reward,
+    "accuracy": accuracy_reward,
+    "consistency": consistency_reward,
+}
+
+
+def reward_functions(names: Iterable[str], *, accuracy_needs_format: bool) -> list[Reward]:
+    """The rewards of these names, with accuracy gated on the whole grammar or read from the answer alone."""
+    rewards = REWARDS if accuracy_needs_format else {**REWARDS, "accuracy": answer_reward}
+    return [rewards[name] for name in names]

@@ -1,0 +1,67 @@
+"""Opening a reward model by the name that a person gives it.
+
+    from thinkreward import reward_model
+
+    judge = reward_model("champion")
+    judge.compare_one(task="image_generation", prompt="a red cube", candidate_1="1.png", candidate_2="2.png")
+
+A name is what `thinkreward judge --model` takes: a folder (`./model`, with a separator), `base`, an artifact's digest,
+an alias or `models:/NAME@ALIAS` of the registry; or it is `endpoint:MODEL`, an OpenAI-compatible server's. Whoever has
+the registry alone, and not the store, loads the same model with `mlflow.pyfunc` (models/judging/registry_model.py).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from configs.load import active_profile, load_settings
+from configs.schema import Settings
+from models.generation.endpoint import FOR_JUDGE, EndpointGenerator, endpoint_identity
+from models.generation.openai_client import Endpoint
+from models.generation.protocol import GeneratorIdentity, transformers_identity
+from models.generation.transformers_generator import LocalGenerator
+from models.judging.reward_model import RewardModel
+from tasks.judging.files import find_model
+
+ENDPOINT = "endpoint:"
+
+
+def reward_model(name: str = "champion", settings: Settings | None = None, *, base_url: str = "") -> RewardModel:
+    """The model of this name, loaded. `settings` are the active profile's unless given.
+
+    `base_url` is where an endpoint answers, instead of OPENAI_BASE_URL. Raises `ConfigError` for a model that is not
+    there, `TeacherRefused` for an endpoint without its address or key.
+    """
+    settings = settings or load_settings(active_profile())
+    return RewardModel(
+        generator_of(name, settings, base_url=base_url),
+        max_pixels=settings.model.max_pixels,
+        max_frames=settings.model.max_frames,
+        max_tokens=settings.evaluate.max_tokens,
+    )
+
+
+def generator_of(name: str, settings: Settings, *, base_url: str = "") -> LocalGenerator | EndpointGenerator:
+    """What writes the text of the model of this name; see `reward_model`."""
+    if name.startswith(ENDPOINT):
+        found = Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE)
+        return EndpointGenerator(replace(found, base_url=base_url) if base_url else found)
+    return local_generator(find_model(settings, name), settings, batch=settings.runtime.generation_batch)
+
+
+def identity_of(name: str, settings: Settings) -> GeneratorIdentity:
+    """What `generator_of` gives will say it is, before it is loaded."""
+    if name.startswith(ENDPOINT):
+        return endpoint_identity(Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE))
+    return transformers_identity(settings.model.dtype)
+
+
+def local_generator(folder: Path, settings: Settings, *, batch: int) -> LocalGenerator:
+    """The model of a folder, on this machine as the settings say."""
+    return LocalGenerator.load(
+        folder,
+        device=settings.runtime.device,
+        dtype=settings.model.dtype,
+        attention=settings.model.attention,
+        batch=batch,
+        micro_tokens=settings.runtime.generation_tokens,
+    )

@@ -1,0 +1,138 @@
+"""What `thinkreward doctor` looks at: versions, accelerator, memory, storage, MLflow, teacher."""
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from configs.schema import Settings
+from models.backbone import load_processor
+from models.errors import ThinkrewardError
+from tasks.ops.base_shape import base_shape
+from tasks.ops.devices import devices_for
+from tasks.ops.fitting import GIB, cure, fits, refusal, seen
+from tasks.ops.stage_memory import parts
+from tasks.pipeline.graph import find_base
+from tasks.pipeline.run import open_store
+from tasks.stages.prepare import check_hub_id
+from tasks.tracking.runs import Tracker
+
+PACKAGES = (
+    "prefect",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "openai",
+    "s3fs",
+    "mlflow",
+    "fastapi",
+    "sqlalchemy",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: whether it is well, and what it says or what to do."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+def examine(settings: Settings) -> list[Check]:
+    """All checks; none stops another."""
+    checks = [
+        ("versions", _versions),
+        ("accelerator", _accelerator),
+        ("base model", _base),
+        ("memory", _memory),
+        ("storage", _storage),
+        ("mlflow", _mlflow),
+        ("teacher", _teacher),
+    ]
+    return [_guarded(name, check, settings) for name, check in checks]
+
+
+def _guarded(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+    try:
+        return Check(name, True, check(settings))
+    except (ThinkrewardError, ImportError) as error:
+        return Check(name, False, str(error))
+
+
+def _versions(settings: Settings) -> str:
+    try:
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(f"{error.name} is not installed: run `make setup`") from error
+
+
+def _accelerator(settings: Settings) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())}
+        return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}"
+    if settings.runtime.device == "cuda":
+        raise ThinkrewardError(
+            "runtime.device is cuda but torch sees no GPU: set runtime.device=auto, or install a driver"
+        )
+    cores = os.cpu_count() or 1
+    if settings.runtime.threads > cores:
+        raise ThinkrewardError(
+            f"runtime.threads is {settings.runtime.threads} on {cores} cores: set runtime.threads={cores}"
+        )
+    return f"none; the CPU with {settings.runtime.threads} of {cores} threads"
+
+
+def _base(settings: Settings) -> str:
+    folder = find_base(settings)
+    if folder is None:
+        check_hub_id(settings.model.base)
+        return f"{settings.model.base}: a hub id, downloaded when first used"
+    load_processor(folder)
+    return str(folder)
+
+
+def _memory(settings: Settings) -> str:
+    """Whether each stage fits the smallest device that it would run on here, at its longest prompts."""
+    shape, found = base_shape(settings), devices_for(settings)
+    if shape is None:
+        return f"unknown: no config.json of {settings.model.base} is here, or its family is none that is estimated"
+    if not found:
+        return "no device to compare with"
+    device = min(found, key=lambda one: one.total)
+    needed = parts(settings, shape, device=device.kind)
+    if large := [one for one in needed if fits(one, device) == "no"]:
+        raise ThinkrewardError("\n".join(refusal(settings, shape, one, device) for one in large))
+    said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in needed)
+    said = f"{seen(settings, device)}; at its longest prompts needs about, GiB: {said}"
+    if tight := [one for one in needed if fits(one, device) == "tight"]:
+        cures = "; ".join(f"{one.name}: {cure(settings, shape, one, device)}" for one in tight)
+        said += f"; tight, if memory runs out: {cures}"
+    if most := [one.name for one in needed if one.memory.total > device.free]:
+        said += f"; but {device.free / GIB:.1f} GiB are free now, too little for {', '.join(most)}"
+    return said
+
+
+def _storage(settings: Settings) -> str:
+    open_store(settings).check_writable()
+    return f"{settings.storage.root} can be written"
+
+
+def _mlflow(settings: Settings) -> str:
+    Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
+    return f"{settings.tracking.uri} answers"
+
+
+def _teacher(settings: Settings) -> str:
+    if settings.distill.teacher == "embedded":
+        return "embedded: a local server that reads pixels"
+    if settings.distill.teacher == "published":
+        return "published: nobody is asked"
+    from models.generation.openai_client import Endpoint
+
+    endpoint = Endpoint.from_environment(settings.distill.model)
+    return f"{settings.distill.model} at {endpoint.host}; the key is set (not tried: a call costs money)"

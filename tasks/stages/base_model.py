@@ -1,0 +1,23 @@
+"""The base model in the store, before the stages that stand on it."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from configs.schema import Settings
+from tasks.pipeline.retries import run_logger
+from tasks.pipeline.run import StageResult, Watch, run_stage
+from tasks.pipeline.run_pages import progress_lines
+
+NEED_BASE = ("distill", "cold-start", "evaluate")  # distill does not read it, but its answers cost money
+
+
+def logged_watch() -> Watch:
+    """A watch for runs that nobody sits before."""
+    say = run_logger().info
+    return Watch(say=say, progress=progress_lines(say))
+
+
+@task(name="base", task_run_name="base", cache_policy=NO_CACHE, log_prints=False)
+def publish_base(settings: Settings) -> StageResult:
+    """Publish the base model, so that later digests stand on its bytes."""
+    return run_stage("base", settings, watch=logged_watch())
