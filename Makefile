@@ -40,7 +40,7 @@ stack: $(STAMP) ## S3, MLflow, Prefect and workers on this machine, with the flo
 stack-down: ## end them, flow runs included; the data stays
 	$(BIN)/thinkreward stack down
 
-test: lint types imports ## lint, types, import direction, and all tests but those that kill stages or need a whole stack
+test: lint types imports ## lint, types, import direction, and all tests but the long ones and those that need a whole stack
 	$(BESIDE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 	$(BESIDE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not crash and not stack and not long"
 

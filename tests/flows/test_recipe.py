@@ -18,7 +18,7 @@ from models.errors import StageKilled
 from models.evaluation.scores import JudgedRow, read_rows
 from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.run import Watch, open_store, run_stage
-from tests.flows.killing import Reached, checkpoint, shards, stage_killed_when
+from tests.flows.killing import checkpoint, stage_killed_when
 from tests.tasks import small_recipe as small
 from tests.tasks.workbench.bench import workbench
 
@@ -82,49 +82,53 @@ def test_prefect_shows_the_teachers_yield_and_the_report(recipe: tuple[Path, dic
 
 
 class Reports:
-    """The first of each kind of progress that a stage's process reports: where it set in."""
+    """What a resumed stage's process reports first of its training, and the sampled shards that are there then."""
 
-    def __init__(self) -> None:
-        self.first: dict[str, int] = {}
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.first_step = 0
+        self.shards: dict[Path, int] = {}
 
     def take(self, done: int, total: int, what: str) -> None:
-        self.first.setdefault(what, done)
+        if what == "steps" and not self.first_step:
+            self.first_step, self.shards = done, shards_kept(self.work)
+
+
+def shards_kept(work: Path) -> dict[Path, int]:
+    """When each was written, in nanoseconds."""
+    return {path: path.stat().st_mtime_ns for path in work.glob("*/blobs/shards/*")}
 
 
 @pytest.mark.parametrize(
-    ("stage", "kills", "from_where"),
+    ("stage", "changes"),
     [
-        ("cold-start", [checkpoint(18)], {"steps": 19}),
-        ("rejection-sampling", [shards(2), checkpoint(2)], {"samples": 1000, "steps": 3}),
-        ("grpo", [checkpoint(2)], {"steps": 3}),
+        ("cold-start", {"cold_start__epochs": 0.5, "cold_start__checkpoint_every": 2}),  # 7 steps in place of 104
+        ("rejection-sampling", {}),
+        ("grpo", {}),
     ],
     ids=["cold-start", "rejection-sampling", "grpo"],
 )
 def test_a_killed_training_stage_goes_on_where_it_was_to_the_same_digests(
-    stage: str,
-    kills: list[Reached],
-    from_where: dict[str, int],
-    recipe: tuple[Path, dict[str, Any]],
-    tmp_path: Path,
+    stage: str, changes: dict[str, object], recipe: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     """Training is reproducible: a stage begun again from nothing has these digests too, but not these first steps."""
-    whole, said = recipe
+    whole, _ = recipe
     shutil.copytree(whole / "store", tmp_path / "store")
     shutil.copy(whole / "mlflow.db", tmp_path)
-    shutil.rmtree(tmp_path / "store" / "index" / stage)
-    settings = load_settings("shapes", small.sets(tmp_path))
-    for reached in kills:
-        with (
-            pytest.raises(StageKilled, match="SIGKILL"),
-            stage_killed_when(partial(reached, tmp_path / "store" / "work" / stage)),
-        ):
-            run_stage(stage, settings)
-    reports = Reports()
-    result = run_stage(stage, settings, watch=Watch(progress=reports.take))
-    assert result.state == "resumed"
-    assert all(reports.first[what] >= least for what, least in from_where.items()), reports.first
-    digests = next(one["artifacts"] for one in said["stages"] if one["name"] == stage)
-    assert {name: f"{ref.kind}/{ref.digest}" for name, ref in result.outputs.items()} == digests
+    settings = load_settings("shapes", small.sets(tmp_path, **changes))
+    undisturbed = run_stage(stage, settings)
+    assert undisturbed.state == ("computed" if changes else "cached")
+    open_store(settings).forget(stage, undisturbed.key)
+    work = tmp_path / "store" / "work" / stage
+    with pytest.raises(StageKilled, match="SIGKILL"), stage_killed_when(partial(checkpoint(2), work)):
+        run_stage(stage, settings)
+    sampled, reports = shards_kept(work), Reports(work)
+    assert bool(sampled) == (stage == "rejection-sampling")
+    resumed = run_stage(stage, settings, watch=Watch(progress=reports.take))
+    assert resumed.state == "resumed"
+    assert reports.first_step > 2
+    assert reports.shards == sampled
+    assert resumed.outputs == undisturbed.outputs
 
 
 def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:
