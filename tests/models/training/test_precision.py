@@ -105,15 +105,17 @@ def test_optimisation_at_the_papers_rate_moves_the_weights(data: Any, tmp_path: 
     assert share_moved(load_file(BASE / "model.safetensors"), checkpoint(tmp_path, 4)) >= 0.99
 
 
-def test_the_loss_follows_that_of_float32_within_half_a_percent(data: Any, tmp_path: Path) -> None:
-    """At a rate at which it falls from 7.9 to 1.1; 0.35 % was measured, and one rounding to bfloat16 is up to 0.4 %."""
+def test_the_loss_follows_that_of_float32_within_a_percent(data: Any, tmp_path: Path) -> None:
+    """At a rate at which it falls from 7.9 to 1.1; 0.35 % was measured on an Intel Xeon and 0.53 % on an AMD EPYC;
+    one rounding to bfloat16 is up to 0.4 %.
+    """
     curves = {}
     for dtype in ("float32", "bfloat16"):
         facts = fine_tuned(data, tmp_path / dtype, dtype=dtype, learning_rate=3e-4)
         curves[dtype] = [row["loss"] for row in facts["log"] if "loss" in row]
     assert len(curves["float32"]) == 10
     assert curves["float32"][-1] < 0.2 * curves["float32"][0]
-    assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.005)
+    assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.01)
 
 
 @pytest.mark.parametrize("lora", [None, (4, 8, 0.0)])

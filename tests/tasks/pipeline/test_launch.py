@@ -101,8 +101,8 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 return Done(outputs={}, facts={"delivered": True})
 
             def waits_for_others(job, child, scratch):
-                from tasks import launching
-                launching.HEARTBEAT_S = 0.5
+                from tasks.pipeline import launch
+                launch.HEARTBEAT_S = 0.5
                 with child.waiting():
                     time.sleep(6)
                 return Done(outputs={}, facts={"delivered": True})
