@@ -72,6 +72,7 @@ def test_every_stage_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_stages_that_fail_are_rows_and_the_others_are_measured(tmp_path: Path) -> None:
     done = rehearse(tmp_path, "model.dtype=float16")  # which nothing is trained in
     assert done.returncode == 0, done.stderr
@@ -86,6 +87,7 @@ def test_stages_that_fail_are_rows_and_the_others_are_measured(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_large_model_is_rehearsed_on_a_cpu_as_a_reduced_copy_and_the_first_line_says_so(tmp_path: Path) -> None:
     pixels = ("model.max_pixels=4096", "prepare.path=.")
     done = rehearse(tmp_path, *pixels, options=(), profile="qwen3_vl_8b")
