@@ -29,11 +29,6 @@ class Shown:
     kind: str
     frames: list[Image.Image]
 
-    @property
-    def bytes(self) -> int:
-        """The memory that its frames take, three bytes a pixel."""
-        return sum(3 * frame.width * frame.height for frame in self.frames)
-
 
 def show(encoded: Encoded) -> Shown:
     """Decode one medium. Raises `MediaError` naming where it stood."""

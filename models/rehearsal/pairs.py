@@ -12,9 +12,9 @@ from PIL import Image
 from models.media.frames import bundle
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
+from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.grammar import instructions
 
-CHARACTERS_PER_TOKEN = 4  # of a large model's tokenizer: https://platform.openai.com/tokenizer
 CAPTION_TOKENS = 60
 WORD = " red"
 SIDE = 32  # pixels; sides are multiples of it, so that no patch is cut

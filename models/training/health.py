@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from transformers import TrainerCallback
@@ -31,7 +32,7 @@ class FiniteGuard(TrainerCallback):
         """Raise `TrainingDiverged` if the step's loss or gradient is not finite."""
         for name, what in (("loss", "the loss"), ("grad_norm", "the gradient")):
             value = (logs or {}).get(name)
-            if value is not None and not _finite(float(value)):
+            if value is not None and not isfinite(value):
                 raise self._diverged(what, state.global_step, args)
 
     def _diverged(self, what: str, step: int, args: Any) -> TrainingDiverged:
@@ -41,10 +42,6 @@ class FiniteGuard(TrainerCallback):
             f"{self.section}.learning_rate ({args.learning_rate:g}) or {self.section}.max_grad_norm "
             f"({args.max_grad_norm:g}){precise}; the same settings would end here again"
         )
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")  # false for NaN too
 
 
 def _all_finite(model: Any) -> bool:

@@ -65,7 +65,7 @@ class TokenBoundSft(SFTTrainer):
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The step's examples in parts, and the number of tokens in all of them that are learnt."""
-        (whole,) = (next(epoch_iterator) for _ in range(1))
+        whole = next(epoch_iterator)
         lengths = [(self._counter.count(one["prompt"] + one["completion"], one["images"]),) for one in whole.examples]
         parts = split_evenly_often(self, lengths, *self._limits)
         whole.parts = [self._collate([whole.examples[at] for at in part]) for part in parts]

@@ -5,12 +5,13 @@ from math import ceil
 
 from configs.schema import Settings, Sft
 from models.pairs.preference import Task
+from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.grammar import instructions
 from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, LORA_RANK, cure, fits, itemised, seen, with_value
-from tasks.ops.stage_memory import CAPTION_TOKENS, CHARACTERS_PER_TOKEN, Part, parts
+from tasks.ops.stage_memory import CAPTION_TOKENS, Part, parts
 from tasks.pipeline.graph import find_base
 
 PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL: a merged patch (arXiv 2502.13923, section 2.1)

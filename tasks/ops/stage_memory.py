@@ -14,11 +14,11 @@ from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
 from models.sizing.shape import Shape
+from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.training.presets import PRESETS
 from models.verdict.grammar import instructions
 from tasks.pipeline.graph import find_base
 
-CHARACTERS_PER_TOKEN = 4  # https://platform.openai.com/tokenizer
 CAPTION_TOKENS = 60  # of a caption, a question or an answer
 TEMPLATE_TOKENS = 20  # that a chat template writes around a prompt
 PICTURE_TOKENS = 2  # where a picture begins and ends
