@@ -4,8 +4,8 @@ The pool is pebble's. `multiprocessing.Pool` waits for ever for the result of a 
 `concurrent.futures` gives up the whole pool then, and neither can end a task that takes too long. Processes are
 spawned, not forked: this one may hold threads, CUDA and torch, of which a worker has nothing unless the function that
 it is given imports it. The program's main module is not imported in them, see models/media/spawning.py. Nothing is left
-behind when this process is killed: workers notice at once, and one that is held up in a codec ends when the time for its
-item is over.
+behind when this process is killed: workers notice at once, but for one that is held up in a codec, which ends when the
+time for its item is over.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Prefect's temporary server, which runs without PREFECT_API_URL get, so that it ends with the run that started it.
 
-Prefect ends it when Python exits. After `kill -9`, SIGTERM or a crash of that process its own would run on for ever, with
-a port and some 150 MiB; this one holds the other end of a pipe, and leaves when that closes.
+Prefect ends it when Python exits. After `kill -9` or a crash of that process its own would run on for ever, with its
+port and memory; this one holds the other end of a pipe, and leaves when that closes.
 """
 
 import os
@@ -17,7 +17,7 @@ OF_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFE
 
 
 def tie_temporary_server() -> None:
-    """Before a flow is called: if Prefect is going to start a temporary server for it, that one ends with this process."""
+    """To be called before a flow: the temporary server, if Prefect is going to start one, ends with this process."""
     from prefect.client.base import ServerType, determine_server_type
 
     if determine_server_type() is ServerType.EPHEMERAL:

@@ -260,6 +260,8 @@ def test_nor_does_one_that_stood_still(bodies: Path) -> None:
     parent = parent_of_a_sleeper(bodies)
     child = wait_for_pids(bodies)[0]
     os.kill(child, signal.SIGSTOP)
+    while psutil.Process(child).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     ended = gone([child])
