@@ -21,7 +21,7 @@ from models.backbone import FRAMES, takes_video
 from models.errors import ConfigError
 from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presented
-from models.evaluation.scores import JudgedRow, read_rows, write_rows
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
 from models.generation.openai_client import Endpoint
 from models.generation.protocol import GeneratorIdentity

@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "5",
+            "6",
             {
                 "report": Input("evaluate", "report"),
                 "model": Input("grpo", "model"),

@@ -13,7 +13,7 @@ from configs.schema import Settings
 from models.errors import ArtifactCorrupt, ArtifactMissing, ArtifactUnknown, ConfigError
 from models.evaluation.comparison import Evidence, compare, evidence
 from models.evaluation.gate import Opponent
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.stages.context import Context
 from tasks.stages.evaluate import judged_rows

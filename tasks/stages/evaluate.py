@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from models.errors import ArtifactCorrupt
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.evaluation.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.evaluation.report.html import render_report
-from models.evaluation.scores import JudgedRow, paired_difference, read_rows, score, write_rows
+from models.evaluation.scores import paired_difference, score
 from models.pairs.dataset import pairs_file
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode

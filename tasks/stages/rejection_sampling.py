@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.evaluation.scores import REFUSED
+from models.evaluation.judged_rows import REFUSED
 from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
 from models.training.selection import rejection

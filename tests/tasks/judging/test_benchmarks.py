@@ -136,7 +136,7 @@ class Undecided:
         return [[Generated(text, truncated=False) for text in answers] for _ in conversations]
 
 
-@pytest.mark.parametrize(("votes", "bias"), [(1, -1.0), (3, 1.0)])
+@pytest.mark.parametrize(("votes", "bias"), [(1, -0.5), (3, 0.5)])
 def test_of_several_sampled_answers_the_majority_counts(
     settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch, votes: int, bias: float
 ) -> None:

@@ -9,7 +9,8 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import ConfigError
-from models.evaluation.scores import JudgedRow, score
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import score
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict

@@ -15,10 +15,10 @@ from playwright.sync_api import expect, sync_playwright
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, turned
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.data import Picture, illustrate
 from models.evaluation.report.leaderboard import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.report.leaderboard_tables import Entry, places
-from models.evaluation.scores import JudgedRow
 from models.pairs.preference import Candidate, PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
