@@ -1,6 +1,6 @@
 """From the rows of a published data set to pairs in our schema: shard by shard, in bounded memory.
 
-A shard is so many rows of the reader's, usable or not, so that a killed import goes on with the first shard that is
+A shard is so many rows of the reader's, valid or not, so that a killed import goes on with the first shard that is
 not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
 (models/media/decoding.py): a codec that crashes costs one row.
 
@@ -20,14 +20,14 @@ from models.errors import DataError, MediaError
 from models.media.decoding import Decoders
 from models.pairs.preference import Candidate, Media, PreferencePair, turned
 from models.sources.drops import presented
-from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
+from models.sources.imported import Imported, ImportedShard, InvalidImport, MediaWriter
 from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
-from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Medium, Read, Row
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
 IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
-JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
+JUDGED_FROM = 100  # rows, before a share of invalid ones says anything
 TWICE = "row: its id is there twice"
 Key = Medium | str
 
@@ -69,7 +69,7 @@ class ImportJob:
     def run(self) -> tuple[int, int]:
         """Import every row; gives how many there are and how many of them cannot be used.
 
-        Raises `DataError` for too large a share of unusable rows, or none that is usable.
+        Raises `DataError` for too large a share of invalid rows, or none that is valid.
         """
         for number, rows in enumerate(shards_of(self._rows)):
             shard = ImportedShard(self._into, number)
@@ -78,17 +78,17 @@ class ImportJob:
                 self._keep(number)
             self._count(shard, len(rows))
         if self._read == self._bad:
-            raise DataError(f"{self._root} has no usable row among {self._read}{self._most_common()}")
+            raise DataError(f"{self._root} has no valid row among {self._read}{self._most_common()}")
         check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
         return self._read, self._bad
 
     def _takes(self, shard: ImportedShard) -> bool:
         """Take a kept shard as it is. Whether it is what would be made now, after the shards before it."""
-        faulty = shard.faulty()
+        invalid = shard.invalid()
         ids, stored = shard.column(shard.pairs, "id"), shard.column(shard.media, "sha256")
         media = {one.sha256 for pair in shard.pairs_in() for one in pair.media()}
         if (
-            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in faulty)
+            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in invalid)
             or not self._ids.isdisjoint(ids)
             or not self._stored.isdisjoint(stored)
             or not media <= self._stored.union(stored)
@@ -98,8 +98,8 @@ class ImportJob:
         self._stored.update(stored)
         return True
 
-    def _import(self, shard: ImportedShard, rows: list[Row | Unusable]) -> None:
-        faulty: list[Faulty] = []
+    def _import(self, shard: ImportedShard, rows: list[Row | InvalidRow]) -> None:
+        invalid: list[InvalidImport] = []
         imported: list[Imported] = []
         with MediaWriter(shard.media) as media:
             found = self._look_at(rows, media)
@@ -111,12 +111,12 @@ class ImportJob:
                 known: dict[str, Any] = {}
                 if isinstance(row, Row):
                     known = {"task": row.task, "group": row.group, "preferred": row.preferred}
-                faulty.append(Faulty(row.where, row.id, reason, error.uri, **known, passing=error.passing))
+                invalid.append(InvalidImport(row.where, row.id, reason, error.uri, **known, passing=error.passing))
             except _Bad as error:
-                faulty.append(Faulty(row.where, row.id, str(error)))
-        shard.write(imported, faulty)
+                invalid.append(InvalidImport(row.where, row.id, str(error)))
+        shard.write(imported, invalid)
 
-    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
+    def _look_at(self, rows: list[Row | InvalidRow], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
         named = {
             key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in media_of(row)
@@ -143,8 +143,8 @@ class ImportJob:
             else:
                 yield from said
 
-    def _imported(self, row: Row | Unusable, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
-        if isinstance(row, Unusable):
+    def _imported(self, row: Row | InvalidRow, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
+        if isinstance(row, InvalidRow):
             raise _Bad(row.reason)
         if row.id in self._ids:
             raise _Bad(TWICE)
@@ -194,10 +194,10 @@ class ImportJob:
             raise _Bad(f"row: {where}: {said}" if where else f"row: {said}") from error
 
     def _count(self, shard: ImportedShard, rows: int) -> None:
-        faulty = shard.faulty()
+        invalid = shard.invalid()
         self._read += rows
-        self._bad += len(faulty)
-        self._reasons.update(one.reason for one in faulty)
+        self._bad += len(invalid)
+        self._reasons.update(one.reason for one in invalid)
         self._on_progress(self._read)
         if self._read >= JUDGED_FROM:
             check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
@@ -225,9 +225,9 @@ class _Bad(Exception):
     """A row that gives no pair, and why."""
 
 
-def shards_of(rows: Iterator[Row | Unusable]) -> Iterator[list[Row | Unusable]]:
+def shards_of(rows: Iterator[Row | InvalidRow]) -> Iterator[list[Row | InvalidRow]]:
     """The rows in parts, each within `SHARD_ROWS` and (but for a single row) `SHARD_BYTES`."""
-    shard: list[Row | Unusable] = []
+    shard: list[Row | InvalidRow] = []
     size = 0
     for row in rows:
         own = sum(len(one.data) for one in media_of(row) if isinstance(one, InRow)) if isinstance(row, Row) else 0

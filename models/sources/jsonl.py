@@ -23,7 +23,7 @@ from models.errors import DataError, MediaError
 from models.hygiene.perceptual import perceptual_hash
 from models.media.decoding import HERE, Decoding
 from models.media.frames import decode
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.file_blobs import FileBlobs
 from models.pairs.preference import PreferencePair, Task
 
@@ -34,20 +34,20 @@ LISTING = "pairs.jsonl"
 class Rows:
     """What a folder of pairs holds: the usable ones in the order of their lines, and what was left out.
 
-    `blobs` are read when they are asked for. `lines` gives each usable pair's line by its id, `left_out` the line of
+    `blobs` are read when they are asked for. `lines` gives each usable pair's line by its id, `invalid` the line of
     each other one; counted from 1. `hashes` are the perceptual hashes of the media by sha256.
     """
 
     pairs: list[PreferencePair]
     lines: dict[str, int]
     blobs: FileBlobs
-    left_out: list[tuple[int, Quarantined]]
+    invalid: list[tuple[int, InvalidPair]]
     hashes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """How many lines hold something."""
-        return len(self.pairs) + len(self.left_out)
+        return len(self.pairs) + len(self.invalid)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_rows(
     media = _Media(folder, [name for _, row in rows for name in _names(row)], max_frames, decoding)
     pairs: dict[str, PreferencePair] = {}
     found_at: dict[str, int] = {}
-    left_out: list[tuple[int, Quarantined]] = []
+    invalid: list[tuple[int, InvalidPair]] = []
     for done, (number, row) in enumerate(rows, start=1):
         try:
             if isinstance(row, Exception):
@@ -99,15 +99,15 @@ def read_rows(
             pairs[pair.id], found_at[pair.id] = pair, number
         except MediaError as error:
             reason = f"media: {error.reason.split(':')[0]}"
-            left_out.append((number, Quarantined(_name(row, number), reason, error.uri, error.passing)))
+            invalid.append((number, InvalidPair(_name(row, number), reason, error.uri, error.passing)))
         except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
-            left_out.append((number, Quarantined(_name(row, number), f"row: {_why(error)}")))
+            invalid.append((number, InvalidPair(_name(row, number), f"row: {_why(error)}")))
         if on_progress is not None:
             on_progress(done, len(rows))
     used = {medium.uri for pair in pairs.values() for medium in pair.media()}
     blobs = FileBlobs({uri: media.place(uri) for uri in sorted(used)})
     hashes = {medium.sha256: media.hashes(medium.uri) for pair in pairs.values() for medium in pair.media()}
-    return Rows(list(pairs.values()), found_at, blobs, left_out, hashes)
+    return Rows(list(pairs.values()), found_at, blobs, invalid, hashes)
 
 
 class _Media:

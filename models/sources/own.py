@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import PreferencePair, Preferred, Task
-from models.sources.fields import SHOWN, Fields, Unfit, as_text, medium, present, text, two, usable
+from models.sources.fields import SHOWN, Fields, RowError, as_text, medium, present, text, two, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Medium, Row, Unusable
+from models.sources.rows import InvalidRow, Medium, Row
 
 FIELDS = tuple(PreferencePair.model_fields)
 LABELS: dict[object, Preferred] = {1: 1, 2: 2, "1": 1, "2": 2, "tie": "tie"}
@@ -38,7 +38,7 @@ _CANDIDATE = ("text", "media")
 _MEDIUM = ("bytes", "path")
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files. Raises `DataError` where there are none."""
     layout = f"pairs.jsonl or *.parquet with {', '.join(FIELDS)}"
     files = find(root, "pairs.jsonl", "*.parquet", "data/*.parquet", layout=layout)
@@ -47,22 +47,22 @@ def read(root: Path) -> Iterator[Row | Unusable]:
     def make(where: str, row: dict[str, Any]) -> Row:
         known(row)
         if not in_parquet and row.get("preferred") in ("1", "2"):
-            raise Unfit(f"row: preferred is the text {row['preferred']!r}: write the number")
+            raise RowError(f"row: preferred is the text {row['preferred']!r}: write the number")
         found = labelled(where, row, candidates(where, row), _context(where, row))
         _fits_its_task(found)
         return found
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def known(row: Fields) -> None:
-    """Raises `Unfit` for a row with fields beyond those of a pair."""
+    """Raises `RowError` for a row with fields beyond those of a pair."""
     if unknown := _unknown(row, FIELDS):
-        raise Unfit(f"row: unknown field {unknown}, known are {', '.join(FIELDS)}")
+        raise RowError(f"row: unknown field {unknown}, known are {', '.join(FIELDS)}")
 
 
 def labelled(where: str, row: Fields, both: tuple[str | Medium, str | Medium], context: tuple[Medium, ...] = ()) -> Row:
-    """The pair of a row in our schema whose candidates and context were read. Raises `Unfit`."""
+    """The pair of a row in our schema whose candidates and context were read. Raises `RowError`."""
     for name in ("group", "source"):
         if row.get(name):
             text(row, name)
@@ -79,20 +79,20 @@ def labelled(where: str, row: Fields, both: tuple[str | Medium, str | Medium], c
 
 
 def candidates(where: str, row: Fields) -> tuple[str | Medium, str | Medium]:
-    """Both candidates of a row, each a text or a medium. Raises `Unfit`."""
+    """Both candidates of a row, each a text or a medium. Raises `RowError`."""
     first, second = two(row, "candidates")
     return _candidate(where, first, "candidates[0]"), _candidate(where, second, "candidates[1]")
 
 
 def _candidate(where: str, given: object, name: str) -> str | Medium:
     if not isinstance(given, dict):
-        raise Unfit(f'row: {name} is neither {{"text": …}} nor {{"media": …}}')
+        raise RowError(f'row: {name} is neither {{"text": …}} nor {{"media": …}}')
     _only(given, _CANDIDATE, name)
     said, shown = given.get("text"), given.get("media")
     if isinstance(shown, dict) and not any(value is not None for value in shown.values()):
         shown = None  # Parquet's way to leave a medium out
     if (said is None) == (shown is None):
-        raise Unfit(f"row: {name} is either a text or a medium: give exactly one of the two")
+        raise RowError(f"row: {name} is either a text or a medium: give exactly one of the two")
     return as_text(said, f"{name}.text") if shown is None else _medium(shown, f"{name}.media", where)
 
 
@@ -107,7 +107,7 @@ def _medium(given: object, name: str, where: str) -> Medium:
 
 def _only(given: Fields, names: tuple[str, ...], of: str) -> None:
     if unknown := _unknown(given, names):
-        raise Unfit(f"row: {of} has the unknown field {unknown}, known are {', '.join(names)}")
+        raise RowError(f"row: {of} has the unknown field {unknown}, known are {', '.join(names)}")
 
 
 def _unknown(given: Fields, names: tuple[str, ...]) -> str:
@@ -120,21 +120,21 @@ def _context(where: str, row: Fields) -> tuple[Medium, ...]:
     if given is None:
         return ()
     if not isinstance(given, list):
-        raise Unfit(f"row: context is of type {type(given).__name__}: give a list of media")
+        raise RowError(f"row: context is of type {type(given).__name__}: give a list of media")
     return tuple(_medium(one, f"context[{number}]", where) for number, one in enumerate(given))
 
 
 def _task(row: Fields) -> Task:
     said = text(row, "task")
     if said not in set(Task):
-        raise Unfit(f"row: task is {said[:SHOWN]!r}, none of {', '.join(Task)}")
+        raise RowError(f"row: task is {said[:SHOWN]!r}, none of {', '.join(Task)}")
     return Task(said)
 
 
 def _preferred(row: Fields) -> Preferred:
     said = present(row, "preferred")
     if isinstance(said, bool) or not isinstance(said, int | str) or said not in LABELS:
-        raise Unfit(f"row: preferred is {str(said)[:SHOWN]!r}, none of 1, 2 and tie")
+        raise RowError(f"row: preferred is {str(said)[:SHOWN]!r}, none of 1, 2 and tie")
     return LABELS[said]
 
 
@@ -144,10 +144,10 @@ def _fits_its_task(row: Row) -> None:
     for at, one in enumerate(row.candidates):
         if isinstance(one, str) == task.judges_media:
             is_a, wants = ("text", f"{kind}s") if task.judges_media else ("medium", "texts")
-            raise Unfit(f"row: candidates[{at}] is a {is_a}, and {task} compares two {wants}")
+            raise RowError(f"row: candidates[{at}] is a {is_a}, and {task} compares two {wants}")
     if task.judges_media and shown:
-        raise Unfit(f"row: context has {shown} media, and {task} takes none")
+        raise RowError(f"row: context has {shown} media, and {task} takes none")
     if not task.judges_media and not shown:
-        raise Unfit(f"row: context is empty, and {task} needs its {kind}")
+        raise RowError(f"row: context is empty, and {task} needs its {kind}")
     if task is Task.VIDEO_UNDERSTANDING and shown > 1:
-        raise Unfit(f"row: context has {shown} media, and {task} takes one video")
+        raise RowError(f"row: context has {shown} media, and {task} takes one video")

@@ -1,6 +1,6 @@
 """What a reader of a published data set gives: its rows, in the order of its files, none dropped in silence.
 
-A reader is one function in a file of its own, `read(root) -> Iterator[Row | Unusable]`, that knows one published
+A reader is one function in a file of its own, `read(root) -> Iterator[Row | InvalidRow]`, that knows one published
 layout. It reads listings and names media; whether a medium is there, stays below the root and can be decoded is for
 `models/sources/importing.py` to find out, the same for all. The readers are named in `models/sources/registry.py`.
 """
@@ -59,7 +59,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Unusable:
+class InvalidRow:
     """One row that gives no pair, and why; `id` is empty where the row has none that can be read.
 
     `reason` begins with a word or two that rows are counted by, then a colon: `row: prompt is missing`.
@@ -70,4 +70,4 @@ class Unusable:
     reason: str
 
 
-Read = Callable[[Path], Iterator[Row | Unusable]]
+Read = Callable[[Path], Iterator[Row | InvalidRow]]

@@ -226,10 +226,10 @@ def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits:
 
 def _facts(rows: Rows) -> dict[str, Any]:
     """The counts of a drop. Raises `DataError` if none of its rows is usable, `Passing` if one may be another time."""
-    if not rows.pairs and any(one.passing for _, one in rows.left_out):
+    if not rows.pairs and any(one.passing for _, one in rows.invalid):
         raise Passing
     if not rows.pairs:
-        shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.left_out[:ROWS_SHOWN]]
+        shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.invalid[:ROWS_SHOWN]]
         more = rows.count - len(shown)
         said = [*shown, f"and {more} more"] if more else shown
         raise DataError("\n".join([f"none of its {rows.count} rows is usable", *said]))
@@ -237,7 +237,7 @@ def _facts(rows: Rows) -> dict[str, Any]:
         "rows": rows.count,
         "usable": len(rows.pairs),
         "tasks": dict(Counter(str(pair.task) for pair in rows.pairs)),
-        "quarantined": dict(Counter(one.reason for _, one in rows.left_out)),
+        "quarantined": dict(Counter(one.reason for _, one in rows.invalid)),
     }
 
 

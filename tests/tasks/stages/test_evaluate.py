@@ -32,7 +32,7 @@ def preferences(store: Store, folder: Path, *, dropped: int = 0, held_out: int =
     write_drop(folder / "drop", seed=7, count=dropped)
     added = add_drops(splits, blobs, {"drop-a": folder / "drop"}, max_frames=8)
     (folder / "made").mkdir()
-    write_dataset(folder / "made", added.splits, added.blobs, added.left_out, added.counts)
+    write_dataset(folder / "made", added.splits, added.blobs, added.invalid, added.counts)
     return store.publish("preferences", folder / "made")
 
 

@@ -74,7 +74,7 @@ def prepared(store: Store, tmp_path: Path) -> ArtifactRef:
     added = add_drops(SPLITS, BLOBS, folders, max_frames=8)
     folder = tmp_path / f"preferences-{time.monotonic_ns()}"
     folder.mkdir()
-    write_dataset(folder, added.splits, added.blobs, added.left_out, added.counts)
+    write_dataset(folder, added.splits, added.blobs, added.invalid, added.counts)
     return store.publish("preferences", folder)
 
 
