@@ -68,15 +68,20 @@ def _shallow(file: Path, opened: IO[bytes]) -> Iterator[tuple[str, str, Any]]:
 
 
 def json_lines(file: Path) -> Iterator[Any]:
-    """The values of JSON lines, empty lines left out; what is no JSON is an `InvalidRow`."""
+    """The values of JSON lines without the empty ones; what is no JSON is an `InvalidRow`."""
+    return (value for _, value in numbered_lines(file))
+
+
+def numbered_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """The same with the number of each line, counted from 1, empty lines too."""
     with file.open("rb") as opened:
-        for line in opened:  # bytes, cut at line feeds alone: JSON text may hold U+2028
+        for number, line in enumerate(opened, start=1):  # bytes, cut at line feeds alone: JSON text may hold U+2028
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield InvalidRow("", "", f"row: not JSON: {str(error).splitlines()[0]}")
+                yield number, InvalidRow("", "", f"row: not JSON: {str(error).splitlines()[0]}")
 
 
 def parquet(file: Path) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from models.pairs.preference import Preferred, Task
 
+TWICE = "row: its id is there twice"
+
 
 @dataclass(frozen=True)
 class InFile:
@@ -37,13 +39,20 @@ class Frames:
 Medium = InFile | InRow | Frames
 
 
+def name_of(medium: Medium) -> str:
+    """What a medium is called in messages."""
+    if isinstance(medium, InRow):
+        return medium.name
+    return medium.path if isinstance(medium, InFile) else medium.paths[0]
+
+
 @dataclass(frozen=True)
 class Row:
     """One pair as published. `where` names its file and row, `data.json#12`, counted from 1.
 
     `candidates` are texts for understanding tasks, media for generation tasks. `reasoning` is a published verdict on
     the pair in this order, in our grammar, where the data set has one. `aspects` are further labels of the same pair by
-    name, such as those of motion quality beside the overall one.
+    name, such as those of motion quality beside the overall one. `source` is who made the pair, where the row says so.
     """
 
     where: str
@@ -56,6 +65,11 @@ class Row:
     group: str = ""
     reasoning: str = ""
     aspects: tuple[tuple[str, Preferred], ...] = ()
+    source: str = ""
+
+    def media(self) -> list[Medium]:
+        """The media that it names, in the order in which they are shown."""
+        return [*self.context, *(one for one in self.candidates if not isinstance(one, str))]
 
 
 @dataclass(frozen=True)

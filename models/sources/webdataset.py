@@ -10,8 +10,8 @@ first dot of its name:
                               "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
     kites/b7.context.png     or context.0.png, context.1.png, …
 
-The fields are those of models/sources/own.py, media aside, and as strict; `id` is the shard's name and the KEY where it
-is left out. A video is one member, such as `a1.1.mp4`. The library (https://github.com/webdataset/webdataset, BSD-3)
+The fields are those of models/sources/pair_format.py, media aside; `id` is the shard's name and the KEY where it is
+missing. A video is one member, such as `a1.1.mp4`. The library (https://github.com/webdataset/webdataset, BSD-3)
 fixes keys, and that a key's members stand together; the names behind the key are ours.
 
 Shards are read as streams, uncompressed, and nothing is written. A run with a link, a device, a sparse file, a name
@@ -33,7 +33,7 @@ from models.errors import DataError
 from models.sources.archives import BROKEN, is_litter
 from models.sources.fields import RowError, given_id
 from models.sources.listings import find
-from models.sources.own import candidates, known, labelled
+from models.sources.pair_format import candidates_of, check_fields, make_row
 from models.sources.rows import InRow, InvalidRow, Medium, Row
 
 MAX_MEMBER_BYTES = 128 << 20
@@ -200,22 +200,22 @@ def _given(run: _Run) -> dict[str, Any]:
 
 
 def _made(where: str, run: _Run, given: dict[str, Any]) -> Row:
-    known(given)
+    check_fields(given)
     if "context" in given:
         raise RowError("row: context stands in KEY.json: put it beside, as KEY.context.png")
     context = sorted((slot for slot in run.media if slot.startswith("context")), key=_place)
     shown = tuple(_medium(where, run, slot) for slot in context)
     if not {"1", "2"} & run.media.keys():
-        said = candidates(where, given)
-        if not all(isinstance(one, str) for one in said):
+        texts = candidates_of(where, given)
+        if not all(isinstance(one, str) for one in texts):
             raise RowError("row: a candidate names a medium: put it beside, as KEY.1.png")
-        return labelled(where, given, said, shown)
+        return make_row(where, given, texts, shown)
     for slot in ("1", "2"):
         if slot not in run.media:
             raise RowError(f"row: candidate {slot} is missing: put it beside KEY.json, as KEY.{slot}.png")
     if "candidates" in given:
         raise RowError("row: candidates stand both in KEY.json and beside it")
-    return labelled(where, given, (_medium(where, run, "1"), _medium(where, run, "2")), shown)
+    return make_row(where, given, (_medium(where, run, "1"), _medium(where, run, "2")), shown)
 
 
 def _of(kind: str) -> tuple[str, str]:

@@ -118,20 +118,21 @@ def test_a_link_out_of_the_folder_is_outside(tmp_path: Path) -> None:
     ("line", "name", "says"),
     [
         (b'{"id": "cut", "task": ', "line 2", "not JSON"),
-        (b"\xff\xfe\xfd", "line 2", "decode"),  # no UTF-8
-        (b"[1, 2]", "line 2", "no JSON object"),
-        (b'"a text"', "line 2", "no JSON object"),
+        (b"\xff\xfe\xfd", "line 2", "not JSON"),  # begins as UTF-16 does
+        (b'{"id": "\xff"}', "line 2", "can't decode byte 0xff"),  # no UTF-8
+        (b"[1, 2]", "line 2", "is no object but of type list"),
+        (b'"a text"', "line 2", "is no object but of type str"),
         (b"[" * 100_000, "line 2", "recursion"),
-        ({"id": "t", "prompt": "p"}, "t", "'task' is missing"),
-        (row("t", "0.png", "1.png", task="poetry"), "t", "'poetry' is not a valid Task"),
+        ({"id": "t", "prompt": "p"}, "t", "candidates is missing"),
+        (row("t", "0.png", "1.png", task="poetry"), "t", "task is 'poetry', none of image_generation"),
         (row("p", "0.png", "1.png", preferred=3), "p", "preferred"),
         (row("p", "0.png", "1.png", prompt=""), "p", "prompt"),
         (row("w", "0.png", "1.png", winner=1), "w", "winner"),  # an unknown field
-        (row("c", "0.png", "1.png", context=["2.png"]), "c", "takes no context media"),
-        (row("c", "0.png", "1.png", context="2.png"), "c", "context is a text"),
-        (row("n", "0.png", "1.png", candidates=["0.png", "1.png"]), "n", "a candidate is neither"),
+        (row("c", "0.png", "1.png", context=["2.png"]), "c", "context has 1 media, and image_generation takes none"),
+        (row("c", "0.png", "1.png", context="2.png"), "c", "context is of type str: give a list of media"),
+        (row("n", "0.png", "1.png", candidates=["0.png", "1.png"]), "n", "candidates[0] is neither"),
         (row("o", "0.png", "1.png", candidates=[{"media": "0.png"}]), "o", "candidates"),
-        (row("e", "0.png", "1.png", candidates=None), "e", "NoneType"),
+        (row("e", "0.png", "1.png", candidates=None), "e", "candidates is missing"),
         (row("a", "0.png", "1.png"), "a", "its id is there twice"),
     ],
 )
@@ -154,6 +155,14 @@ def test_every_row_is_known_by_its_line(tmp_path: Path) -> None:
     assert [pair.id for pair in rows.pairs] == ["a", "b"] and rows.lines == {"a": 2, "b": 4}
     assert [(at, one.id) for at, one in rows.invalid] == [(3, "bad")]
     assert rows.count == 3
+
+
+@pytest.mark.parametrize("name", ["a\x00b.png", "loop.png"])
+def test_a_name_that_no_file_can_have_costs_its_pair_alone(tmp_path: Path, name: str) -> None:
+    tmp_path.joinpath("loop.png").symlink_to("other.png")
+    tmp_path.joinpath("other.png").symlink_to("loop.png")
+    one = invalid(tmp_path, row("bad", "5.png", name))
+    assert (one.reason, one.uri) == ("media: cannot be read", name)
 
 
 def test_windows_line_ends_and_line_separators_within_texts_break_no_line(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image as Picture
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.own import FIELDS, read
+from models.sources.own import read
+from models.sources.pair_format import FIELDS
 from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 

@@ -146,7 +146,7 @@ def test_bad_rows_are_named_beside_the_accepted_drop(store: Store, tmp_path: Pat
     note = json.loads(store.objects.read(f"inbox-accepted/{version}/mixed/QUARANTINED.json"))
     assert (note["preferences"], note["drop"], note["count"]) == (version, name_of(drop.ref), 2)
     assert [row["row"] for row in note["rows"]] == ["line 5", "line 6 (x)"]
-    assert "not a valid Task" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.quarantined)
+    assert "candidates is missing" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.quarantined)
 
 
 def test_rows_that_would_show_the_held_out_split_are_named_there_too(store: Store, tmp_path: Path) -> None:
