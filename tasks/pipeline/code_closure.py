@@ -37,6 +37,10 @@ LEFT_OUT: dict[str, str] = {
     "tasks.pipeline.pinning": "which artifact a name means; its digest is among the inputs",
     "tasks.pipeline.run": "keys and reuse",
     "tasks.tracking.runs": "figures on their way to MLflow",
+    "tasks.tracking.client": "figures on their way to MLflow",
+    "tasks.tracking.operations": "figures on their way to MLflow",
+    "tasks.tracking.tracked_run": "figures on their way to MLflow",
+    "tasks.tracking.values": "figures on their way to MLflow",
     "tasks.tracking.address": "figures on their way to MLflow",
     "tasks.store.work": "bytes are stored as they are",
 }
