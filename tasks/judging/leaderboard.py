@@ -12,9 +12,9 @@ from configs.schema import Settings
 from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import measure, paper
 from models.evaluation.benchmarks.registry import benchmark as named
+from models.evaluation.leaderboard.page import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
+from models.evaluation.leaderboard.tables import Entry
 from models.evaluation.report.data import illustrate
-from models.evaluation.report.leaderboard import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
-from models.evaluation.report.leaderboard_tables import Entry
 from models.evaluation.scores import JudgedRow
 from models.generation.endpoint_fields import words_of
 from tasks.data.importing import Place

@@ -23,6 +23,7 @@ LEFT_OUT: dict[str, str] = {
     "configs": "settings enter keys by their values, so that a new field changes the key by itself",
     "tasks.pipeline.graph": "sections, inputs and versions enter keys themselves",
     "models.errors": "what is raised is no result",
+    "models.evaluation.leaderboard": "how a report looks: a stage does not compute again for a colour",
     "models.evaluation.report": "how a report looks: a stage does not compute again for a colour",
     "models.media.decoding": "in which process a medium is decoded; which codec does it is in models.media.frames",
     "tasks.store.artifact_types": "bytes are stored as they are",
