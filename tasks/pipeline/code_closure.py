@@ -34,6 +34,7 @@ LEFT_OUT: dict[str, str] = {
     "tasks.store.leases": "who computes, not what",
     "tasks.store.local_cache": "bytes are verified by their sha256",
     "tasks.store.objects.base": "bytes are stored as they are",
+    "tasks.store.objects.opening": "bytes are stored as they are",
     "tasks.store.objects.probe": "whether a storage can be written",
     "tasks.store.objects.local": "bytes are stored as they are",
     "tasks.store.objects.s3": "bytes are stored as they are",

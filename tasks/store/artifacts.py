@@ -52,7 +52,8 @@ from tasks.store.index import Index
 from tasks.store.integrity import verify_files
 from tasks.store.leases import Lease, hold_lease
 from tasks.store.local_cache import LocalCache, default_cache_dir, download_all, find_damage
-from tasks.store.objects.base import Source, in_parallel, open_objects, segment
+from tasks.store.objects.base import Source, in_parallel, segment
+from tasks.store.objects.opening import open_objects
 from tasks.store.objects.probe import check_writable, storage_time
 from tasks.store.work import Work
 
