@@ -18,8 +18,9 @@ from models.shapes.pairs import MadePair, as_seen, make_pair
 from models.shapes.questions import answer_to, random_question, wrong_answer
 from models.shapes.styles import NOUNS, STYLES, Style, random_style
 from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, caption, random_scene, violate
-from models.verdict.grammar import answer_text, candidate_names, is_better, mode_instructions
+from models.verdict.grammar import answer_text, candidate_names, is_better
 from models.verdict.injection import with_sentence
+from models.verdict.instructions import mode_instructions
 from models.verdict.prompts import Message, chat
 
 CHECK = "Check this one alone."

@@ -34,17 +34,11 @@ from models.shapes.base_model import (
 from models.shapes.lessons import COMPARING, MATCHING, REASONING, REQUESTS, REREADING, SEEING, Lesson, Mix, draw_lesson
 from models.shapes.pairs import make_pair
 from models.shapes.sight import train_sight
-from models.verdict.grammar import (
-    QUOTE_CLOSE,
-    QUOTE_OPEN,
-    Dimension,
-    Verdict,
-    answer_text,
-    parse_verdict,
-    render_verdict,
-)
+from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, Dimension, Verdict, answer_text
 from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import attach, chat, image_part
+from models.verdict.rendering import render_verdict
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A lenient reading of verdicts by judges and teachers from elsewhere, beside the grammar's own (grammar.py).
+"""A lenient reading of verdicts by judges and teachers from elsewhere, beside the grammar's own (parsing.py).
 
 Other models state a clear verdict in a layout of their own: `7.5/10`, names in bold, an en dash, `=22/30`, a full stop
 after the answer, other letters' case, bullets, a code fence. Whatever the grammar accepts is read as the grammar reads
@@ -30,8 +30,8 @@ from models.verdict.grammar import (
     Verdict,
     answer_text,
     candidate_names,
-    parse_verdict,
 )
+from models.verdict.parsing import parse_verdict
 
 _SAME = str.maketrans(
     dict.fromkeys("‐‑‒–—―−", "-")  # noqa: RUF001

@@ -5,9 +5,10 @@ import pytest
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
 from models.shapes.pretraining import flipped
-from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, escape_control_tokens, quoted
+from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN
 from models.verdict.injection import HARMLESS, INJECTIONS, Attack, attacks, share_flipped, with_sentence
 from models.verdict.prompts import chat
+from models.verdict.quoting import escape_control_tokens, quoted
 from tests.tasks.small_recipe import REPOSITORY
 
 

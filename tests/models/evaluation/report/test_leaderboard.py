@@ -21,7 +21,8 @@ from models.evaluation.report.leaderboard_tables import Entry, places
 from models.evaluation.scores import JudgedRow
 from models.pairs.preference import Candidate, PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict
+from models.verdict.rendering import render_verdict
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
 
 Attributes = dict[str, str | None]

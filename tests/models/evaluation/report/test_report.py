@@ -24,7 +24,8 @@ from models.evaluation.report.table import MISSING, group_cells, stage_table, ta
 from models.evaluation.scores import JudgedRow, paired_difference, score
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import MadePair, make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 Attributes = dict[str, str | None]
 
