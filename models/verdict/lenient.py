@@ -106,7 +106,7 @@ def _read_thinking(text: str, task: Task) -> Verdict:
 
 
 def _blocks(text: str, *allowed: tuple[str, ...]) -> tuple[str, str]:
-    """What stands in the first block, and in the second or after it; nothing else may stand anywhere."""
+    """What stands in the first block, and in the last or after the only one; nothing else may stand anywhere."""
     tags = list(_TAG.finditer(text))
     if tuple(tag[1] + tag[2].lower() for tag in tags) not in allowed:
         raise _UnreadableError
@@ -119,7 +119,7 @@ def _blocks(text: str, *allowed: tuple[str, ...]) -> tuple[str, str]:
         outside = before + after + (pieces[1] if len(pieces) > 1 else "")
     if outside.strip():
         raise _UnreadableError
-    return (pieces[0] if len(pieces) > 1 else ""), pieces[-1]
+    return pieces[0], pieces[-1]
 
 
 def _marked(line: str) -> int:

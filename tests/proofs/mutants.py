@@ -26,6 +26,7 @@ PACKAGES = ("configs", "flows", "models", "tasks")
 WRAPPERS = ("property", "cached_property", "contextmanager")
 CACHES = ("lru_cache", "cache")
 FAILED = (1, 3)  # mutmut's codes: a test failed
+TIME_LIMIT = "--timeout=30"  # seconds a test: one that waits for ever fails, long before mutmut would end it
 KILLED = (*FAILED, 24, -24, 36, 152, 255)  # or time ran out
 
 
@@ -109,11 +110,12 @@ def _copy(subject: Subject, folder: Path) -> None:
     shutil.copy("pyproject.toml", folder)
     source = folder / subject.source
     source.write_text(unwrapped(source.read_text(encoding="utf-8")), encoding="utf-8")
+    quick = ["-k", f"not ({subject.slow})"] if subject.slow else []
     settings = {
         "source_paths": [f"{name}/" for name in PACKAGES],
         "only_mutate": [subject.source],
         "pytest_add_cli_args_test_selection": subject.tests,
-        "pytest_add_cli_args": ["-m", "not slow", *(["-k", f"not ({subject.slow})"] if subject.slow else [])],
+        "pytest_add_cli_args": ["-m", "not slow", TIME_LIMIT, *quick],
         "use_git_change_detection": ["false"],
         "timeout_multiplier": ["15"],  # times what the tests take: a loop without end costs so much
     }

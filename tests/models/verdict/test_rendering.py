@@ -8,7 +8,7 @@ from models.pairs.preference import Preferred, Task
 from models.verdict.grammar import MAX_SCORE, MIN_SCORE, Dimension, Total, Verdict, candidate_names
 from models.verdict.parsing import parse_verdict
 from models.verdict.rendering import render_verdict, with_opening, with_reasoning
-from tests.models.verdict.examples import ANSWER, GOOD, TASK
+from tests.models.verdict.examples import ANSWER, EXPECTED, GOOD, TASK
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ def test_a_verdict_that_would_not_read_back_is_not_written(rationale: str) -> No
     one = Verdict.from_dimensions(Task.IMAGE_GENERATION, (Dimension("Aesthetics", (8, 3), (rationale, "dark")),), 1)
     with pytest.raises(ValueError, match="reads back as itself"):
         render_verdict(one)
+
+
+def test_the_layout_that_is_written() -> None:
+    assert render_verdict(EXPECTED) == GOOD
 
 
 def test_a_verdict_is_written_in_either_mode_and_a_thinking_one_has_totals() -> None:
