@@ -173,6 +173,11 @@ def test_anything_else_is_malformed_with_its_reason(text: str, reason: Fault) ->
     assert fault(text) == reason
 
 
+def test_a_line_is_cut_at_the_first_semicolon_that_the_other_candidates_score_follows() -> None:
+    reason = "good light; Image 2 again; Image 2 (7/10) - as was said"
+    assert parsed(GOOD.replace("good light", reason)).dimensions[1].rationales == ("calm colours", reason)
+
+
 @pytest.mark.parametrize(
     "text",
     [
