@@ -25,7 +25,8 @@ from models.errors import DataError
 from models.evaluation.paired import Estimate, Floats, interval
 from models.evaluation.scores import JudgedRow
 from models.pairs.preference import Task
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
 @dataclass(frozen=True)

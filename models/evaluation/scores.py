@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from models.evaluation.paired import interval
 from models.pairs.preference import PreferencePair, Preferred, Task
-from models.verdict.grammar import Malformed, Mode, parse_verdict
+from models.verdict.grammar import Malformed, Mode
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_verdict
 
 MODES: tuple[Mode, ...] = ("think", "direct")
 REFUSED = "refused"  # begins the fault of a row that nothing was written for: an endpoint or a processor said no

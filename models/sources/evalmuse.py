@@ -27,7 +27,8 @@ from models.pairs.preference import Preferred, Task
 from models.sources.fields import Unfit, asked_and_answered, below, caption, different, given_id, medium, two, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 

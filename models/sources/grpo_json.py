@@ -21,7 +21,8 @@ from models.sources.conversations import judged, understood
 from models.sources.fields import Unfit, text, usable
 from models.sources.listings import find, rows_of
 from models.sources.rows import Row, Unusable
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
 def read(root: Path) -> Iterator[Row | Unusable]:

@@ -7,7 +7,8 @@ import pytest
 from models.evaluation.scores import JudgedRow
 from models.evaluation.turning import LEVEL, Turning, at_least, nearest, turning
 from models.pairs.preference import PreferencePair
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 from tests.models.pairs.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34

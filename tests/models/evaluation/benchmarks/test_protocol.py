@@ -14,7 +14,8 @@ from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, order_fl
 from models.evaluation.scores import JudgedRow, read_rows, score, write_rows
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 
 GROUPS = ("general", "hallucination", "reasoning")
 
