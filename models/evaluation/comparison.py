@@ -25,7 +25,8 @@ from models.errors import DataError
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.statistics import Estimate, Floats, lean, paired_interval
 from models.pairs.preference import Task
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
 @dataclass(frozen=True)

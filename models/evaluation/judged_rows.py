@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.pairs.preference import PreferencePair, Preferred, Task
-from models.verdict.grammar import Malformed, Mode, parse_verdict
+from models.verdict.grammar import Malformed, Mode
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_verdict
 
 REFUSED = "refused"  # begins the fault of a row that nothing was written for: an endpoint or a processor said no
 

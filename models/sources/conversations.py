@@ -37,7 +37,8 @@ from models.sources.fields import (
 )
 from models.sources.listings import find, rows_of
 from models.sources.rows import Frames, InFile, InvalidRow, Medium, Row
-from models.verdict.grammar import THINK_CLOSE, Malformed, parse_verdict
+from models.verdict.grammar import THINK_CLOSE, Malformed
+from models.verdict.parsing import parse_verdict
 
 LISTINGS = ("train_data.json", "data.json", "*.json", "*.jsonl")
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".gif"})

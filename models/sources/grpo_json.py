@@ -21,7 +21,8 @@ from models.sources.conversations import judged, understood
 from models.sources.fields import RowError, text, valid_rows
 from models.sources.listings import find, rows_of
 from models.sources.rows import InvalidRow, Row
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
 def read(root: Path) -> Iterator[Row | InvalidRow]:

@@ -38,7 +38,8 @@ from models.sources.fields import (
 )
 from models.sources.listings import find, rows_of
 from models.sources.rows import InvalidRow, Row
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 

@@ -13,9 +13,9 @@ from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import measure, paper
 from models.evaluation.benchmarks.registry import benchmark as named
 from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.leaderboard.page import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
+from models.evaluation.leaderboard.tables import Entry
 from models.evaluation.report.data import illustrate
-from models.evaluation.report.leaderboard import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
-from models.evaluation.report.leaderboard_tables import Entry
 from models.generation.endpoint_fields import words_of
 from tasks.data.importing import Place
 from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark

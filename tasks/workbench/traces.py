@@ -14,7 +14,7 @@ from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.cards import Card, card
 from models.evaluation.report.data import Example, illustrate
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
-from tasks.tracking.runs import read_tables
+from tasks.tracking.client import read_tables
 from tasks.workbench.pairs import open_dataset, training_pairs
 
 Source = Literal["teacher", "samples", "grpo"]

@@ -142,10 +142,13 @@ def _parts(row: dict[str, Any], name: str, where: str) -> list[Part]:
 
 
 def _parquet_parts(row: dict[str, Any], name: str, where: str) -> list[Part]:
-    images = [medium(one, f"{name}_image_{n}", where) for n, one in enumerate(row.get(f"{name}_images") or (), start=1)]
+    given, told = row.get(f"{name}_images"), row.get(f"{name}_text")
+    if not isinstance(given, list | None) or not isinstance(told, str | None):
+        raise RowError(f"row: {name}_text is no text, or {name}_images is no list of images")
+    images = [medium(one, f"{name}_image_{n}", where) for n, one in enumerate(given or (), start=1)]
     parts: list[Part] = []
     waiting = iter(images)
-    for number, words in enumerate(_PLACEHOLDER.split(row.get(f"{name}_text") or "")):
+    for number, words in enumerate(_PLACEHOLDER.split(told or "")):
         if number and (image := next(waiting, None)) is not None:
             parts.append(image)
         if words.strip():

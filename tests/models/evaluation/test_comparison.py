@@ -12,7 +12,8 @@ from models.evaluation.comparison import accuracy, both_orders, brier, compare, 
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.statistics import paired_interval
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 TASK = Task.IMAGE_GENERATION
 Answers = tuple[Preferred | None, Preferred | None]  # as stored, and swapped

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from models.evaluation.report.leaderboard_tables import Entry, detail_table
+from models.evaluation.leaderboard.tables import Entry, detail_table
 from models.evaluation.report.table import stage_table
 from models.evaluation.statistics import (
     difference_interval,
@@ -18,7 +18,7 @@ from models.evaluation.statistics import (
     resample_counts,
 )
 from models.pairs.preference import Preferred
-from tests.models.evaluation.report.test_leaderboard import bench
+from tests.models.evaluation.leaderboard.test_page import bench
 
 HITS = [(2, 2)] * 40 + [(1, 2)] * 15 + [(0, 2)] * 5 + [(1, 1)] * 10
 

@@ -8,7 +8,8 @@ from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.statistics import fisher_p
 from models.evaluation.turning import LEVEL, Turning, nearest, turning
 from models.pairs.preference import PreferencePair
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 from tests.models.pairs.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34

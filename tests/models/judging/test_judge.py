@@ -13,8 +13,9 @@ from models.errors import MediaError
 from models.generation.protocol import Generated, Generator, GeneratorIdentity, Progress, transformers_identity
 from models.judging.judge import Judge, sampling_seed
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 from models.verdict.wordings.unified_reward_think import DIRECTORY
 
 FRAMES = {"bright.png": [Image.new("L", (1, 1), 200)], "dark.png": [Image.new("L", (1, 1), 20)]}

@@ -16,8 +16,9 @@ from models.generation.protocol import Generated, Progress
 from models.judging.request_rows import read_media
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Mode, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 

@@ -16,8 +16,9 @@ from models.generation.transformers_generator import LocalGenerator
 from models.judging.reward_model import MARGIN_SCALE, RewardModel
 from models.pairs.preference import Preferred, Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 

@@ -22,8 +22,10 @@ from models.judging.judge import Judge
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.teacher.distillation import published
 from models.training.selection import Rejection, select
-from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, parse_verdict, render_verdict
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_verdict
+from models.verdict.rendering import render_verdict
 
 TASK = Task.IMAGE_UNDERSTANDING
 FAIR = (

@@ -21,7 +21,8 @@ from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.run import stage_key
 from tasks.store.artifacts import Store
-from tasks.store.objects.base import Source, hash_file, open_objects
+from tasks.store.objects.base import Source, hash_file
+from tasks.store.objects.opening import open_objects
 from tests.tasks.published_shapes import write_own
 
 

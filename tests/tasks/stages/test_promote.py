@@ -13,7 +13,8 @@ from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.scores import score
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
-from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Mode, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store, read_output

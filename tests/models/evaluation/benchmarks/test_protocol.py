@@ -15,7 +15,8 @@ from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.evaluation.scores import score
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 
 GROUPS = ("general", "hallucination", "reasoning")
 
