@@ -16,10 +16,10 @@ from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
 from models.pairs.splits.near import Confirm
-from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
+from models.sources.submissions import PREFIX, add_submissions
 from tasks.data.decoders import prepare_decoders
 from tasks.data.mixing import mix
 from tasks.pipeline.graph import PREVIOUS, find_base
@@ -152,7 +152,7 @@ def _with_drops(
     hashes, confirm = read.hashes, None
     if settings.prepare.source == "shapes":
         hashes, confirm = _look(read, settings.model.max_frames)
-    added = add_drops(
+    added = add_submissions(
         read.splits,
         read.blobs,
         folders,
