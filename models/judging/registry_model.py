@@ -110,9 +110,9 @@ class _WhileAwaited:
         """See `Generator.identity`."""
         return self.inner.identity
 
-    def generate(self, conversations: Any, **options: Any) -> Any:
+    def generate(self, conversations: Any, params: Any, **options: Any) -> Any:
         """See `LocalGenerator.generate`. Raises `Cancelled` once the time is over."""
-        return self.inner.generate(conversations, gone=lambda: time.monotonic() > self.until, **options)
+        return self.inner.generate(conversations, params, gone=lambda: time.monotonic() > self.until, **options)
 
 
 def _answers(judge: Any, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from PIL import Image
 from configs.schema import Settings
 from models.backbone import takes_video
 from models.errors import ArtifactUnknown, ConfigError, MediaError
+from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge, Judgment
 from models.media.frames import decode, inspect, shrink
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
@@ -73,7 +74,9 @@ def judge_files(
         attention=settings.model.attention,
         seconds=seconds.__getitem__ if takes_video(folder) else None,
     )
-    given, swapped = judge.judge([pair], mode, both_orders=True, max_tokens=settings.evaluate.max_tokens)
+    given, swapped = judge.judge(
+        [pair], mode, SamplingParams(max_tokens=settings.evaluate.max_tokens), both_orders=True
+    )
     return {
         "task": str(task),
         "text": given.text,

@@ -13,7 +13,7 @@ from pathlib import Path
 from configs.schema import Settings
 from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
-from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed
+from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, SamplingParams
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.request_rows import RequestMedia
 from models.judging.reward_model import RewardModel
@@ -43,7 +43,7 @@ class RemoteRewardModel(RewardModel):
 class CancellableGenerator:
     """The shared generator on behalf of one request, which may be given up."""
 
-    tells = True
+    streams = True
 
     def __init__(self, shared: BatchingGenerator, given_up: threading.Event) -> None:
         self._shared = shared
@@ -57,11 +57,8 @@ class CancellableGenerator:
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
@@ -69,10 +66,7 @@ class CancellableGenerator:
         """See `BatchingGenerator.generate`."""
         return self._shared.generate(
             conversations,
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=seed,
+            params,
             mode=mode,
             on_progress=on_progress,
             on_text=on_text,

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.evaluation.scores import REFUSED
+from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
 from models.training.selection import rejection
@@ -83,11 +84,13 @@ def _sample_shard(
     judgments = judge.judge(
         shard,
         "think",
-        n=config.samples,
+        SamplingParams(
+            n=config.samples,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens,
+            seed=context.settings.seed,
+        ),
         both_orders=True,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens,
-        seed=context.settings.seed,
         on_progress=tell,
     )
     return [

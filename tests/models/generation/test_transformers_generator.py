@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.backbone import load_model, load_processor, save, takes_video
 from models.errors import Cancelled
-from models.generation.protocol import transformers_identity
+from models.generation.protocol import SamplingParams, transformers_identity
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import UNKNOWN_RATE, Judge
 from models.media.frames import decode, inspect
@@ -63,7 +63,7 @@ class Recorded(LocalGenerator):
 
 def asked(folder: Path, pair: PreferencePair, *, native: bool) -> dict[str, Any]:
     generator = Recorded.of(folder)
-    Judge(generator, frames, seconds=seconds if native else None).judge([pair], "direct", max_tokens=2)
+    Judge(generator, frames, seconds=seconds if native else None).judge([pair], "direct", SamplingParams(max_tokens=2))
     return generator.shown
 
 
@@ -99,16 +99,16 @@ def test_images_and_videos_may_stand_in_one_batch_in_any_order(foreign: Path) ->
     generator = LocalGenerator.load(foreign, device="cpu", dtype="float32", attention="sdpa", batch=3)
     judge = Judge(generator, frames, seconds=seconds)
     pairs = [made.pair for made in PAIRS]
-    together = [one.text for one in judge.judge(pairs, "direct", max_tokens=4)]
-    alone = [one.text for pair in pairs for one in judge.judge([pair], "direct", max_tokens=4)]
+    together = [one.text for one in judge.judge(pairs, "direct", SamplingParams(max_tokens=4))]
+    alone = [one.text for pair in pairs for one in judge.judge([pair], "direct", SamplingParams(max_tokens=4))]
     assert together == alone
-    assert [one.text for one in judge.judge(pairs[::-1], "direct", max_tokens=4)] == together[::-1]
+    assert [one.text for one in judge.judge(pairs[::-1], "direct", SamplingParams(max_tokens=4))] == together[::-1]
 
 
 def test_a_video_that_tells_no_time_has_the_usual_rate(foreign: Path) -> None:
     generator = Recorded.of(foreign)
     pair = next(made.pair for made in PAIRS if made.pair.task == Task.VIDEO_UNDERSTANDING)
-    Judge(generator, frames, seconds=lambda uri: 0.0).judge([pair], "direct", max_tokens=2)
+    Judge(generator, frames, seconds=lambda uri: 0.0).judge([pair], "direct", SamplingParams(max_tokens=2))
     assert f"<{0.5 / UNKNOWN_RATE:.1f} seconds>" in generator.shown["texts"][0]
 
 
@@ -120,7 +120,7 @@ def sampled(
         BASE, device="cpu", dtype="float32", attention="sdpa", batch=batch, micro_tokens=micro_tokens
     )
     judged = Judge(generator, frames).judge(
-        pairs, "think", 3, both_orders=True, temperature=1.0, max_tokens=24, seed=seed
+        pairs, "think", SamplingParams(n=3, temperature=1.0, max_tokens=24, seed=seed), both_orders=True
     )
     return {(one.pair.id, one.swapped, one.sample): one.text for one in judged}
 
@@ -152,7 +152,10 @@ def test_no_batch_holds_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch)
     done: list[tuple[int, int]] = []
     pairs = [made.pair for made in PAIRS]
     Judge(generator, frames).judge(
-        pairs, "think", 2, temperature=1.0, max_tokens=8, on_progress=lambda at, of: done.append((at, of))
+        pairs,
+        "think",
+        SamplingParams(n=2, temperature=1.0, max_tokens=8),
+        on_progress=lambda at, of: done.append((at, of)),
     )
     assert all(2 * rows * (width + 8) <= 600 or rows == 1 for rows, width in shapes)
     assert sum(rows for rows, _ in shapes) == len(pairs)
@@ -186,13 +189,13 @@ def test_a_pair_that_the_processor_refuses_costs_itself_alone() -> None:
         return [Image.new("RGB", (400, 1))] if uri in thin else frames(uri)
 
     judge = Judge(generator, shown)
-    (alone,) = judge.judge([good], "direct", max_tokens=4)
-    kept, refused = judge.judge([good, pairs[1]], "direct", max_tokens=4)
+    (alone,) = judge.judge([good], "direct", SamplingParams(max_tokens=4))
+    kept, refused = judge.judge([good, pairs[1]], "direct", SamplingParams(max_tokens=4))
     assert (kept.text, kept.refused) == (alone.text, "")
     assert "aspect ratio" in refused.refused
     assert refused.preferred is None
     with pytest.raises(ValueError, match="aspect ratio"):  # nothing else succeeded, so the fault may be the model's
-        judge.judge([pairs[1]], "direct", max_tokens=4)
+        judge.judge([pairs[1]], "direct", SamplingParams(max_tokens=4))
 
 
 def test_nothing_more_is_written_once_nobody_waits() -> None:
@@ -207,8 +210,8 @@ def test_nothing_more_is_written_once_nobody_waits() -> None:
         return asked > 5
 
     with pytest.raises(Cancelled, match="nobody waits"):
-        generator.generate(conversations, max_tokens=200, gone=gone)
+        generator.generate(conversations, SamplingParams(max_tokens=200), gone=gone)
     assert asked == 6  # at the sixth token, not after two hundred
     with pytest.raises(Cancelled):
-        generator.generate(conversations, max_tokens=200, gone=lambda: True)
-    assert len(generator.generate(conversations, max_tokens=4, gone=lambda: False)) == 2
+        generator.generate(conversations, SamplingParams(max_tokens=200), gone=lambda: True)
+    assert len(generator.generate(conversations, SamplingParams(max_tokens=4), gone=lambda: False)) == 2

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError, ModelError
-from models.generation.protocol import Generated, Progress
 from models.judging.request_rows import read_media
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
 from models.verdict.prompts import Message
+from tests.generators import FakeGenerator
 
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 
@@ -35,27 +35,16 @@ def film(kind: str, frames: int = 3) -> bytes:
     return buffer.getvalue()
 
 
-class Script:
-    """A generator that says the next line of its script for each conversation, and keeps what it was shown."""
+class Script(FakeGenerator):
+    """Says the next line of its script for each conversation."""
 
     def __init__(self, *lines: str) -> None:
+        super().__init__()
         self.lines = list(lines)
-        self.shown: list[list[Message]] = []
 
-    def generate(
-        self,
-        conversations: Sequence[list[Message]],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: int = 0,
-        mode: Mode = "think",
-        on_progress: Progress | None = None,
-    ) -> list[list[Generated]]:
-        assert temperature == 0.0
-        self.shown += conversations
-        return [[Generated(self.lines.pop(0), truncated=False)] for _ in conversations]
+    def answer(self, conversation: list[Message], sample: int) -> str:
+        assert self.calls[-1].params.temperature == 0.0
+        return self.lines.pop(0)
 
 
 def served(script: Script, max_frames: int = 8, max_pixels: int = 147_456) -> Any:
@@ -133,7 +122,7 @@ def test_both_orders_agree_when_the_same_candidate_wins_from_either_place(second
     answer = served(script).predict(CONTEXT, pd.DataFrame([generation()]), {"both_orders": True}).iloc[0]
     assert answer["preferred"] == 1
     assert answer["both_orders_agree"] is agree
-    given, swapped = script.shown
+    given, swapped = script.conversations
     assert [image.getpixel((0, 0)) for image in images_of(given)] == [(255, 0, 0), (0, 0, 255)]
     assert [image.getpixel((0, 0)) for image in images_of(swapped)] == [(0, 0, 255), (255, 0, 0)]
 
@@ -156,7 +145,7 @@ def test_a_video_is_its_frames_up_to_the_cap(kind: str) -> None:
     script = Script(answer_text(Task.VIDEO_UNDERSTANDING, 1))
     row = understanding(task="video_understanding", media=film(kind, 6))
     served(script, max_frames=4).predict(CONTEXT, pd.DataFrame([row]), {"mode": "direct"})
-    assert len(images_of(script.shown[0])) == 4
+    assert len(images_of(script.conversations[0])) == 4
 
 
 def test_several_context_images_may_come_as_a_list_or_an_array() -> None:
@@ -166,13 +155,13 @@ def test_several_context_images_may_come_as_a_list_or_an_array() -> None:
     rows = [understanding(media=[png("red"), png("blue")]), understanding(media=several)]
     answers = served(script).predict(CONTEXT, rows, {"mode": "direct"})
     assert list(answers["preferred"]) == [2, 2]
-    assert [len(images_of(conversation)) for conversation in script.shown] == [2, 2]
+    assert [len(images_of(conversation)) for conversation in script.conversations] == [2, 2]
 
 
 def test_images_are_reduced_to_the_cap() -> None:
     script = Script(reasoning(1))
     served(script, max_pixels=2500).predict(CONTEXT, [generation(candidate_1=png("red", (500, 100)))])
-    assert all(image.width * image.height <= 2500 for image in images_of(script.shown[0]))
+    assert all(image.width * image.height <= 2500 for image in images_of(script.conversations[0]))
 
 
 BAD_ROWS = [
@@ -198,7 +187,7 @@ def test_a_bad_row_is_named_before_any_row_is_judged(row: dict[str, Any], error:
     with pytest.raises(error) as refused:
         served(script).predict(CONTEXT, [generation(), row])
     assert message in str(refused.value)
-    assert script.shown == []
+    assert script.conversations == []
 
 
 def test_no_rows_give_no_answers() -> None:

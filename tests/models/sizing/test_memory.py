@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from models.generation.protocol import SamplingParams
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
 from models.rehearsal.architecture import fit_tokens, read_config, reduced, write_random_model
@@ -142,7 +143,7 @@ def test_judging_allocates_what_is_estimated(small: Rehearsed, dtype: str) -> No
     )
     pairs = longest(small.media, tuple(Task), TOGETHER)
     with Peak() as peak:
-        judge.judge(pairs, "think", 1, max_tokens=TOKENS)
+        judge.judge(pairs, "think", SamplingParams(n=1, max_tokens=TOKENS))
     within_the_factor(generating(small.shape, dtype, together(small.shape), device="cpu"), peak.bytes)
 
 
