@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pytest
 
 from models.generation.protocol import (
     Generated,
@@ -110,6 +113,19 @@ def more_x(conversation: list[Message], sample: int) -> str:
     """A direct answer for the answer with more of the letter x."""
     first, second = last_text(conversation).rsplit("Answer 1", 1)[1].split("Answer 2", 1)
     return f"Answer {1 if first.count('x') > second.count('x') else 2} is better"
+
+
+def batch_shapes(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The rows and the prompt's width of each batch that a model generates from now on."""
+    shapes: list[tuple[int, int]] = []
+    inner = model.generate
+
+    def noted(**inputs: Any) -> Any:
+        shapes.append(tuple(inputs["input_ids"].shape))
+        return inner(**inputs)
+
+    monkeypatch.setattr(model, "generate", noted)
+    return shapes
 
 
 # The type checker holds both to the protocols.

@@ -125,3 +125,11 @@ class StreamingGenerator(Protocol):
     ) -> list[list[Generated]]:
         """See `Generator.generate`; `on_text` is called from the generating thread."""
         ...
+
+
+class HostedGenerator(StreamingGenerator, Protocol):
+    """A streaming generator whose model is in this process."""
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has."""
+        ...

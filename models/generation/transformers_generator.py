@@ -8,10 +8,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from models.backbone import load_model, load_processor
 from models.errors import ThinkrewardError
 from models.generation.protocol import (
     Generated,
@@ -56,27 +54,14 @@ class LocalGenerator:
         self.pad = processor.tokenizer.pad_token_id
         self._lock = threading.Lock()
 
-    @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        device: str,
-        dtype: str,
-        attention: str,
-        batch: int,
-        micro_tokens: int | None = None,
-        revision: str | None = None,
-    ) -> "LocalGenerator":
-        """From a model directory or hub id. Raises `ModelError`."""
-        processor = load_processor(source, revision=revision)
-        model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
-        return cls(model, processor, batch=batch, micro_tokens=micro_tokens)
-
     @property
     def identity(self) -> GeneratorIdentity:
         """See `Generator.identity`."""
         return transformers_identity(str(self.model.dtype).removeprefix("torch."))
+
+    def count_tokens(self, text: str) -> int:
+        """See `HostedGenerator.count_tokens`."""
+        return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def generate(
         self,

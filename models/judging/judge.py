@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
@@ -81,38 +80,6 @@ class Judge:
         self.frames = frames
         self.wording: Wording = wording
         self.seconds = seconds
-
-    @classmethod
-    def load(
-        cls,
-        directory: Path | str,
-        *,
-        frames: Frames,
-        device: str = "auto",
-        dtype: str = "float32",
-        attention: str = "sdpa",
-        batch: int = 64,
-        micro_tokens: int | None = None,
-        revision: str | None = None,
-        wording: Wording = "thinkreward",
-        seconds: Seconds | None = None,
-    ) -> "Judge":
-        """A judge over a local transformers model. Raises `ModelError`, for instance without a processor.
-
-        `models.backbone.takes_video` says whether it is to be given `seconds`.
-        """
-        from models.generation.transformers_generator import LocalGenerator
-
-        generator = LocalGenerator.load(
-            directory,
-            device=device,
-            dtype=dtype,
-            attention=attention,
-            batch=batch,
-            micro_tokens=micro_tokens,
-            revision=revision,
-        )
-        return cls(generator, frames, wording, seconds)
 
     def judge(
         self,

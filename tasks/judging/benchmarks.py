@@ -23,6 +23,7 @@ from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presented
 from models.evaluation.scores import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
+from models.generation.open import EndpointOptions, find_endpoint
 from models.generation.openai_client import Endpoint
 from models.generation.protocol import GeneratorIdentity, SamplingParams
 from models.judging.judge import Frames, Judge, Seconds
@@ -113,7 +114,7 @@ class NamedJudge:
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        return Endpoint.from_environment(self._model.removeprefix(ENDPOINT))
+        return find_endpoint(self._model.removeprefix(ENDPOINT), EndpointOptions())
 
     def digest(self) -> str:
         """sha256 of what answers: an artifact's or a model folder's bytes, or an endpoint's address and model name."""

@@ -11,6 +11,7 @@ from PIL import Image
 from configs.schema import Settings
 from models.backbone import takes_video
 from models.errors import ArtifactUnknown, ConfigError, MediaError
+from models.generation.open import open_generator
 from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge, Judgment
 from models.media.frames import decode, inspect, shrink
@@ -19,6 +20,7 @@ from models.verdict.grammar import Malformed, Mode, answer_text
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.pinning import find_artifact
 from tasks.pipeline.run import open_store
+from tasks.stages.options import local_options
 
 
 def judge_files(
@@ -66,12 +68,9 @@ def judge_files(
         source="command line",
     )
     folder = find_model(settings, model)
-    judge = Judge.load(
-        folder,
-        frames=frames.__getitem__,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
+    judge = Judge(
+        open_generator(folder, local_options(settings)),
+        frames.__getitem__,
         seconds=seconds.__getitem__ if takes_video(folder) else None,
     )
     given, swapped = judge.judge(

@@ -20,6 +20,7 @@ from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.options import local_options
 from tasks.stages.prepare import check_hub_id
 from tasks.stages.training import grpo_plan, sft_plan
 
@@ -165,21 +166,14 @@ def judging(job: Job, child: Child, scratch: Path) -> Done:
 
 
 def _judge(job: Job, params: SamplingParams) -> Done:
+    from models.generation.open import open_generator
     from models.judging.judge import Judge
     from models.rehearsal.pairs import longest
 
     settings, media, clock = job.settings, _media(job), _Clock(job.settings)
     batch = settings.runtime.generation_batch
     pairs = longest(media, ALL, max(1, batch // params.n))
-    judge = Judge.load(
-        Path(job.key) / "model",
-        frames=media.frames,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        batch=batch,
-        micro_tokens=settings.runtime.generation_tokens,
-    )
+    judge = Judge(open_generator(Path(job.key) / "model", local_options(settings)), media.frames)
     clock.tick()
     judge.judge(pairs, "think", params)
     clock.tick()

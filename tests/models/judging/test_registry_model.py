@@ -17,8 +17,9 @@ from models.judging.reward_model import RewardModel
 from models.pairs.preference import Preferred, Task
 from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
 from models.verdict.prompts import Message
-from tests.generators import FakeGenerator
+from tests.generators import FakeGenerator, batch_shapes
 
+BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 
 
@@ -192,6 +193,29 @@ def test_a_bad_row_is_named_before_any_row_is_judged(row: dict[str, Any], error:
 
 def test_no_rows_give_no_answers() -> None:
     assert len(served(Script()).predict(CONTEXT, pd.DataFrame([], columns=["task", "prompt"]))) == 0
+
+
+def test_a_bound_of_generation_tokens_splits_a_batch_and_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.pyfunc.model import PythonModelContext
+
+    from models.judging.registry_defaults import DEFAULTS
+    from models.judging.registry_model import PairwiseJudge
+
+    assert DEFAULTS["generation_tokens"] is None, "MLflow lets only be set what a model was saved with"
+    context: Any = PythonModelContext
+    rows = [understanding(candidate_1="a b " * at, mode="direct") for at in range(1, 5)]
+    answers, batches = [], []
+    for bound in (None, 150):
+        model = PairwiseJudge()
+        config = {"device": "cpu", "max_tokens": 8, "decoding_processes": 0, "generation_tokens": bound}
+        model.load_context(context({"model": str(BASE)}, config))
+        shapes = batch_shapes(model.judge.generator.model, monkeypatch)
+        answers.append(list(model.predict(CONTEXT, pd.DataFrame(rows))["text"]))
+        batches.append(shapes)
+    assert answers[0] == answers[1]
+    assert [rows for rows, _ in batches[0]] == [4]
+    assert len(batches[1]) > 1
+    assert all(rows * (width + 8) <= 150 or rows == 1 for rows, width in batches[1])
 
 
 def test_a_model_without_a_processor_is_refused_when_it_is_loaded(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from models.errors import DataError
+from models.generation.open import LocalOptions, open_generator
 from models.generation.protocol import Generated
-from models.generation.transformers_generator import LocalGenerator
 from models.judging.answer_watch import AnswerWatch, JudgeSilent
 from models.judging.reward_functions import answer_reward_function, image_reward_function, meetings
 from models.judging.reward_model import RewardModel
@@ -233,9 +233,7 @@ def test_no_rivals_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def tiny() -> RewardModel:
-    return RewardModel(
-        LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8), max_tokens=8
-    )
+    return RewardModel(open_generator(BASE, LocalOptions(device="cpu", batch=8)), max_tokens=8)
 
 
 def test_a_real_model_rewards_the_better_image(tiny: RewardModel) -> None:

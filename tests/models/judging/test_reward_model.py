@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.open import LocalOptions, open_generator
 from models.judging.reward_model import MARGIN_SCALE, RewardModel
 from models.pairs.preference import Preferred, Task
 from models.shapes.pairs import make_pair
@@ -146,7 +146,7 @@ def test_a_coroutine_awaits_the_same_outcome() -> None:
 
 @pytest.fixture(scope="module")
 def tiny() -> RewardModel:
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=8))
     return RewardModel(generator, max_tokens=24)
 
 

@@ -136,11 +136,11 @@ def test_policy_optimisation_allocates_what_is_estimated(small: Rehearsed, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_judging_allocates_what_is_estimated(small: Rehearsed, dtype: str) -> None:
+    from models.generation.open import LocalOptions, open_generator
     from models.judging.judge import Judge
 
-    judge = Judge.load(
-        small.folder / "model", frames=small.media.frames, device="cpu", dtype=dtype, attention="sdpa", batch=TOGETHER
-    )
+    generator = open_generator(small.folder / "model", LocalOptions(device="cpu", dtype=dtype, batch=TOGETHER))
+    judge = Judge(generator, small.media.frames)
     pairs = longest(small.media, tuple(Task), TOGETHER)
     with Peak() as peak:
         judge.judge(pairs, "think", SamplingParams(n=1, max_tokens=TOKENS))

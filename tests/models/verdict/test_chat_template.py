@@ -9,6 +9,7 @@ from PIL import Image
 
 from models.backbone import load_model, load_processor, save
 from models.errors import ModelError
+from models.generation.open import LocalOptions, open_generator
 from models.generation.protocol import SamplingParams
 from models.generation.tokens import placeholder_tokens, stop_tokens
 from models.generation.transformers_generator import LocalGenerator
@@ -164,7 +165,7 @@ def prompts_of_sampling(folder: Path, data: Any, mode: Mode, monkeypatch: pytest
     from models.judging.judge import Judge
 
     dataset, pairs, _ = data
-    generator = LocalGenerator.load(folder, device="cpu", dtype="float32", attention="sdpa", batch=4)
+    generator = open_generator(folder, LocalOptions(device="cpu", batch=4))
     seen: list[list[int]] = []
 
     def generate(**inputs: Any) -> Any:
@@ -268,7 +269,7 @@ class Scripted:
     def __init__(self, folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
 
-        self.generator = LocalGenerator.load(folder, device="cpu", dtype="float32", attention="sdpa", batch=4)
+        self.generator = open_generator(folder, LocalOptions(device="cpu", batch=4))
         self.configs: list[Any] = []
         tokens = self.generator.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
 
