@@ -16,6 +16,7 @@ from models.errors import ArtifactCorrupt
 from models.evaluation.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.evaluation.report.html import render_report
 from models.evaluation.scores import JudgedRow, paired_difference, read_rows, score, write_rows
+from models.generation.protocol import SamplingParams
 from models.pairs.dataset import pairs_file
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode
@@ -119,9 +120,9 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
             judgments = judge.judge(
                 pairs,
                 mode,
+                SamplingParams(max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS),
                 both_orders=True,
                 on_progress=tell,
-                max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated, one.refused] for one in judgments]
             context.work.put_json(part, done)

@@ -1,4 +1,4 @@
-"""Media that hang, fill memory or end the process that decodes them: the workbench refuses them and serves all others."""
+"""Media that hang, fill memory or end the process that decodes them: the workbench refuses them, and serves on."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
