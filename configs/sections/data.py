@@ -72,7 +72,7 @@ class Prepare(Section):
         None, gt=0, description="pairs a task at most, chosen by the sources' weights; none: all (source published)"
     )
     max_bad_share: Fraction = Field(
-        0.1, description="share of unusable rows above which an import stops, and so does a benchmark"
+        0.1, description="share of invalid rows above which an import stops, and so does a benchmark"
     )
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
