@@ -13,7 +13,7 @@ from models.sources.imported import read_imported, read_invalid, statistics
 from models.sources.registry import READERS
 from tasks.data.importing import Place, Progress, import_set
 from tasks.pipeline.run import open_store
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 
 
 def place_of(name: str, path: str) -> Place:

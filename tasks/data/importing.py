@@ -25,7 +25,9 @@ from tasks.data.decoders import prepare_decoders
 from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import VOLATILE_METRICS
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
+from tasks.store.work import Work
 
 IMPORTING = "importing"
 KIND = "pairs"

@@ -23,8 +23,9 @@ from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presentation_orders
 from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
+from models.generation.open import EndpointOptions, find_endpoint
 from models.generation.openai_client import Endpoint
-from models.generation.protocol import GeneratorIdentity
+from models.generation.protocol import GeneratorIdentity, SamplingParams
 from models.judging.judge import Frames, Judge, Seconds
 from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
@@ -41,7 +42,8 @@ from tasks.judging.files import find_model
 from tasks.judging.judges import ENDPOINT, generator_of, identity_of
 from tasks.pipeline.once import computed_once
 from tasks.stages.evaluate import DIRECT_TOKENS
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
@@ -113,7 +115,7 @@ class NamedJudge:
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        return Endpoint.from_environment(self._model.removeprefix(ENDPOINT))
+        return find_endpoint(self._model.removeprefix(ENDPOINT), EndpointOptions())
 
     def digest(self) -> str:
         """sha256 of what answers: an artifact's or a model folder's bytes, or an endpoint's address and model name."""
@@ -229,6 +231,9 @@ def _asked(
         shown = [(pair, swapped) for one in benchmark.pairs for pair, swapped in ((one, False), (one.swapped(), True))]
     rows: list[JudgedRow] = []
     loaded: Judge | None = None
+    params = SamplingParams(
+        n=protocol.votes, temperature=protocol.temperature, max_tokens=protocol.max_tokens, seed=protocol.seed
+    )
     for start in range(0, len(shown), CHUNK_PAIRS):
         chunk = shown[start : start + CHUNK_PAIRS]
         name = f"judged/{start:06d}.json"
@@ -238,10 +243,7 @@ def _asked(
             said = loaded.judge(
                 [pair for pair, _ in chunk],
                 protocol.mode,
-                protocol.votes,
-                temperature=protocol.temperature,
-                seed=protocol.seed,
-                max_tokens=protocol.max_tokens,
+                params,
                 on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
             )
             # The votes on one presentation side by side.

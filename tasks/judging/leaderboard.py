@@ -20,7 +20,7 @@ from models.generation.endpoint_fields import words_of
 from tasks.data.importing import Place
 from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
 from tasks.pipeline.run import open_store
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 from tasks.tracking.runs import Tracker
 
 # Of scores.json. 2: position_bias is from -0.5 to 0.5; files of before, which name no version, have it from -1 to 1.

@@ -17,7 +17,8 @@ from models.evaluation.judged_rows import JudgedRow
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.stages.context import Context
 from tasks.stages.evaluate import judged_rows
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
 from tasks.tracking.registry import CHAMPION, REFERENCE, RegisteredVersion, get_alias, versions
 
 PACKAGED_MODEL = "artifacts/model"  # where the package of a registered version has the model

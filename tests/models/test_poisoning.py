@@ -86,7 +86,7 @@ def test_labels_that_are_there_cannot_be_turned_by_dropping_their_pairs_again(am
 
 
 @AMOUNTS
-def test_one_bringer_of_new_pairs_has_a_tenth_of_the_pairs_at_most(amount: float) -> None:
+def test_one_contributor_of_new_pairs_has_a_tenth_of_the_pairs_at_most(amount: float) -> None:
     trained_on, why = let_in([flipped(made("bad", at, "kite")) for at in range(attack(amount))], {})
     assert len(trained_on) <= math.ceil(SHARE * (OWN + len(trained_on)))
     if amount > SHARE:

@@ -34,8 +34,9 @@ from models.sources.jsonl import Rows, read_rows
 from models.sources.submissions import PREFIX
 from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
 from tasks.data.inbox.reading import LIMITS, Changed, Limits, Submission, fetch, stem
-from tasks.store.artifact_types import digest_of, entries_of, read_sources
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Lease, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry, digest_of, entries_of, read_sources
+from tasks.store.artifacts import Store
+from tasks.store.leases import Lease
 from tasks.store.objects.base import Found, segment
 
 INBOX = "inbox"

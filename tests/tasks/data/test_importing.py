@@ -14,8 +14,8 @@ from models.errors import DataChanged, DataError, MediaError
 from models.pairs.media_files import MediaFiles
 from models.sources import importing as rows
 from models.sources.imported import read_imported, read_invalid
-from models.sources.importing import name_of
 from models.sources.probing import ProbeRequest, ProbeResult, probe_all
+from models.sources.rows import name_of
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES

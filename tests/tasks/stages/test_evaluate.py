@@ -17,7 +17,8 @@ from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
 from tests.tasks.shapes_drop import write_drop
 
 

@@ -21,7 +21,8 @@ from tasks.pipeline.run import open_store, read_output
 from tasks.stages.approve import make_champion, waits_for_a_yes
 from tasks.stages.evaluate import MODES
 from tasks.stages.promote import GATE_TAG, is_stale, promote
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 from tasks.tracking.registry import CHALLENGER, CHAMPION, DIGEST_TAG, REFERENCE, get_alias, register, set_alias
 from tests.tasks.stages.test_comparing import tiny
 from tests.tasks.stages.test_evaluate import preferences

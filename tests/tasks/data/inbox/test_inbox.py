@@ -21,8 +21,9 @@ from models.sources.submissions import add_submissions
 from tasks.data.inbox import moves as inbox_moves
 from tasks.data.inbox.inbox import Ingested, drops, ingest, name_of, settle
 from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.store.maintenance import gc
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
+from tasks.store.gc import gc
 from tasks.store.objects.base import Found, Source, hash_file
 from tests.models.slow_media import slow_gif
 from tests.tasks.seaweed import S3Server
