@@ -4,7 +4,7 @@ import pytest
 
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
-from models.shapes.pretraining import flipped
+from models.shapes.pretraining.measuring import flipped
 from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN
 from models.verdict.injection import HARMLESS, INJECTIONS, Attack, attacks, share_flipped, with_sentence
 from models.verdict.prompts import chat

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.benchmarks.protocol import measure
-from models.evaluation.scores import JudgedRow, score
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import score
 from models.generation.endpoint import EndpointGenerator
 from models.generation.openai_client import Endpoint
 from models.judging.judge import Judge
