@@ -42,8 +42,8 @@ ELSEWHERE = ("profile", "seed", "storage", "tracking", "serve")  # of no run, or
 FORM = Form(*(name for name in Settings.model_fields if name not in ELSEWHERE))
 
 
-@flow(name="nightly")
-def nightly(
+@flow(name="nightly")  # the name of its runs, and of its deployment nightly/default
+def train_pipeline(
     settings: Annotated[Settings, FORM] = FORM.defaults,
     stages: Sequence[StageName] = RECIPE,
     refresh: Sequence[StageName] = (),

@@ -45,7 +45,7 @@ def run_recipe(
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
-    from flows.pipeline import METHOD, nightly
+    from flows.pipeline import METHOD, train_pipeline
     from tasks.pipeline.orchestration import load_ahead, watch_with
 
     if "promote" in stages:
@@ -65,7 +65,7 @@ def run_recipe(
                 results = [stage(settings, inputs=pins, build_missing=build_missing, refresh=bool(refresh))]
             else:
                 wanted, again = ([name for name in RECIPE if name in names] for names in (stages, refresh))
-                results = nightly(settings, stages=wanted, refresh=again)
+                results = train_pipeline(settings, stages=wanted, refresh=again)
             return Ran(results, _seconds(results, began[0] if began else time.time()))
         finally:
             watch_with(None)
