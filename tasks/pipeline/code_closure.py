@@ -27,6 +27,7 @@ LEFT_OUT: dict[str, str] = {
     "models.media.decoding": "in which process a medium is decoded; which codec does it is in models.media.frames",
     "tasks.store.artifact_types": "bytes are stored as they are",
     "tasks.store.artifacts": "bytes are stored as they are",
+    "tasks.pipeline.child": "how a stage's process reports",
     "tasks.pipeline.launch": "how a stage's process is started and followed",
     "tasks.store.leases": "who computes, not what",
     "tasks.store.local_cache": "bytes are verified by their sha256",
@@ -44,7 +45,7 @@ LEFT_OUT: dict[str, str] = {
 PASSED: dict[str, str] = {
     "tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"
 }
-SAID = {"say", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
+SAID = {"log", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
 
 
 class Module:

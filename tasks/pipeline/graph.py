@@ -5,6 +5,8 @@ no hash of sources knows which change alters a result; that it is thought of is 
 CONTRIBUTING, "Stage versions").
 """
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +80,13 @@ class Stage:
             if places := [*(one.path for one in sources), *(one.path for one in benchmarks)]:
                 fields["published"] = [fingerprint_of(place) for place in places]
         return fields
+
+
+def named(function: str) -> Callable[..., Any]:
+    """The function that `module:name` means."""
+    module, name = function.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def find_base(settings: Settings) -> Path | None:

@@ -29,8 +29,9 @@ from models.errors import (
     ThinkrewardError,
     UpstreamMissing,
 )
-from tasks.pipeline.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage
-from tasks.pipeline.launch import Job, log_file, named, run_child
+from tasks.pipeline.child import Job
+from tasks.pipeline.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage, named
+from tasks.pipeline.launch import log_file, run_child
 from tasks.pipeline.pinning import resolve_pins
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
 from tasks.tracking.delivery import deliver_beside
@@ -301,7 +302,7 @@ def run_stage(
         job = Job(stage=name, key=key, body=stage.body, settings=settings, inputs=inputs)
         try:
             done = run_child(
-                job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, say=watch.say
+                job, timeout_s=settings.runtime.stage_timeout_s, watch_progress=watch.progress, log=watch.say
             )
         except ThinkrewardError:
             _keep_log(work, job, watch)

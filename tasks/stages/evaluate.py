@@ -19,8 +19,8 @@ from models.evaluation.scores import JudgedRow, paired_difference, read_rows, sc
 from models.pairs.dataset import pairs_file
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import EVALUATED, RECIPE, STAGES, Stage
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import stage_key
 from tasks.stages.context import Context, peak_memory_mib, stage_context

@@ -22,8 +22,8 @@ from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
 from tasks.data.decoders import prepare_decoders
 from tasks.data.mixing import mix
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.run import VOLATILE_METRICS
 from tasks.stages.context import Context, stage_context
 
@@ -102,7 +102,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         if folders := _drops(context):
             read, drops = _with_drops(context, decoders, ledger, read, folders)
         for one in read.left_out[:20]:
-            child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
+            child.log(f"quarantined {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
         summary = write_dataset(
             folder, read.splits, read.blobs, read.left_out, drops, reasoning=read.reasoning, hygiene=read.hygiene
@@ -113,18 +113,18 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
         if held := held_back(summary["quarantined"]["by_reason"]):
             facts |= {"held_back": held}
-            child.say(f"{sum(held.values())} dropped pairs held back: {held}")
+            child.log(f"{sum(held.values())} dropped pairs held back: {held}")
         connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
         if connecting:
             facts |= {"connecting": connecting}
-            child.say(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
+            child.log(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
         ledger.add(read.splits, read.hashes)
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
         if passing := sum(one.passing for one in read.left_out):
             facts[VOLATILE_METRICS] = passing
-            child.say(
+            child.log(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"
             )

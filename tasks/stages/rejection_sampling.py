@@ -12,7 +12,7 @@ from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
 from models.training.selection import rejection
 from models.training.trajectories import PassRate, Sampled, keep, pass_rates
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.stages.context import Context, stage_context
 from tasks.stages.training import fine_tune, passed_through
 from tasks.store.artifacts import ArtifactRef
@@ -29,19 +29,19 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         shown_ids = {one.pair_id for one in sampled if not (one.rejection or "").startswith(REFUSED)}
         judged = [one for one in sampled if one.pair_id in shown_ids]
         if unshown := len({one.pair_id for one in sampled} - shown_ids):
-            child.say(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
+            child.log(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
         rates = pass_rates([one for one in pairs if one.id in shown_ids], judged, lambda one: one.rejection is None)
         kept = keep(pairs, sampled, per_pair=config.keep_per_pair, cap=config.keep_cap, seed=job.settings.seed)
         outputs = _publish(context, sampled, kept, rates)
         by_id = {pair.id: pair for pair in pairs}
         shown = [by_id[one.pair_id].swapped() if one.swapped else by_id[one.pair_id] for one in kept]
         if not kept:
-            child.say(f"none of {len(sampled)} samples can be kept: the model is passed through unchanged")
+            child.log(f"none of {len(sampled)} samples can be kept: the model is passed through unchanged")
             outputs |= passed_through(context)
             return context.done(outputs, pairs=len(pairs), samples=len(sampled), kept=0, hard=len(pairs))
         tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], config.sft)
         hard = sum(rate.right < rate.samples for rate in rates)
-        child.say(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")
+        child.log(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")
         return context.done(outputs | tuned, **facts, pairs=len(pairs), samples=len(sampled), kept=len(kept), hard=hard)
 
 

@@ -10,7 +10,7 @@ from models.pairs.dataset import write_dataset
 from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.training.trajectories import Sampled
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.rejection_sampling import _sample
