@@ -24,7 +24,7 @@ from models.sources.rows import Read
 from tasks.data.decoders import prepare_decoders
 from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
-from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
 
 IMPORTING = "importing"
@@ -89,7 +89,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             inputs={},
             config=config,
             code_version=VERSION,
-            facts={"rows": rows, "unusable": unusable, VOLATILE_METRICS: passing},
+            facts={"rows": rows, "unusable": unusable, ROWS_TO_RETRY: passing},
         )
 
     entry = computed_once(store, settings, IMPORTING, key, read)

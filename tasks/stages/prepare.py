@@ -24,7 +24,7 @@ from tasks.data.decoders import prepare_decoders
 from tasks.data.mixing import mix
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
-from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.stages.context import Context, stage_context
 
 
@@ -123,7 +123,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
         if passing := sum(one.passing for one in read.left_out):
-            facts[VOLATILE_METRICS] = passing
+            facts[ROWS_TO_RETRY] = passing
             child.log(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"

@@ -22,6 +22,7 @@ from tasks.store.artifacts import ArtifactRef
 OPENED = {
     "distill": {"train"},
     "cold-start": {"train"},
+    "sampling": {"train"},
     "rejection-sampling": {"train"},
     "grpo": {"train", "validation"},
     "evaluate": {"held_out"},

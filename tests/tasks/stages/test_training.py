@@ -11,7 +11,7 @@ from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.training.history import HISTORY
 from tasks.pipeline.child import Child, Job
-from tasks.pipeline.run import check_trainable
+from tasks.pipeline.plan import check_trainable
 from tasks.stages.context import stage_context
 from tasks.stages.training import Checkpoints, answered_directly
 
