@@ -17,17 +17,10 @@ from PIL import Image
 from models.errors import MediaError
 from models.media.frames import bundle, decode, inspect
 from models.pairs.preference import Task
-from models.verdict.grammar import (
-    Dimension,
-    Malformed,
-    Mode,
-    Verdict,
-    candidate_names,
-    parse_answer,
-    parse_verdict,
-    render_verdict,
-)
+from models.verdict.grammar import Dimension, Malformed, Mode, Verdict, candidate_names
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_answer, parse_verdict
+from models.verdict.rendering import render_verdict
 from tests.proofs.fuzz_listings import benchmark_listing, check_listing, listing
 from tests.proofs.fuzz_spoiling import bent, spoiled, written
 

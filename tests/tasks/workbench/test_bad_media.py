@@ -52,7 +52,10 @@ def test_media_that_hang_or_fill_memory_cost_their_own_requests_alone(settings: 
 def test_a_medium_that_ends_its_decoder_is_named_and_the_next_is_decoded(settings: Settings) -> None:
     hanging = encoded(slow_gif(side=3000, frames=800))
     video = {"candidate_1": hanging, "candidate_2": hanging}
-    with workbench(within(settings, decoding_processes=1, decoding_timeout_s=200.0)) as url, ThreadPoolExecutor(1) as pool:
+    with (
+        workbench(within(settings, decoding_processes=1, decoding_timeout_s=200.0)) as url,
+        ThreadPoolExecutor(1) as pool,
+    ):
         before = set(psutil.Process().children())
         ended = pool.submit(judged, url, asked(Task.VIDEO_GENERATION, **video))
         busy_one_of(before).kill()

@@ -13,7 +13,7 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.multimodal_reward_bench_2 import BENCHMARK, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 FOUND = Path(__file__).parent / "found"
 NO_IMAGE = "task: the question has no image, which image_understanding shows"
@@ -72,9 +72,9 @@ REASONING = [
 ]
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def built(root: Path) -> Path:
