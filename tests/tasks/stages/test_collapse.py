@@ -14,8 +14,9 @@ from models.errors import TrainingCollapsed
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import Dimension, Verdict, render_verdict
-from tasks.pipeline.launch import Child, Done, Job
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.training import grpo
 from tasks.store.artifacts import ArtifactRef, Store
