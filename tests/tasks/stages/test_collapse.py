@@ -22,7 +22,7 @@ from tasks.stages.training import grpo
 from tasks.store.artifacts import ArtifactRef, Store
 from tests.tasks.serving.running import BASE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Inputs = dict[str, ArtifactRef]
 PAIRS = [make_pair(Task.IMAGE_GENERATION, at, seed=0, held_out=False) for at in range(4)]
 
