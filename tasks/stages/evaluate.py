@@ -112,7 +112,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
         if done is None:
             judge = judge or load_judge(context, name)
 
-            def tell(count: int, total: int, before: int = at) -> None:
+            def report(count: int, total: int, before: int = at) -> None:
                 context.child.progress(int((before + count / total) * 1000), len(parts) * 1000, name)
 
             pairs = [pair for pair in by_id.values() if pair.task == task]
@@ -120,7 +120,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
                 pairs,
                 mode,
                 both_orders=True,
-                on_progress=tell,
+                on_progress=report,
                 max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated, one.refused] for one in judgments]
