@@ -48,7 +48,9 @@ def run_recipe(
         )
     from flows.pipeline import STAGE_FLOWS, train_pipeline
     from tasks.pipeline.orchestration import load_ahead, watch_with
+    from tasks.pipeline.temporary_server import tie_temporary_server
 
+    tie_temporary_server()
     if "promote" in stages:
         load_ahead()
     began: list[float] = []

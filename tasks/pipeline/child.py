@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from configs.schema import Settings
 from models.errors import OutOfMemory, ThinkrewardError
 from tasks.pipeline.graph import STAGES, Stage, named
+from tasks.pipeline.lifeline import die_with_starting_thread, leave_with_parent
 from tasks.pipeline.watching import EVENTS, LOG, EventWriter
 from tasks.store.artifacts import ArtifactRef
 
@@ -112,22 +113,6 @@ class Child:
         self._emit({"failed": {"kind": type(error).__name__, "message": str(error), "trace": trace}})
 
 
-def _leave_with_parent() -> None:
-    """End this process when the parent's end of our standard input closes; to all others that input is empty."""
-    watched = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-    def wait() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while os.read(watched, 4096):
-                pass
-        os._exit(143)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 @contextlib.contextmanager
 def _one_temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="thinkreward-stage-") as folder:
@@ -140,7 +125,8 @@ def main() -> int:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for when this process has stalled
     rank = int(os.environ.get("RANK", "0"))
-    _leave_with_parent()  # torchrun hands its standard input on to its ranks
+    leave_with_parent()  # torchrun hands its standard input on to its ranks
+    die_with_starting_thread()  # which waits for this process, in `run_child` as in torchrun
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     child = Child()
     try:

@@ -179,7 +179,7 @@ _TO_JUDGE = "runtime.generation_batch or runtime.generation_tokens"
 base = BaseStage("base", "2", body="tasks.stages.prepare:base", sections=("model.base", "model.revision"), seeded=False)
 prepare = PrepareStage(
     "prepare",
-    "6",
+    "7",
     body="tasks.stages.prepare:prepare",
     sections=("prepare", "model.max_frames"),
     dynamic_inputs="tasks.stages.dynamic_inputs:gather",
@@ -237,7 +237,7 @@ evaluate = EvaluateStage(
 )
 promote = PromoteStage(
     "promote",
-    "5",
+    "6",
     body="tasks.stages.promote:promote",
     sections=("promote", "tracking", "evaluate", "model"),
     opens=("train", "held_out"),  # train: which pairs came through the inbox

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from tasks.stack.prefect_setup import PREFECT_FILE, Pool, crash_automation, names_in, prepare, wanted_pools
+from tasks.stack.automations import crash_automation
+from tasks.stack.prefect_setup import PREFECT_FILE, Pool, names_in, prepare, wanted_pools
 from tasks.stack.state import StackError
 from tests.tasks.seaweed import free_ports
 
