@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from PIL import Image
 
@@ -26,7 +27,8 @@ SIDE = 168
 BATCH = 16
 # Name, micro_batch, micro_tokens
 RUNS = (("16 at once", 16, 0), ("2 at once", 2, 0), ("16 at once, 4096 tokens", 16, 4096))
-ROUNDS = 2
+ROUNDS = 3
+RATIOS = ("peak_gib", "seconds")
 
 
 class Enlarged(PreferenceDataset):
@@ -51,7 +53,7 @@ def child(micro_batch: int, micro_tokens: int, folder: Path) -> None:
     times: list[float] = []
     losses: list[float] = []
     hooks = Hooks(
-        on_metrics=lambda step, values: losses.append(values["loss"]),
+        on_metrics=lambda step, values: losses.extend([values["loss"]] if "loss" in values else []),
         on_progress=lambda done, total: times.append(time.perf_counter()),
     )
     plan = SftPlan(
@@ -68,17 +70,24 @@ def child(micro_batch: int, micro_tokens: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """The runs in turn, and a table of each's figures."""
+    """The runs in turn with each's figures, and their medians relative to the first run's."""
     say = sys.stdout.write
+    found: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in RUNS}
     say("| run | peak memory, GiB | seconds a step | loss of the first step |\n|---|---|---|---|\n")
     for _ in range(ROUNDS):
         for name, micro_batch, micro_tokens in RUNS:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, "-m", __spec__.name, str(micro_batch), str(micro_tokens), folder]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             f = json.loads(done.stdout.strip().splitlines()[-1])
+            found[name].append(f)
             say(f"| {name} | {f['peak_gib']:.2f} | {f['seconds']:.2f} | {f['loss']:.6f} |\n")
             sys.stdout.flush()
+    say(f"\n| run, median of {ROUNDS} | peak memory | time |\n|---|---|---|\n")
+    first = next(iter(found.values()))
+    for name, runs in found.items():
+        memory, spent = (median(one[what] for one in runs) / median(one[what] for one in first) for what in RATIOS)
+        say(f"| {name} | x {memory:.2f} | x {spent:.2f} |\n")
 
 
 if __name__ == "__main__":
