@@ -11,6 +11,7 @@ from trl import GRPOTrainer
 
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
+from models.training.seeded_rollouts import seeded_rollouts
 from models.training.token_bound import Part, averaged, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
 
@@ -30,19 +31,30 @@ class CompletionsTrainer(GRPOTrainer):
     `frac_reward_zero_std` tells of the batch as a whole.
     """
 
-    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hooks: GrpoHooks,
+        completions_every: int,
+        generation_batch: int,
+        generation_tokens: int | None = None,
+        begun: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._hooks = hooks
         self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
+        self._together: dict[str, Any] = {"rows": generation_batch, "tokens": generation_tokens}
 
-    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
-        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, multimodal_fields: Any, *_: Any, **__: Any) -> Any:
+        """Sample each row from its own stream (`models.training.seeded_rollouts`), in the compute type.
 
-        Around the whole call, so that float32 weights are cast once and not at every token.
+        TRL autocasts its own forward passes, but not those of `generate`. Around all batches, so that float32 weights
+        are cast once and not at every token.
         """
         with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **more)
+            return seeded_rollouts(self, prompt_ids, images, multimodal_fields, **self._together), None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""

@@ -99,18 +99,23 @@ def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list
     size = len(prompts)
     found = []
     for places in chosen:
-        index = torch.tensor(places, device=step["prompt_ids"].device)
-        part = {name: _rows(value, places, index, size) for name, value in split.items()}
+        part = rows_of(split, places, size)
         prompt = max(prompts[at] for at in places)
         completion = max(1, *(completions[at] for at in places))
         found.append((places, Part(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
     return found
 
 
-def _rows(value: Any, places: list[int], index: torch.Tensor, size: int) -> Any:
-    if isinstance(value, list):
-        return [value[at] for at in places]
-    return value[index] if isinstance(value, torch.Tensor) and value.ndim and len(value) == size else value
+def rows_of(fields: dict[str, Any], places: list[int], size: int) -> dict[str, Any]:
+    """Of fields that hold `size` rows those at `places`, and the other fields as they are."""
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, list):
+            return [value[at] for at in places]
+        whole = isinstance(value, torch.Tensor) and value.ndim and len(value) == size
+        return value[torch.tensor(places, device=value.device)] if whole else value
+
+    return {name: chosen(value) for name, value in fields.items()}
 
 
 def _trimmed(part: dict[str, Any], prompt: int, completion: int) -> dict[str, Any]:

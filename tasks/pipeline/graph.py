@@ -135,7 +135,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "grpo",
-            "6",
+            "7",
             {
                 "model": Input("rejection-sampling", "model"),
                 "trajectories": Input("rejection-sampling", "trajectories"),

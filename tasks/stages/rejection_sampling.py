@@ -39,7 +39,7 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
             child.say(f"none of {len(sampled)} samples can be kept: the model is passed through unchanged")
             outputs |= passed_through(context)
             return context.done(outputs, pairs=len(pairs), samples=len(sampled), kept=0, hard=len(pairs))
-        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], config.sft)
+        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], "rejection_sampling.sft")
         hard = sum(rate.right < rate.samples for rate in rates)
         child.say(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")
         return context.done(outputs | tuned, **facts, pairs=len(pairs), samples=len(sampled), kept=len(kept), hard=hard)
