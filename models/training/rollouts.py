@@ -12,7 +12,7 @@ from trl import GRPOTrainer
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
 from models.training.seeded_rollouts import seeded_rollouts
-from models.training.token_bound import Part, averaged, parts_of, unsynchronised
+from models.training.token_bound import Part, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
 
 
@@ -125,10 +125,16 @@ class TokenBoundTrainer(CompletionsTrainer):
             with unsynchronised(self, model, at == len(parts) - 1):
                 losses.append(super(GRPOTrainer, self).training_step(model, part, num_items_in_batch))
         self.current_gradient_accumulation_steps = steps
-        averaged(self._metrics["train"], before, [float(part["completion_mask"].sum()) for part in parts])
+        weights = torch.stack([part["completion_mask"].sum() for part in parts])
+        averaged(self._metrics["train"], before, self.accelerator.reduce(weights, reduction="sum").tolist())
         self._step += 1
         self._metrics["train"]["step_time"].append(time.perf_counter() - begun)
         return torch.stack(losses).sum()
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        """TRL gathers a figure of each row, and processes have parts of different lengths."""
+        with gathering_unlike(self.accelerator):
+            return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **more: Any

@@ -6,7 +6,7 @@ divides by. Steps, their data and the position in them are those without a bound
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,22 @@ def split_evenly_often(trainer: Any, lengths: Sequence[tuple[int, ...]], tokens:
 def unsynchronised(trainer: Any, model: Any, last: bool) -> Any:
     """Where gradients add up on each process, and are averaged over all in the last part alone."""
     return contextlib.nullcontext() if last else trainer.accelerator.no_sync(model)
+
+
+@contextlib.contextmanager
+def gathering_unlike(accelerator: Any) -> Iterator[None]:
+    """Where each process may gather another number of rows: the fewer are filled up with what is no number."""
+    gather = accelerator.gather
+
+    def filled(tensor: torch.Tensor) -> Any:
+        whole = accelerator.pad_across_processes(tensor, pad_index=float("nan")) if tensor.ndim else tensor
+        return gather(whole)
+
+    accelerator.gather = filled
+    try:
+        yield
+    finally:
+        del accelerator.gather  # the instance's, before the class's
 
 
 def averaged(figures: dict[str, list[float]], before: dict[str, int], weights: Sequence[float]) -> None:

@@ -23,6 +23,7 @@ from tasks.pipeline.graph import STAGES
 FACTOR = 1.5
 GIB = 2**30
 LORA_RANK = 64
+LEAST_TOKENS = 1024
 WITH_MODELS = ("cold-start", "rejection-sampling", "grpo", "evaluate")
 Fit = Literal["yes", "tight", "no"]
 
@@ -87,7 +88,7 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
 def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
-    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.moment} ({itemised(part)})"
+    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.doing} ({itemised(part)})"
     return f"{inputs}, and {seen(settings, device)}: {cure(settings, shape, part, device)}"
 
 
@@ -147,6 +148,9 @@ def remedies(settings: Settings, shape: Shape, part: Part, device: Device) -> li
 def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
     """For each setting that lowers a part's memory its lower values in turn; the least invasive setting first."""
     runtime, section = settings.runtime, part.section
+    limit = "micro_tokens" if part.moment == "training" else "generation_tokens"
+    if bound := getattr(runtime, limit):
+        yield [[Change(f"runtime.{limit}", one)] for one in _smaller(bound, LEAST_TOKENS)]
     if section:
         if not runtime.gradient_checkpointing:
             yield [[Change("runtime.gradient_checkpointing", True)]]

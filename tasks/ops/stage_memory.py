@@ -5,7 +5,7 @@ The parts are those of a rehearsal (tasks/ops/rehearse.py), which measures what 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -30,14 +30,22 @@ ALL = tuple(Task)
 class Part:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
-    `moment` says what it does when it needs most; `section` is the dotted name of the settings that it trains by.
+    `moment` says what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
+    trains by.
     """
 
     name: str
     stage: str
     moment: str
     memory: Memory
+    at_once: Sequences
     section: str | None = None
+
+    @property
+    def doing(self) -> str:
+        """What it does when it needs most, and to how many tokens."""
+        some = self.at_once
+        return f"{self.moment} {some.count} x {some.prompt + some.completion:,} tokens at once"
 
 
 def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> list[Part]:
@@ -49,15 +57,15 @@ def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> 
 
     def tuned(name: str, stage: str, section: str, tasks: Sequence[Task], completion: int) -> Part:
         sft: Sft = attrgetter(section)(settings)
-        how, checkpointing = _weights(settings, sft, shards), runtime.gradient_checkpointing
+        how = partial(training, shape, _weights(settings, sft, shards), device=device)
         some = together(settings, shape, tasks, sft.micro_batch, completion, tokens=runtime.micro_tokens)
-        needed = (training(shape, how, one, checkpointing=checkpointing, device=device) for one in some)
-        return Part(name, stage, "training", _largest(needed), section)
+        needed = _largest(partial(how, checkpointing=runtime.gradient_checkpointing), some)
+        return Part(name, stage, "training", *needed, section)
 
     def generated(name: str, stage: str, completion: int, samples: int = 1) -> Part:
-        limits = {"tokens": runtime.generation_tokens, "each": samples}
-        some = together(settings, shape, ALL, runtime.generation_batch, completion, **limits)
-        return Part(name, stage, name, _largest(generating(shape, dtype, one, device=device) for one in some))
+        count, tokens = runtime.generation_batch, runtime.generation_tokens
+        some = together(settings, shape, ALL, count, completion, tokens=tokens, each=samples)
+        return Part(name, stage, name, *_largest(partial(generating, shape, dtype, device=device), some))
 
     return [
         tuned("cold-start", "cold-start", "cold_start", cold_start_tasks(settings), settings.distill.max_tokens),
@@ -74,21 +82,29 @@ def _grpo(settings: Settings, shape: Shape, device: str, shards: int) -> Part:
     how = _weights(settings, g, shards, reference=PRESETS[g.preset].flags["beta"] != 0.0)
     generation = max(1, g.prompts_per_step * g.group * PRESETS[g.preset].updates // runtime.processes)
     (held,) = together(settings, shape, ALL, generation, g.max_tokens)
-    beside, checkpointing = states(shape, how), runtime.gradient_checkpointing
-    steps = together(settings, shape, ALL, g.micro_batch, g.max_tokens, tokens=runtime.micro_tokens)
-    batches = together(settings, shape, ALL, runtime.generation_batch, g.max_tokens, tokens=runtime.generation_tokens)
+    checkpointing = runtime.gradient_checkpointing
+    train = partial(training, shape, how, checkpointing=checkpointing, device=device, held=held)
+    generate = partial(generating, shape, dtype, device=device, beside=states(shape, how))
+    limits = {"training": (train, g.micro_batch, runtime.micro_tokens)}
+    limits["generating"] = (generate, runtime.generation_batch, runtime.generation_tokens)
     moments = {
-        "training": _largest(
-            training(shape, how, one, checkpointing=checkpointing, device=device, held=held) for one in steps
-        ),
-        "generating": _largest(generating(shape, dtype, one, device=device, beside=beside) for one in batches),
+        moment: _largest(made, together(settings, shape, ALL, count, g.max_tokens, tokens=tokens))
+        for moment, (made, count, tokens) in limits.items()
     }
-    moment = max(moments, key=lambda one: moments[one].total)
-    return Part("grpo", "grpo", moment, moments[moment], "grpo")
+    moment = max(moments, key=lambda one: moments[one][0].total)
+    return Part("grpo", "grpo", moment, *moments[moment], "grpo")
 
 
-def _largest(needed: Iterable[Memory]) -> Memory:
-    return max(needed, key=lambda one: one.total)
+def _largest(made: Callable[[Sequences], Memory], some: Iterable[Sequences]) -> tuple[Memory, Sequences]:
+    """What the most demanding of them needs, and which that is."""
+    return max(((made(one), one) for one in some), key=lambda found: found[0].total)
+
+
+def bounds(settings: Settings) -> str:
+    """The limits of tokens that are handled at once, in words."""
+    runtime = settings.runtime
+    named = {"micro_tokens": runtime.micro_tokens, "generation_tokens": runtime.generation_tokens}
+    return ", ".join(f"{name} {value:,}" if value else f"{name} unset" for name, value in named.items())
 
 
 def _weights(settings: Settings, section: Sft | Grpo, shards: int, *, reference: bool = False) -> Weights:

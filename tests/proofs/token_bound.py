@@ -90,7 +90,7 @@ def child(micro_batch: int, micro_tokens: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """The runs in turn with each's figures, and their medians relative to the first run's."""
+    """The runs in turn with each's figures, and the medians of their ratios to the first run of the same round."""
     say = sys.stdout.write
     found: dict[str, list[dict[str, float]]] = {name: [] for name, _, _ in RUNS}
     say("| run | peak of tensors, MiB | seconds a step | loss of the first step |\n|---|---|---|---|\n")
@@ -106,7 +106,9 @@ def main() -> None:
     say(f"\n| run, median of {ROUNDS} | peak memory | time |\n|---|---|---|\n")
     first = next(iter(found.values()))
     for name, runs in found.items():
-        memory, spent = (median(one[what] for one in runs) / median(one[what] for one in first) for what in RATIOS)
+        memory, spent = (
+            median(one[what] / other[what] for one, other in zip(runs, first, strict=True)) for what in RATIOS
+        )
         say(f"| {name} | x {memory:.2f} | x {spent:.2f} |\n")
 
 

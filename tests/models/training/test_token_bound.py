@@ -57,12 +57,12 @@ def figures(facts: dict[str, Any], name: str) -> list[float]:
 
 
 def alike(parts: dict[str, Any], whole: dict[str, Any], *names: str) -> None:
-    """Figures of every step within a thousandth of the largest."""
+    """Figures of every step within a thousandth of the largest; a loss of GRPO may be 0 but for rounding."""
     for name in names:
         expected = figures(whole, name)
-        assert len(expected) > 1, name
+        assert expected, name
         largest = max(map(abs, expected))
-        assert figures(parts, name) == pytest.approx(expected, rel=1e-3, abs=1e-3 * largest), name
+        assert figures(parts, name) == pytest.approx(expected, rel=1e-3, abs=1e-3 * largest + 1e-6), name
 
 
 def test_fine_tuning_takes_the_same_steps_in_parts_of_so_many_tokens(
