@@ -3,7 +3,7 @@
     python -m tests.proofs.token_bound
 
 Each run is a process of its own. It trains twice: once for its time, and once with the bytes of all tensors counted,
-which is slow. Three of four pairs show images, one shows videos of 8 frames, all enlarged to 252 x 252.
+which is slow. Three of four pairs show images, one shows videos of 4 frames, all enlarged to 252 x 252.
 """
 
 import json
