@@ -1,7 +1,7 @@
-"""Whether a challenger turned against the labels just where new pairs are near: what a poisoned drop would look like.
+"""Whether a challenger turned against the labels just where new pairs are near: as after a poisoned submission.
 
 Held-out pairs are never near new training pairs in the sense of the splits: what shows the same medium or has the same
-caption is left out as a leak. So near is here the next nearest. How alike a held-out pair and a new pair of the same
+caption is invalid, as a leak. So near is here the next nearest. How alike a held-out pair and a new pair of the same
 task are is the greater of
 
 - for the generation tasks, the weighted Jaccard index of the words of their captions (Ioffe 2010, section 1): the
@@ -13,7 +13,7 @@ Near are the quarter of each task's held-out pairs that are most alike to any ne
 included unless they make it more than half. A pair is lost if the champion is right about it in more presentation
 orders than the challenger. The test is Fisher's exact test, one-sided (The Design of Experiments, 1935, chapter II), at
 1 %: are more of the near pairs lost than of the others? A challenger that is worse everywhere alike does not show here;
-that is what the gate is for. Nothing is chosen by it: it is told.
+that is what the gate is for. Nothing is chosen by it: it is reported.
 """
 
 import math
@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.statistics import Floats, fisher_p
 from models.hygiene.dedup_record import normalised
 from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
 from models.pairs.splits.keys import Hashes
 
-LEVEL = 0.01  # of the test: one quiet night in a hundred is told as an anomaly
+LEVEL = 0.01  # of the test: one quiet night in a hundred is reported as an anomaly
 QUARTER = 0.25
 MOST_NEAR = 0.5  # of a task's pairs
 LEAST = 10  # pairs on either side
 WIDE_BITS = 16
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Turning:
         """What was seen, for people."""
         if self.probability is None:
             return (
-                f"Whether the challenger turned near the {self.new} new pairs of the inbox cannot be told: {self.near} "
+                f"Whether the challenger turned near the {self.new} new pairs of the inbox is unknown: {self.near} "
                 f"held-out pairs are near them and {self.others} are not, and it takes {LEAST} of each."
             )
         counts = (
@@ -71,7 +71,7 @@ class Turning:
             f"{self.near_lost}, of the {self.others} others {self.others_lost} (p = {self.probability:.2g})"
         )
         if self.is_anomaly:
-            return f"Anomaly: {counts}. Look at who brought them before this model becomes champion."
+            return f"Anomaly: {counts}. Look at who submitted them before this model becomes champion."
         return f"No anomaly: {counts}."
 
     @property
@@ -96,7 +96,7 @@ def turning(
     near, others = ([one for one in ids if one in ours and one in theirs] for ids in (near, others))
     lost = [sum(ours[one] < theirs[one] for one in ids) for ids in (near, others)]
     enough = min(len(near), len(others)) >= LEAST
-    chance = at_least(lost[0], len(near), sum(lost), len(near) + len(others)) if enough else None
+    chance = fisher_p(lost[0], len(near), lost[1], len(others)) if enough else None
     return Turning(len(new), len(near), lost[0], len(others), lost[1], chance)
 
 
@@ -121,21 +121,6 @@ def nearest(
         for pair, found in zip(ours, is_near, strict=True):
             (near if found else others).append(pair.id)
     return near, others
-
-
-def at_least(lost: int, near: int, all_lost: int, pairs: int) -> float:
-    """The chance that of `all_lost` among `pairs`, drawn without choice, so many or more are among the `near`.
-
-    The upper tail of the hypergeometric distribution.
-
-    >>> round(at_least(3, 4, 3, 8), 4)  # 4 of the 56 ways to choose 3 of 8
-    0.0714
-    """
-    ways = sum(
-        math.comb(near, count) * math.comb(pairs - near, all_lost - count)
-        for count in range(lost, min(near, all_lost) + 1)
-    )
-    return ways / math.comb(pairs, all_lost)
 
 
 def _right(rows: Sequence[JudgedRow]) -> Counter[str]:
@@ -177,19 +162,19 @@ def _total(words: frozenset[str], weight: Mapping[str, float]) -> float:
 def _by_looks(ours: Sequence[PreferencePair], theirs: Sequence[PreferencePair], hashes: Hashes) -> Floats:
     shown: dict[int, list[tuple[int, ...]]] = defaultdict(list)  # by the number of frames
     for sha256 in sorted({medium.sha256 for pair in theirs for medium in pair.media()}):
-        if own := _telling(hashes.get(sha256, ())):
+        if own := _informative(hashes.get(sha256, ())):
             shown[len(own)].append(own)
     arrays = {frames: np.array(own, dtype=np.uint64) for frames, own in shown.items()}
     return np.array([max(_look(hashes.get(one.sha256, ()), arrays) for one in pair.media()) for pair in ours])
 
 
 def _look(own: tuple[int, ...], arrays: Mapping[int, NDArray[np.uint64]]) -> float:
-    if not _telling(own) or len(own) not in arrays:
+    if not _informative(own) or len(own) not in arrays:
         return 0.0
     differing = np.bitwise_count(arrays[len(own)] ^ np.array(own, dtype=np.uint64)).max(axis=1).min()
     return 1 - int(differing) / (2 * WIDE_BITS) if differing <= WIDE_BITS else 0.0
 
 
-def _telling(own: tuple[int, ...]) -> tuple[int, ...]:
+def _informative(own: tuple[int, ...]) -> tuple[int, ...]:
     """The hashes of a medium of which one at least tells it from a flat picture; else nothing."""
     return own if any(informative(value, WIDE_BITS) for value in own) else ()

@@ -6,7 +6,7 @@ from math import ceil
 from configs.schema import Settings, Sft
 from models.pairs.preference import Task
 from models.teacher.limits import CHARACTERS_PER_TOKEN
-from models.verdict.grammar import instructions
+from models.verdict.instructions import instructions
 from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
 from tasks.ops.devices import devices_for
@@ -149,7 +149,8 @@ def _memory(settings: Settings) -> list[Row]:
     found = devices_for(settings)
     device = min(found, key=lambda one: one.total) if found else None
     kind = device.kind if device else "cuda"
-    rows = [Row("tokens at once", bounds(settings), "limits of training, and of sampling and judging, by runtime")]
+    how = "limits a device, by runtime: of training, and of sampling, judging and rollouts"
+    rows = [Row("tokens at once", bounds(settings), how)]
     for part in parts(settings, shape, device=kind):
         amount, how = f"{part.memory.total / GIB:.1f} GiB", f"while {part.doing}: {itemised(part)}"
         if device:

@@ -23,20 +23,31 @@ LEFT_OUT: dict[str, str] = {
     "configs": "settings enter keys by their values, so that a new field changes the key by itself",
     "tasks.pipeline.graph": "sections, inputs and versions enter keys themselves",
     "models.errors": "what is raised is no result",
+    "models.evaluation.leaderboard": "how a report looks: a stage does not compute again for a colour",
     "models.evaluation.report": "how a report looks: a stage does not compute again for a colour",
     "models.media.decoding": "in which process a medium is decoded; which codec does it is in models.media.frames",
     "tasks.store.artifact_types": "bytes are stored as they are",
     "tasks.store.artifacts": "bytes are stored as they are",
+    "tasks.store.index": "bytes are stored as they are",
+    "tasks.store.integrity": "bytes are stored as they are",
+    "tasks.pipeline.child": "how a stage's process reports",
     "tasks.pipeline.launch": "how a stage's process is started and followed",
     "tasks.store.leases": "who computes, not what",
     "tasks.store.local_cache": "bytes are verified by their sha256",
     "tasks.store.objects.base": "bytes are stored as they are",
+    "tasks.store.objects.opening": "bytes are stored as they are",
+    "tasks.store.objects.probe": "whether a storage can be written",
     "tasks.store.objects.local": "bytes are stored as they are",
     "tasks.store.objects.s3": "bytes are stored as they are",
     "tasks.pipeline.once": "who computes, not what",
     "tasks.pipeline.pinning": "which artifact a name means; its digest is among the inputs",
-    "tasks.pipeline.run": "keys and reuse",
+    "tasks.pipeline.plan": "keys and reuse",
+    "tasks.pipeline.run": "who computes, and where",
     "tasks.tracking.runs": "figures on their way to MLflow",
+    "tasks.tracking.client": "figures on their way to MLflow",
+    "tasks.tracking.operations": "figures on their way to MLflow",
+    "tasks.tracking.tracked_run": "figures on their way to MLflow",
+    "tasks.tracking.values": "figures on their way to MLflow",
     "tasks.tracking.address": "figures on their way to MLflow",
     "tasks.store.work": "bytes are stored as they are",
 }
@@ -44,7 +55,7 @@ LEFT_OUT: dict[str, str] = {
 PASSED: dict[str, str] = {
     "tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"
 }
-SAID = {"say", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
+SAID = {"log", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
 
 
 class Module:

@@ -11,20 +11,20 @@ from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachabl
 from models.hygiene.perceptual import perceptual_hash
 from models.media.decoding import Decoders
 from models.media.frames import decode
-from models.pairs.dataset import Quarantined, write_dataset
+from models.pairs.dataset import InvalidPair, write_dataset
 from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
 from models.pairs.splits.near import Confirm
-from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
+from models.sources.submissions import PREFIX, add_submissions
 from tasks.data.decoders import prepare_decoders
 from tasks.data.mixing import mix
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
-from tasks.pipeline.launch import Child, Done, Job
-from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.stages.context import Context, stage_context
 
 
@@ -81,7 +81,7 @@ class _Read:
 
     splits: Mapping[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
-    left_out: list[Quarantined]
+    invalid: list[InvalidPair]
     reasoning: Mapping[str, str] = field(default_factory=dict)
     hygiene: dict[str, Any] = field(default_factory=dict)
     hashes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -101,11 +101,11 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         drops: dict[str, int] = {}
         if folders := _drops(context):
             read, drops = _with_drops(context, decoders, ledger, read, folders)
-        for one in read.left_out[:20]:
-            child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
+        for one in read.invalid[:20]:
+            child.log(f"invalid: {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
         summary = write_dataset(
-            folder, read.splits, read.blobs, read.left_out, drops, reasoning=read.reasoning, hygiene=read.hygiene
+            folder, read.splits, read.blobs, read.invalid, drops, reasoning=read.reasoning, hygiene=read.hygiene
         )
         context.run.log_file(folder / "summary.json", "summary.json")
         facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
@@ -113,22 +113,22 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
         if held := held_back(summary["quarantined"]["by_reason"]):
             facts |= {"held_back": held}
-            child.say(f"{sum(held.values())} dropped pairs held back: {held}")
+            child.log(f"{sum(held.values())} dropped pairs held back: {held}")
         connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
         if connecting:
             facts |= {"connecting": connecting}
-            child.say(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
+            child.log(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
         ledger.add(read.splits, read.hashes)
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
-        if passing := sum(one.passing for one in read.left_out):
-            facts[VOLATILE_METRICS] = passing
-            child.say(
+        if passing := sum(one.passing for one in read.invalid):
+            facts[ROWS_TO_RETRY] = passing
+            child.log(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"
             )
-        return context.done(outputs, **facts, quarantined=len(read.left_out))
+        return context.done(outputs, **facts, quarantined=len(read.invalid))
 
 
 def _previous(context: Context) -> Ledger:
@@ -152,7 +152,7 @@ def _with_drops(
     hashes, confirm = read.hashes, None
     if settings.prepare.source == "shapes":
         hashes, confirm = _look(read, settings.model.max_frames)
-    added = add_drops(
+    added = add_submissions(
         read.splits,
         read.blobs,
         folders,
@@ -167,9 +167,9 @@ def _with_drops(
         conflicts=settings.prepare.conflicts,
         share=settings.prepare.inbox_share,
     )
-    left_out = [*read.left_out, *added.left_out]
+    invalid = [*read.invalid, *added.invalid]
     together = {**read.hashes, **added.hashes}
-    return replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out, hashes=together), added.counts
+    return replace(read, splits=added.splits, blobs=added.blobs, invalid=invalid, hashes=together), added.counts
 
 
 def _look(read: _Read, max_frames: int) -> tuple[dict[str, tuple[int, ...]], Callable[[Mapping[str, bytes]], Confirm]]:
@@ -188,20 +188,20 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     """What the source that the profile names gives."""
     prepare, progress = context.settings.prepare, context.progress("pairs")
     if prepare.source == "shapes":
-        left_out: list[Quarantined] = []
+        invalid: list[InvalidPair] = []
         splits, blobs = read_shapes(
             train_pairs=prepare.train_pairs,
             validation_pairs=prepare.validation_pairs,
             held_out_pairs=prepare.held_out_pairs,
             seed=context.settings.seed,
             ledger=ledger,
-            left_out=left_out,
+            invalid=invalid,
             on_progress=progress,
         )
-        return _Read(splits, blobs, left_out)
+        return _Read(splits, blobs, invalid)
     if prepare.source == "published":
         mixed = mix(context, ledger)
-        return _Read(mixed.splits, mixed.blobs, mixed.left_out, mixed.reasoning, mixed.hygiene, mixed.hashes)
+        return _Read(mixed.splits, mixed.blobs, mixed.invalid, mixed.reasoning, mixed.hygiene, mixed.hashes)
     if prepare.path is None:
         raise DataError("prepare.path is empty")
     rows = read_rows(
@@ -213,8 +213,8 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     shares = Shares(prepare.held_out_share, prepare.validation_share)
     found = assign(rows.pairs, rows.hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
     shown = {medium.uri for pairs in found.splits.values() for pair in pairs for medium in pair.media()}
-    left_out = [one for _, one in rows.left_out] + found.left_out
-    return _Read(found.splits, rows.blobs.only(sorted(shown)), left_out, hashes=rows.hashes)
+    invalid = [one for _, one in rows.invalid] + found.invalid
+    return _Read(found.splits, rows.blobs.only(sorted(shown)), invalid, hashes=rows.hashes)
 
 
 def _drops(context: Context) -> dict[str, Path]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Ties
 from models.evaluation.benchmarks.protocol import by_pair
-from models.evaluation.scores import Difference, JudgedRow, paired_difference
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import Difference, paired_difference
+from models.evaluation.statistics import mcnemar_p
 from models.pairs.preference import Preferred
 from models.verdict.grammar import Mode
 
@@ -22,7 +24,7 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTests:
     """Judge A against judge B over their common pairs: accuracy of A minus that of B, and McNemar's test."""
 
     difference: Difference
@@ -37,7 +39,7 @@ def compare(
     bootstrap: int,
     seed: int,
     ties: Ties = "diff",
-) -> Comparison:
+) -> PairedTests:
     """Both tests over the pairs and orders that both judges answered; `ties` as in the benchmarks' `protocol`.
 
     The difference is over pairs, whatever their task. McNemar's test wants one outcome a pair, since the two orders
@@ -56,27 +58,10 @@ def compare(
     right_a, right_b = (_right(rows) for rows in (a, b))
     only_a = sum(right_a[name] and not right_b[name] for name in right_a)
     only_b = sum(right_b[name] and not right_a[name] for name in right_a)
-    return Comparison(
+    return PairedTests(
         difference=paired_difference(a, b, mode=mode, bootstrap=bootstrap, seed=seed),
         mcnemar=McNemar(only_a, only_b, mcnemar_p(only_a, only_b)),
     )
-
-
-def mcnemar_p(only_a: int, only_b: int) -> float:
-    """The exact two-sided p-value of McNemar's test: twice the smaller binomial tail at one half, at most 1.
-
-    McNemar, Psychometrika 12 (1947) 153-157; the exact form: Fay, R Journal 2/1 (2010) 53-58.
-
-    >>> mcnemar_p(1, 5)
-    0.21875
-    """
-    if min(only_a, only_b) < 0:
-        raise ValueError(f"counts of pairs are {only_a} and {only_b}: neither can be negative")
-    discordant, tail, ways = only_a + only_b, 0, 1
-    for fewer in range(min(only_a, only_b) + 1):
-        tail += ways
-        ways = ways * (discordant - fewer) // (fewer + 1)  # the next binomial coefficient, exactly
-    return min(1.0, 2 * tail / (1 << discordant))
 
 
 def vote(rows: Iterable[JudgedRow], k: int) -> list[JudgedRow]:
@@ -84,7 +69,7 @@ def vote(rows: Iterable[JudgedRow], k: int) -> list[JudgedRow]:
 
     `rows` hold each pair's samples in the order in which they were drawn, as `Judge.judge(n=...)` gives them. Samples
     that do not parse do not vote; without any that parses the pair stays unparsed. Of answers with equally many votes
-    the one said first wins. The row is the first sample with the winning answer, so its text is one the judge wrote.
+    the one given first wins. The row is the first sample with the winning answer, so its text is one the judge wrote.
     Raises `DataError` for a pair with fewer than `k` samples.
     """
     if k < 1:

@@ -1,8 +1,9 @@
-"""What one judge's answers say on one benchmark: accuracies by the protocol that docs/evaluation.md explains.
+"""The figures of one judge on one benchmark: accuracies by the protocol that docs/evaluation.md explains.
 
-`measure` takes the rows of one mode, each pair in one order (see `presented`) or every pair in both, and gives plain
-JSON. Every figure is `{"value", "low", "high", "pairs"}`: a share from 0 to 1, its 95 % interval and the pairs behind
-it, or `None` where there was nothing to count. Its groups are the rows' own, which readers set to the official ones.
+`measure` takes the rows of one mode, each pair in one order (see `presentation_orders`) or all in both, and gives plain
+JSON. Every figure is `{"value", "low", "high", "pairs"}`: a share from 0 to 1, its 95 % interval and the pairs
+behind it, or `None` where there was nothing to count. Its groups are the rows' own, which
+readers set to the official ones.
 
 - `diff` leaves out the pairs whose label is a tie; `tau` counts them, and a tie is right where the label is one and
   wrong elsewhere (pairwise accuracy as in arXiv 2305.14324, without its tie calibration: these judges say tie
@@ -11,15 +12,13 @@ it, or `None` where there was nothing to count. Its groups are the rows' own, wh
 - `overall` counts pairs, `macro` is the unweighted mean over groups (VL-RewardBench, arXiv 2411.17451). A pair without
   a group counts in `overall` alone.
 - Text that does not parse is wrong. What was never asked, because a medium could not be decoded, is wrong under
-  `strict` and left out under `listed`; its ids are listed beside both.
+  `strict` and not counted under `listed`; its ids are listed beside both.
 
 The published scripts (CodeGoat24/UnifiedReward, benchmark_evaluation) differ: they look for the answer sentence
 anywhere in the text, reasoning included; their swaps are unseeded or missing; and VideoGen-RewardBench's takes what it
 cannot read for a tie.
 
-Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group. Where all
-resamples are alike they are Wilson intervals (`models.evaluation.scores.share_interval`).
+Intervals are those of `models.evaluation.statistics`; those of `macro` resample within each group.
 """
 
 import hashlib
@@ -32,8 +31,20 @@ import numpy as np
 
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.evaluation.scores import REFUSED, Floats, JudgedRow, Scores, share_interval
-from models.pairs.preference import PreferencePair, Preferred, agree, turned
+from models.evaluation.judged_rows import REFUSED, JudgedRow
+from models.evaluation.scores import Scores
+from models.evaluation.statistics import (
+    Floats,
+    Hits,
+    check_resamples,
+    macro,
+    position_bias,
+    resample_counts,
+    right_in_both,
+    share_interval,
+    share_of,
+)
+from models.pairs.preference import PreferencePair, Preferred, agree, swapped_preference
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -41,7 +52,7 @@ Pair = tuple[JudgedRow, ...]  # the answers to one pair: one, or as stored and t
 Aspects = Mapping[str, Mapping[str, Preferred]]
 
 
-def presented(pairs: Iterable[PreferencePair], seed: int) -> list[tuple[PreferencePair, bool]]:
+def presentation_orders(pairs: Iterable[PreferencePair], seed: int) -> list[tuple[PreferencePair, bool]]:
     """Each pair in the order in which it is shown, and whether that is the swapped one.
 
     The order is drawn from the seed and the pair's id alone: another order of the list, or other pairs in it, change
@@ -57,14 +68,12 @@ def _is_swapped(pair_id: str, seed: int) -> bool:
 def measure(
     rows: Sequence[JudgedRow], *, bootstrap: int, seed: int, can_tie: bool, aspects: Aspects | None = None
 ) -> Scores:
-    """Everything the report says of one judge on one benchmark in one mode, as plain JSON.
+    """Everything the report has on one judge on one benchmark in one mode, as plain JSON.
 
     `strict` and `listed` hold `diff`, `tau` (`None` unless `can_tie`) and `consistency`. `diff` and `tau` hold
     `overall`, `groups`, `macro` and `both_orders`, the pairs right in both. `consistency` is the share of pairs whose
     two answers name the same candidate, or say tie both times; one that does not parse names none. `position_bias` is
-    twice (the share of decided answers that name the candidate shown first, minus 0.5): 1 for a judge that always
-    says the first, -1 for always the second, 0 without bias. It is twice that of `models.evaluation.scores.score`; from
-    one seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
+    that of `models.evaluation.statistics`. `unparsed` and `refused` (with the reasons) are of the
     answers that were asked for; `judged` are the pairs that were.
 
     `lenient` is what a lenient reading of the same texts gives (`models.verdict.lenient`): `overall` as that of
@@ -75,14 +84,12 @@ def measure(
     Raises `DataError` for no rows, for several modes, and for pairs judged twice or in one order where others are in
     two.
     """
-    if bootstrap < 1:
-        raise ValueError(f"bootstrap is {bootstrap}: give at least 1 resample, 1000 or more for usable intervals")
+    check_resamples(bootstrap)
     pairs = by_pair(rows)
     lost = [pair for pair in pairs if _undecodable(pair)]
     asked = [row for row in rows if row.fault != UNDECODABLE]
     refused = [row for row in asked if row.refused]
     unparsed = sum(not row.parsed and not row.refused for row in asked)
-    decided = [row.preferred for row in asked if row.preferred in (1, 2)]
     names = sorted({name for labels in (aspects or {}).values() for name in labels})
     return {
         "mode": rows[0].mode,
@@ -91,7 +98,7 @@ def measure(
         "judgments": len(rows),
         "ties": sum(pair[0].label == "tie" for pair in pairs),
         **_both_ways(pairs, bootstrap, seed, can_tie),
-        "position_bias": 2 * decided.count(1) / len(decided) - 1 if decided else None,
+        "position_bias": position_bias(row.preferred for row in asked),
         "unparsed": {"count": unparsed, "share": unparsed / len(asked) if asked else None},
         "lenient": _lenient(pairs, bootstrap, seed),
         "refused": {
@@ -148,7 +155,7 @@ def by_pair(rows: Iterable[JudgedRow]) -> list[Pair]:
 
 
 def order_flips(rows: Iterable[JudgedRow]) -> set[str]:
-    """The ids of pairs whose two answers both parse and say different things: the order alone changed the verdict."""
+    """The ids of pairs whose two answers both parse and differ: the order alone changed the verdict."""
     pairs = by_pair(rows)
     return {pair[0].pair_id for pair in pairs if len(pair) == 2 and all(r.parsed for r in pair) and not _same(pair)}
 
@@ -161,7 +168,7 @@ def _check(pair: Pair, orders: int) -> None:
         raise DataError(f"pair {name!r} is judged in {len(pair)} orders, others in {orders}: judge all in as many")
     if len({(row.task, row.group) for row in pair}) > 1:
         raise DataError(f"pair {name!r} has two tasks or groups: ids must be unique in a benchmark")
-    if orders == 2 and pair[0].label != turned(pair[1].label):
+    if orders == 2 and pair[0].label != swapped_preference(pair[1].label):
         labels = f"{pair[0].label} and, swapped, {pair[1].label}"
         raise DataError(f"pair {name!r} is labelled {labels}: a label turns with its candidates")
 
@@ -182,7 +189,9 @@ def _by_aspect(pairs: Iterable[Pair], aspects: Aspects, name: str) -> list[Pair]
     for pair in pairs:
         stored = aspects.get(pair[0].pair_id, {}).get(name)
         if stored is not None:
-            labelled.append(tuple(replace(row, label=turned(stored) if row.swapped else stored) for row in pair))
+            labelled.append(
+                tuple(replace(row, label=swapped_preference(stored) if row.swapped else stored) for row in pair)
+            )
     return labelled
 
 
@@ -220,7 +229,7 @@ def _accuracies(pairs: Sequence[Pair], bootstrap: int, seed: int) -> Scores:
         if pair[0].group:
             by_group[pair[0].group].append(_hits(pair))
     of_groups = {name: _figure(by_group[name], bootstrap, seed, f"group/{name}") for name in sorted(by_group)}
-    both = [(all(row.right for row in pair), 1) for pair in pairs if len(pair) == 2]
+    both = [(right, 1) for right in right_in_both([row.right for row in pair] for pair in pairs)]
     return {
         "overall": _figure([_hits(pair) for pair in pairs], bootstrap, seed, "overall")[0],
         "groups": {name: figure for name, (figure, _) in of_groups.items()},
@@ -234,31 +243,22 @@ def _hits(pair: Pair) -> tuple[int, int]:
     return sum(row.right for row in pair), len(pair)
 
 
-def _figure(hits: Sequence[tuple[int, int]], bootstrap: int, seed: int, name: str) -> tuple[Scores | None, Floats]:
-    """A share with its interval, and its replicates. `hits` holds the right and all answers of each pair.
-
-    Pairs with the same hits are alike, so a resample is drawn as how many of each kind it has, which is the same
-    distribution as drawing pair by pair and takes no memory for the pairs. The generator is seeded by the slice's
-    name: no slice's interval depends on which others exist.
-    """
+def _figure(hits: Hits, bootstrap: int, seed: int, name: str) -> tuple[Scores | None, Floats]:
+    """A share with its interval, and its replicates."""
     if not hits:
         return None, np.empty(0)
-    kinds = sorted(Counter(hits).items())
-    generator = np.random.default_rng([seed, *name.encode()])
-    counts = generator.multinomial(len(hits), [count / len(hits) for _, count in kinds], size=bootstrap)
-    drawn = counts @ np.array([kind for kind, _ in kinds], float)
-    replicates: Floats = drawn[:, 0] / drawn[:, 1]
-    value = sum(right for right, _ in hits) / sum(answers for _, answers in hits)
+    replicates = resample_counts(hits, bootstrap, seed, name)
+    value = share_of(hits)
     return _with_interval(value, replicates, [(value, len(hits))]), replicates
 
 
-def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Floats]) -> Scores | None:
+def _macro(groups: Sequence[Hits], replicates: Sequence[Floats]) -> Scores | None:
     if not groups:
         return None
     shares = [Fraction(sum(right for right, _ in hits), sum(answers for _, answers in hits)) for hits in groups]
     value = float(sum(shares) / len(shares))  # exact until here: no order of the groups changes a digit
     parts = [(float(share), len(hits)) for share, hits in zip(shares, groups, strict=True)]
-    return _with_interval(value, np.mean(replicates, axis=0), parts)
+    return _with_interval(value, macro(replicates), parts)
 
 
 def _with_interval(value: float, replicates: Floats, parts: Sequence[tuple[float, int]]) -> Scores:
