@@ -54,8 +54,8 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         kept = [Sampled(**row) for row in pq.read_table(file).to_pylist()]
         by_id = {pair.id: pair for pair in context.preferences().pairs("train")}
         shown = [by_id[one.pair_id].swapped() if one.swapped else by_id[one.pair_id] for one in kept]
-        sft = job.settings.rejection_sampling.sft
-        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], sft)
+        texts = [one.text for one in kept]
+        tuned, facts = fine_tune(context, "model", shown, texts, "rejection_sampling.sft")
         return context.done(outputs | tuned, **facts)
 
 
