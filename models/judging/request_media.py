@@ -14,7 +14,7 @@ from models.media.frames import decode, inspect, shrink
 
 @dataclass(frozen=True)
 class Encoded:
-    """One medium as it came, where it stood, and what a model may be shown of it."""
+    """One medium as it came, where it was, and what a model may be shown of it."""
 
     data: bytes
     where: str
@@ -31,7 +31,7 @@ class Shown:
 
 
 def show(encoded: Encoded) -> Shown:
-    """Decode one medium. Raises `MediaError` naming where it stood."""
+    """Decode one medium. Raises `MediaError` naming where it was."""
     kind = inspect(encoded.data, encoded.where).kind
     frames = decode(encoded.data, encoded.where, max_frames=encoded.max_frames)
     return Shown(kind, [shrink(frame, encoded.max_pixels) for frame in frames])
@@ -39,7 +39,7 @@ def show(encoded: Encoded) -> Shown:
 
 def shown(encoded: Encoded, decoding: Decoding) -> Shown:
     """What `show` gives, where `decoding` does it. Raises `MediaError`, also for what its process does not survive."""
-    (said,) = decoding.map(show, [(encoded.where, encoded)])
-    if isinstance(said, MediaError):
-        raise said
-    return said
+    (result,) = decoding.map(show, [(encoded.where, encoded)])
+    if isinstance(result, MediaError):
+        raise result
+    return result

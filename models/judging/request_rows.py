@@ -51,7 +51,7 @@ class RequestMedia:
         self._encoded: dict[str, bytes] = {}
 
     def add(self, value: object, task: Task, where: str) -> Media:
-        """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it stood."""
+        """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it was."""
         digest = self.read(value, task.media_kind, where, asked_by=task)
         return Media(kind=task.media_kind, uri=digest, sha256=digest)
 
@@ -78,7 +78,7 @@ class RequestMedia:
 def read_media(value: object, where: str, *, files: bool = True) -> bytes:
     """The encoded bytes of a medium; frames become one file that `models.media.frames` reads as a video.
 
-    Raises `MediaError` naming `where` it stood, never quoting its bytes.
+    Raises `MediaError` naming `where` it was, never quoting its bytes.
     """
     if type(value).__name__ == "ndarray":  # as which MLflow hands lists on
         value = value.tolist()  # type: ignore[attr-defined]

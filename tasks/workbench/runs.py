@@ -34,7 +34,7 @@ class Result:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage: where it stands, why, and its result or, where that is to do, the newest of other settings."""
+    """A stage: its state, why, and its result or, where that is to do, the newest of other settings."""
 
     name: str
     state: str
@@ -112,7 +112,7 @@ def champion_tree(settings: Settings, store: Store) -> Node | None:
 
 
 def _node(tree: Lineage, seen: set[str]) -> Node:
-    """What each was made from is told once; drops are counted."""
+    """What each was made from is shown once; drops are counted."""
     label, below = f"{tree.ref.kind} {tree.ref.short}", []
     for production in tree.made_by[:1]:
         label += f" by {production.entry.stage}"

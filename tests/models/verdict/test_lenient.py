@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models.evaluation.benchmarks.protocol import measure
 from models.evaluation.scores import JudgedRow, score
 from models.generation.endpoint import EndpointGenerator
-from models.generation.openai_client import Endpoint
+from models.generation.endpoint_address import Endpoint
 from models.judging.judge import Judge
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.teacher.distillation import published
