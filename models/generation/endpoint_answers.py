@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.verdict.grammar import with_opening, with_reasoning
+from models.verdict.rendering import with_opening, with_reasoning
 
 Answer = dict[str, Any]  # text, finish_reason, prompt_tokens, completion_tokens
 

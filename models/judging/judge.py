@@ -13,7 +13,8 @@ from models.errors import MediaError
 from models.generation.protocol import Generated, Generator, OnText, Progress, SamplingParams, StreamingGenerator
 from models.media.frame_cache import bytes_of
 from models.pairs.preference import PreferencePair, Preferred
-from models.verdict.grammar import Malformed, Mode, Verdict, parse_verdict
+from models.verdict.grammar import Malformed, Mode, Verdict
+from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 
 Frames = Callable[[str], list[Image.Image]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from configs.schema import STEPS_A_GENERATION
+from configs.sections.training import STEPS_A_GENERATION
 
 
 @dataclass(frozen=True)

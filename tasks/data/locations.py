@@ -15,7 +15,8 @@ from pathlib import Path
 
 from models.errors import DataError, HubUnreachable
 from tasks.store.artifact_types import FileEntry, digest_of
-from tasks.store.objects.base import Found, hash_file, in_parallel, open_objects
+from tasks.store.objects.base import Found, hash_file, in_parallel
+from tasks.store.objects.opening import open_objects
 
 HUB = "hf://datasets/"
 HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change

@@ -36,7 +36,7 @@ def load_ahead() -> None:
 
     def load() -> None:
         import tasks.stages.promote  # noqa: F401
-        from tasks.tracking.runs import load_client
+        from tasks.tracking.client import load_client
 
         load_client()
 

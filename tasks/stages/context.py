@@ -18,7 +18,8 @@ from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.store.artifacts import ArtifactRef, Store, Work
 from tasks.tracking.outbox import About, Outbox
-from tasks.tracking.runs import TrackedRun, Tracker
+from tasks.tracking.runs import Tracker
+from tasks.tracking.tracked_run import TrackedRun
 
 RUN_FILE = "mlflow.json"
 LOG_BYTES = 4 << 20  # of a stage's log, so many go to MLflow

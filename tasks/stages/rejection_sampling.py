@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.evaluation.scores import REFUSED
+from models.evaluation.judged_rows import REFUSED
 from models.generation.open import open_generator
 from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge
@@ -18,7 +18,7 @@ from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.context import Context, stage_context
 from tasks.stages.options import local_options
 from tasks.stages.training import fine_tune, passed_through
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 
 
 def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:

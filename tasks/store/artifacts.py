@@ -23,8 +23,6 @@ import errno
 import logging
 import os
 import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -37,8 +35,6 @@ from models.errors import (
     ArtifactMissing,
     ArtifactUnknown,
     StoreError,
-    StoreNotWritable,
-    StoreUnreachable,
 )
 from tasks.store.artifact_types import (
     SCHEMA_VERSION,
@@ -52,9 +48,13 @@ from tasks.store.artifact_types import (
     read_sources,
     to_json,
 )
+from tasks.store.index import Index
+from tasks.store.integrity import verify_files
 from tasks.store.leases import Lease, hold_lease
 from tasks.store.local_cache import LocalCache, default_cache_dir, download_all, find_damage
-from tasks.store.objects.base import TEMPORARY, Source, in_parallel, open_objects, segment
+from tasks.store.objects.base import Source, in_parallel, segment
+from tasks.store.objects.opening import open_objects
+from tasks.store.objects.probe import check_writable, storage_time
 from tasks.store.work import Work
 
 __all__ = [
@@ -72,11 +72,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
-_RECOMPUTE = "; forget the entry to have the stage computed again"
 
 
-class Store:
-    """Artifacts, index, work in progress and leases below one root.
+class Store(Index):
+    """Artifacts, the index (`tasks/store/index.py`), work in progress and leases below one root.
 
     `root` is a plain path, `file:///path` or `s3://bucket/prefix`; nothing is touched until it is used.
     `cache_dir` (for remote roots; default ~/.cache/thinkreward/artifacts) and `cache_max_bytes` bound where
@@ -92,38 +91,12 @@ class Store:
         self._cache = LocalCache(cache_dir or default_cache_dir(), cache_max_bytes)
 
     def check_writable(self) -> None:
-        """Writes, reads and removes a small object, and tries that create-only is what it says.
-
-        Raises `StoreNotWritable` with the address and what to do, before any work starts; `StoreUnreachable` if
-        there is no answer.
-        """
-        path = f"{TEMPORARY}/probe-{uuid.uuid4().hex}"
-        where = self.objects.uri("")
-        try:
-            created = self.objects.create(path, b"first")
-            again = self.objects.create(path, b"second")
-            readable = self.objects.read(path) == b"first"
-            self.objects.remove(path)
-        except StoreUnreachable:
-            raise
-        except (StoreError, FileNotFoundError) as error:
-            cure = (
-                ". Choose another root, or make this one writable" if self.objects.local_path("") else ""
-            )  # S3's has one
-            raise StoreNotWritable(f"the artifact store {where} cannot be written: {error}{cure}") from error
-        if not created or again or not readable:
-            raise StoreNotWritable(
-                f"the artifact store {where} does not honour create-only writes (If-None-Match), so two runs could "
-                "work on one key: use a server that does, or another root"
-            )
+        """Raises `StoreNotWritable` or `StoreUnreachable` with the address and what to do, before any work starts."""
+        check_writable(self.objects)
 
     def now(self) -> float:
         """The storage's idea of now, which its times of change are to be compared with (Unix seconds)."""
-        path = f"{TEMPORARY}/clock-{uuid.uuid4().hex}"
-        self.objects.write(path, b"now")
-        found = [found.modified for found in self.objects.walk(TEMPORARY) if found.path == path]
-        self.objects.remove(path)
-        return found[0] if found else time.time()
+        return storage_time(self.objects)
 
     def publish(self, kind: str, directory: Path, *, metadata: dict[str, Any] | None = None) -> ArtifactRef:
         """Stores a copy of a local folder's files as one artifact. Idempotent: equal files, equal reference.
@@ -159,17 +132,7 @@ class Store:
 
         Raises `ArtifactMissing` (no artifact, or a file of it gone) or `ArtifactCorrupt`, naming the file.
         """
-        manifest = self.manifest(ref)
-        sizes = {found.path: found.size for found in self.objects.walk(f"{ref.path}/files")}
-        for file in manifest.files:
-            path = f"{ref.path}/files/{file.path}"
-            if path not in sizes:
-                raise ArtifactMissing(f"{self.objects.uri(path)} is gone from {ref.kind} {ref.short}")
-            if sizes[path] != file.size:
-                size = f"{sizes[path]} bytes, its manifest says {file.size}"
-                raise ArtifactCorrupt(f"{self.objects.uri(path)} of {ref.kind} {ref.short} has {size}")
-        if deep:
-            in_parallel(lambda file: self._verify_bytes(ref, file), manifest.files)
+        verify_files(self.objects, self.manifest(ref), deep=deep)
 
     def fetch(self, ref: ArtifactRef) -> Path:
         """A local folder with the artifact's files, each hashed before this returns. Treat it as read-only.
@@ -247,40 +210,6 @@ class Store:
             raise ArtifactUnknown(f"no artifact in {self.objects.uri('')} starts with {prefix!r}")
         return self.reference(*matches[0])
 
-    def lookup(self, stage: str, key: str) -> IndexEntry | None:
-        """What the stage made for this key; None only when there really is no entry.
-
-        Raises `StoreError` when the storage fails, the entry does not parse, or a newer version wrote it.
-        """
-        path = self._index_path(stage, key)
-        try:
-            data = self.objects.read(path)
-        except FileNotFoundError:
-            return None
-        entry = from_json(IndexEntry, data, self.objects.uri(path), corrupt=StoreError, fix=_RECOMPUTE)
-        if (entry.stage, entry.key) != (stage, key):
-            raise StoreError(f"{self.objects.uri(path)} is the entry of {entry.stage} {entry.key}{_RECOMPUTE}")
-        return entry
-
-    def record(self, entry: IndexEntry) -> None:
-        """Writes the entry of its stage and key, in place of one that is there."""
-        self.objects.write(self._index_path(entry.stage, entry.key), to_json(entry))
-
-    def forget(self, stage: str, key: str) -> None:
-        """Removes an entry, so that the stage is computed again; its artifacts stay until gc."""
-        self.objects.remove(self._index_path(stage, key))
-
-    def entries(self, stage: str | None = None) -> list[IndexEntry]:
-        """Every entry (of one stage), newest first. Raises `StoreError` as `lookup` does."""
-        folder = "index" if stage is None else f"index/{segment(stage, 'stage')}"
-        addresses = [found.path.removesuffix(".json").split("/")[1:] for found in self.objects.walk(folder)]
-        found = in_parallel(lambda address: self.lookup(address[0], address[-1]), addresses)
-        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.created, reverse=True)
-
-    def newest(self, stage: str) -> IndexEntry | None:
-        """The newest record of a stage; None if there is none. Raises as `entries` does."""
-        return next(iter(self.entries(stage)), None)
-
     def work(self, stage: str, key: str) -> Work:
         """The resumable work in progress of a stage key."""
         return Work(self.objects, stage, key)
@@ -339,16 +268,6 @@ class Store:
         with suppress(FileNotFoundError):
             self.objects.write(path, self.objects.read(path))
 
-    def _verify_bytes(self, ref: ArtifactRef, file: FileEntry) -> None:
-        path = f"{ref.path}/files/{file.path}"
-        try:
-            found = self.objects.sha256(path, file.size)
-        except FileNotFoundError as error:
-            raise ArtifactMissing(f"{self.objects.uri(path)} is gone from {ref.kind} {ref.short}") from error
-        if found != file.sha256:
-            where = f"{self.objects.uri(path)} of {ref.kind} {ref.short}"
-            raise ArtifactCorrupt(f"{where} hashes to {found}, its manifest says {file.sha256}")
-
     def _download(self, ref: ArtifactRef, file: FileEntry, target: Path) -> str:
         path = f"{ref.path}/files/{file.path}"
         try:
@@ -368,10 +287,6 @@ class Store:
         if (manifest.kind, manifest.digest) != (kind, digest):
             raise ArtifactCorrupt(f"{where} describes {manifest.kind} {manifest.digest}")
         return manifest
-
-    @staticmethod
-    def _index_path(stage: str, key: str) -> str:
-        return f"index/{segment(stage, 'stage')}/{segment(key, 'key')}.json"
 
 
 def _folder(kind: str, digest: str) -> str:

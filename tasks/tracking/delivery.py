@@ -65,8 +65,8 @@ def deliver(store: Store, settings: Settings, say: Callable[[str], None]) -> Del
 
 
 def _one(outbox: Outbox, tracker: "Tracker", total: Delivered, say: Callable[[str], None]) -> None:
-    from tasks.tracking.runs import RETRY_PAUSE_S, TrackedRun
     from tasks.tracking.sync import Spool
+    from tasks.tracking.tracked_run import RETRY_PAUSE_S, TrackedRun
 
     with tempfile.TemporaryDirectory(prefix="thinkreward-sync-") as folder:
         about, records = outbox.about(), outbox.take(Path(folder))

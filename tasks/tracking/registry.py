@@ -23,8 +23,8 @@ from models.errors import ModelError, TrackingError
 from models.judging.registry_defaults import DEFAULTS
 from models.judging.request_rows import COLUMNS, OPTIONAL_COLUMNS
 from tasks.tracking.address import database_file, normalised, set_environment, shown, within
+from tasks.tracking.client import open_client
 from tasks.tracking.packaging import bundle
-from tasks.tracking.runs import open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

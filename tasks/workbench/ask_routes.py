@@ -10,9 +10,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from models.errors import ConfigError, DataError
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.cards import card
 from models.evaluation.report.data import Example
-from models.evaluation.scores import JudgedRow
 from models.judging.request_rows import RequestMedia, read_pairs
 from models.pairs.preference import Task
 from models.sources.shapes import foreign

@@ -225,5 +225,7 @@ def test_what_is_copied_is_enough_for_a_wheel_with_profiles_and_base_model(tmp_p
         "flows/cli/main.py",
         "models/shapes/base/model.safetensors",
         "models/evaluation/report/report.html.j2",
+        "models/evaluation/leaderboard/leaderboard.html.j2",
+        "models/evaluation/leaderboard/leaderboard.js",
     } <= inside
     assert not [name for name in inside if name.startswith(("tests/", "deployments/"))]

@@ -16,7 +16,8 @@ from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.zombie_runs import end_silent_runs
 from tasks.stack.state import BUCKET
 from tasks.store.artifacts import Store
-from tasks.store.objects.base import Source, hash_file, open_objects
+from tasks.store.objects.base import Source, hash_file
+from tasks.store.objects.opening import open_objects
 from tasks.tracking.registry import get_alias
 from tests.flows.prefect_form import needs_chromium, run_form
 from tests.proofs.local_stack import LocalStack

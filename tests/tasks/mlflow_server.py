@@ -1,6 +1,10 @@
-"""MLflow's own REST application on a real socket, which can be stopped and started again."""
+"""MLflow's own REST application on a real socket, which can be stopped and started; what a tracker has recorded."""
 
 import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.tracking.runs import Tracker
 
 
 class Server:
@@ -28,3 +32,20 @@ class Server:
     def uri(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
+
+
+class Writers(NamedTuple):
+    """A database that two processes made and wrote into at once, and how each ended: code, output, errors."""
+
+    database: Path
+    ended: list[tuple[int, str, str]]
+
+
+def history(tracker: Tracker, run_id: str, metric: str) -> list[tuple[int, float]]:
+    """Step and value of each point of a metric."""
+    return [(point.step, point.value) for point in tracker.client.get_metric_history(run_id, metric)]
+
+
+def artifact(tracker: Tracker, run_id: str, path: str) -> str:
+    """A text that a run stored."""
+    return Path(tracker.client.download_artifacts(run_id, path)).read_text()

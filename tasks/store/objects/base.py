@@ -135,25 +135,6 @@ class Objects(ABC):
         return None
 
 
-def open_objects(root: str, checksums: str = "") -> Objects:
-    """The storage behind a root: a plain path, `file:///path` (percent-encoded) or `s3://bucket/prefix`.
-
-    `checksums` is what uploads to S3 carry (tasks/store/objects/s3_checksums.py), empty: what the environment says.
-    Touches nothing yet. Raises `StoreError` for any other address, and for credentials in the address.
-    """
-    # Not at the top: both modules import this one.
-    from tasks.store.objects.local import LocalObjects
-    from tasks.store.objects.s3 import S3Objects
-
-    if root.startswith("s3://"):
-        return S3Objects(root, checksums)
-    if "://" in root and not root.startswith("file://"):
-        raise StoreError(f"store root {root!r}: give a path, a file:/// address or s3://bucket/prefix")
-    if not root:
-        raise StoreError("store root is empty: give a path, a file:/// address or s3://bucket/prefix")
-    return LocalObjects(root)
-
-
 def hash_file(path: Path) -> str:
     """sha256 of a local file's bytes, 64 hex digits."""
     with path.open("rb") as file:

@@ -15,8 +15,9 @@ from models.generation.protocol import (
 )
 from models.judging.judge import Judge, sampling_seed
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 from models.verdict.wordings.unified_reward_think import DIRECTORY
 from tests.generators import Answer, FakeGenerator, shades
 

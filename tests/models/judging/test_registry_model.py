@@ -15,8 +15,9 @@ from models.errors import DataError, MediaError, ModelError
 from models.judging.request_rows import read_media
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 from tests.generators import FakeGenerator, batch_shapes
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"

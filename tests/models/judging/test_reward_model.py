@@ -14,8 +14,9 @@ from models.generation.open import LocalOptions, open_generator
 from models.judging.reward_model import MARGIN_SCALE, RewardModel
 from models.pairs.preference import Preferred, Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 from tests.generators import FakeGenerator, shades
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"

@@ -10,10 +10,13 @@ import torch
 from models.backbone import load_processor
 from models.shapes import base_model
 from models.shapes.base_model import build_config
-from models.shapes.lessons import COMPARING, MATCHING, REASONING, SEEING, Mix
-from models.shapes.pretraining import Phase, batches, settle_unseen_tokens
-from models.shapes.sight import train_sight
-from models.verdict.grammar import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, mode_instructions
+from models.shapes.lessons.mixes import COMPARING, MATCHING, REASONING, SEEING, Mix
+from models.shapes.pretraining.batches import batches
+from models.shapes.pretraining.schedule import Phase
+from models.shapes.pretraining.sight import train_sight
+from models.shapes.pretraining.training import settle_unseen_tokens
+from models.verdict.grammar import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from models.verdict.instructions import mode_instructions
 
 BASE = Path(base_model.__file__).parent / "base"
 

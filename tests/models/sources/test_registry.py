@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from configs.schema import Reader
+from configs.sections.data import Reader
 from models.errors import DataError
 from models.sources.registry import READERS
 

@@ -18,8 +18,9 @@ from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.verdict import chat_template
 from models.verdict.chat_template import normalise, opening, prompt_text, target, turn_end
-from models.verdict.grammar import Dimension, Mode, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Mode, Verdict
 from models.verdict.prompts import Message, image_part
+from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 EMPTY = "<think>\n\n</think>\n\n"

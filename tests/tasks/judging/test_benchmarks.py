@@ -132,7 +132,7 @@ class Undecided(FakeGenerator):
         return f"Answer {2 if sample == 0 else 1} is better"
 
 
-@pytest.mark.parametrize(("votes", "bias"), [(1, -1.0), (3, 1.0)])
+@pytest.mark.parametrize(("votes", "bias"), [(1, -0.5), (3, 0.5)])
 def test_of_several_sampled_answers_the_majority_counts(
     settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch, votes: int, bias: float
 ) -> None:

@@ -45,7 +45,7 @@ def backend(tables: Path) -> Iterator[None]:
 
 @pytest.fixture
 def server(backend: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("tasks.tracking.runs.RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("tasks.tracking.tracked_run.RETRY_PAUSE_S", 0.01)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = Server()
     yield running

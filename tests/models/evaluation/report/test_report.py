@@ -1,6 +1,5 @@
 import re
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from models.errors import MediaError
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.data import (
     ModelEntry,
     ReportData,
@@ -21,70 +21,17 @@ from models.evaluation.report.html import render_report
 from models.evaluation.report.plots import Series, line_chart, ticks
 from models.evaluation.report.sections import artifact_digests, duration, headline, yield_figure
 from models.evaluation.report.table import MISSING, group_cells, stage_table, task_name
-from models.evaluation.scores import JudgedRow, paired_difference, score
-from models.pairs.preference import PreferencePair, Preferred, Task
+from models.evaluation.scores import paired_difference, score
+from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
+from tests.models.evaluation.pages import Page, written
 
-Attributes = dict[str, str | None]
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 NAMES = ("base", "cold-start", "rejection-sampling", "grpo")
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every tag closed, in order, and no id or attribute twice."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, Attributes]] = []
-        self.words: list[str] = []
-        self.ids: set[str | None] = set()
-        self.feed(html)
-        self.close()
-        assert self.open == [], f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._note(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._note(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        assert len(attributes) == len(attrs), f"<{tag}> has an attribute twice"
-        assert attributes.get("id") not in self.ids
-        self.ids |= {attributes["id"]} if "id" in attributes else set()
-        self.tags.append((tag, attributes))
-
-    def all(self, tag: str) -> list[Attributes]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
 
 
 @pytest.fixture(scope="module")
 def made() -> Sequence[MadePair]:
     return [make_pair(task, number, seed=5, held_out=True) for task in Task for number in range(6)]
-
-
-def written(pair: PreferencePair, preferred: Preferred, rationale: str = "wants red, shows red") -> str:
-    scores = (7, 4) if preferred == 1 else (4, 7)
-    dimensions = tuple(Dimension(name, scores, (rationale, rationale)) for name in CORE_DIMENSIONS[pair.task])
-    return render_verdict(Verdict.from_dimensions(pair.task, dimensions, preferred))
 
 
 def judged(made: Sequence[MadePair], right_of: Callable[[int], bool | None]) -> list[JudgedRow]:

@@ -3,7 +3,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,67 +13,23 @@ from playwright.sync_api import expect, sync_playwright
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.comparison import compare
-from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, turned
+from models.evaluation.benchmarks.protocol import UNDECODABLE, measure
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.leaderboard.page import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
+from models.evaluation.leaderboard.tables import Entry, places
 from models.evaluation.report.data import Picture, illustrate
-from models.evaluation.report.leaderboard import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
-from models.evaluation.report.leaderboard_tables import Entry, places
-from models.evaluation.scores import JudgedRow
-from models.pairs.preference import Candidate, PreferencePair, Preferred, Task
+from models.pairs.preference import Candidate, PreferencePair, Task, turned
 from models.shapes.pairs import MadePair, make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
+from tests.models.evaluation.pages import Page, written
 
-Attributes = dict[str, str | None]
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
 JUDGES = ("ours", "other")
 FAULTY = {3: None, 5: None, 7: "flip", 9: "wrong"}  # what the judge makes of these pairs; all else is right
 
 
-class Page(HTMLParser):
-    """Reads a page strictly: every tag closed, in order, and no id twice."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, Attributes]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-        ids = [attributes["id"] for _, attributes in self.tags if "id" in attributes]
-        assert len(ids) == len(set(ids))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str) -> list[Attributes]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
 def bench(name: str = "bench", **more: Any) -> Benchmark:
     return Benchmark(name=name, read=lambda root: iter(()), **more)
-
-
-def written(pair: PreferencePair, preferred: Preferred, rationale: str = "wants red, shows red") -> str:
-    scores = (7, 4) if preferred == 1 else (4, 7)
-    dimensions = tuple(Dimension(name, scores, (rationale, rationale)) for name in CORE_DIMENSIONS[pair.task])
-    return render_verdict(Verdict.from_dimensions(pair.task, dimensions, preferred))
 
 
 def judged(pairs: Sequence[PreferencePair]) -> list[JudgedRow]:

@@ -18,11 +18,9 @@ from markupsafe import Markup
 from models.evaluation.benchmarks.benchmark import Benchmark
 from models.evaluation.benchmarks.comparison import Comparison
 from models.evaluation.benchmarks.protocol import UNDECODABLE, order_flips
-from models.evaluation.report.cards import card
-from models.evaluation.report.data import Example
-from models.evaluation.report.environment import page_environment
-from models.evaluation.report.leaderboard_plots import Dot, Numbered, colour, interval_bars, scatter
-from models.evaluation.report.leaderboard_tables import (
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.leaderboard.plots import Dot, Numbered, colour, interval_bars, scatter
+from models.evaluation.leaderboard.tables import (
     Entry,
     aspect_table,
     detail_table,
@@ -32,9 +30,12 @@ from models.evaluation.report.leaderboard_tables import (
     places,
     protocol_words,
 )
+from models.evaluation.report.cards import card
+from models.evaluation.report.data import Example
+from models.evaluation.report.environment import page_environment
 from models.evaluation.report.sections import Figure
 from models.evaluation.report.table import MISSING, percent, signed, task_name
-from models.evaluation.scores import JudgedRow, Scores
+from models.evaluation.scores import Scores
 from models.pairs.preference import PreferencePair
 
 TEMPLATE = "leaderboard.html.j2"
@@ -124,7 +125,7 @@ def find_cases(
 def render_leaderboard(board: Leaderboard) -> str:
     """The leaderboard as one self-contained HTML page. The same data gives the same bytes."""
     folder = Path(__file__).parent
-    environment = page_environment()
+    environment = page_environment(Path(__file__).parent)
     environment.filters.update(signed=signed, task_name=task_name)
     script = (folder / SCRIPT).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

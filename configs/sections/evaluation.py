@@ -1,0 +1,63 @@
+"""Judging the held-out pairs, and the gate before a promotion."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from configs.sections.base import Fraction, Positive, Section
+
+
+class Evaluate(Section):
+    """Greedy judging of the held-out pairs, thinking and direct, both presentation orders."""
+
+    pairs: int | None = Field(None, gt=0, description="held-out pairs a task at most; none: all of them")
+    max_tokens: Positive = Field(1024, description="tokens of a thinking answer at most")
+    bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
+    examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
+
+
+class Promote(Section):
+    """The gate before the alias `champion` moves."""
+
+    RESULT_NEUTRAL = frozenset({"approval_timeout_s"})
+    min_valid_rate: Fraction = Field(0.95, description="share of valid reasoning at least")
+    min_both_orders: Fraction = Field(0.5, description="share of pairs right in both orders at least")
+    reference: str = Field(
+        "",
+        description="the model held against besides the champion: a version, an alias or a model's digest; "
+        "empty: the alias reference, which stays at the best model so far",
+    )
+    margin: Fraction = Field(
+        0.02,
+        description="accuracy that may be lost against the champion, as a fraction (0.01 is a point): the lower end of "
+        "the paired 95 % interval has to lie above minus this, as with every margin here; 1 switches a test off",
+    )
+    reference_margin: Fraction = Field(0.01, description="the same against the reference, a fraction")
+    task_margin: Fraction = Field(0.05, description="accuracy that may be lost in any one task, a fraction")
+    both_orders_margin: Fraction = Field(
+        0.04, description="share of pairs right in both orders that may be lost, a fraction"
+    )
+    calibration_margin: Fraction = Field(0.02, description="by how much the Brier score (0 to 1) may rise")
+    position_bias_margin: Fraction = Field(
+        0.03, description="by how much the share of answers for the first candidate may move away from one half"
+    )
+    approval: bool | None = Field(
+        None,
+        description="after the gate, wait for a person's yes in the Prefect UI before the alias champion moves; none: "
+        "where training pairs came through the inbox",
+    )
+    approval_timeout_s: float = Field(86400.0, gt=0, description="seconds to wait for that yes; silence is a no")
+
+    @model_validator(mode="after")
+    def _margins_are_ordered(self) -> Self:
+        if self.reference_margin > self.margin:
+            raise ValueError(
+                f"reference_margin {self.reference_margin} is above margin {self.margin}, so champions could be walked "
+                "down from the reference: choose a reference_margin no larger than margin"
+            )
+        if self.task_margin < self.margin:
+            raise ValueError(
+                f"task_margin {self.task_margin} is below margin {self.margin}, but the interval of one task is wider "
+                "than that of all: choose a task_margin no smaller than margin"
+            )
+        return self
