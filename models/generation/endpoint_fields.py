@@ -1,7 +1,7 @@
 """Which fields of a chat completion an endpoint takes, learned from its first refusal.
 
 Models differ: OpenAI's newer ones know `max_completion_tokens` in place of `max_tokens`, and no temperature but their
-own; others know no `seed` or `chat_template_kwargs`. The refusal names the field, in `param` or in its words
+own; others know no `seed` or `chat_template_kwargs`. The refusal names the field, in `param` or in its text
 (https://platform.openai.com/docs/guides/error-codes), and the request goes again without it. What then is answered is
 known from there on; a field whose absence did not help is not left out again.
 """

@@ -3,7 +3,7 @@
     open_generator("./model", LocalOptions(device="cuda", batch=32))
     open_generator("gpt-4o", EndpointOptions())
 
-Another library for a model in this process is a further field of `LocalOptions`; what runs elsewhere has options of its
+Another library for a model in this process is a further field of `LocalOptions`; a remote one has options of its
 own. Training validates with the model it has in memory (models/training/grpo.py) and opens none.
 """
 

@@ -75,7 +75,7 @@ class PairwiseJudge(PythonModel):
         """One row of answer for each row of request, under the same index.
 
         All rows are read before any is judged. Raises `DataError` or `MediaError` naming the row; when served,
-        `MlflowException` with their words, and without words that are not meant for strangers.
+        `MlflowException` with their message, and without details that are not meant for strangers.
         """
         from models.errors import DataError
 

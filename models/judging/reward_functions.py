@@ -82,7 +82,7 @@ def answer_reward_function(
 
     Equal answers tie unasked, and an empty answer loses to any other, as no judge takes one. TRL calls once a process:
     have `per_device_train_batch_size` be a multiple of `num_generations`. Raises `DataError` for a question without
-    media, `JudgeSilent` as `max_unanswered` says, and what `RewardModel.compare` raises.
+    media, `JudgeSilent` above `max_unanswered`, and what `RewardModel.compare` raises.
     """
     task, watch = Task(task), AnswerWatch(max_unanswered)
 
@@ -121,7 +121,7 @@ def image_reward_function(
 
     flow_grpo deals the images of a prompt out to all processes and batches, and calls once a batch: on several GPUs the
     groups of a call are smaller than `num_image_per_prompt`, and `alone` counts the samples that have none.
-    Raises `DataError` for other images and for another number of prompts, `JudgeSilent` as `max_unanswered` says.
+    Raises `DataError` for other images and for another number of prompts, `JudgeSilent` above `max_unanswered`.
     """
     watch = AnswerWatch(max_unanswered)
 

@@ -1,7 +1,7 @@
 """What travels between the service and its callers: requests, answers and errors, as the OpenAPI document shows them.
 
 Media are base64 text or data URLs, a video also the list of its frames. Nothing is fetched and no file is read:
-whoever calls must learn nothing of this machine.
+callers learn nothing of this machine.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -54,7 +54,7 @@ class CompareRequest(Strict):
     candidate_2: Medium = Field(description="the second")
     media: Medium | None = Field(None, description="the image or video that two answers are about")
     mode: Mode = Field("think", description="think: scored dimensions first; direct: the answer alone")
-    both_orders: bool = Field(True, description="ask in both presentation orders, and say whether they agree")
+    both_orders: bool = Field(True, description="ask in both presentation orders, and report whether they agree")
 
     @model_validator(mode="after")
     def _texts_are_short(self) -> Self:

@@ -27,7 +27,7 @@ def make_app(settings: Settings, *, token: str = "", anywhere: bool = False) -> 
     """The workbench of these settings. With a `token`, browsers are asked for it as a password.
 
     Unless it is to be reached from `anywhere`, requests that name another host than this one are refused, so that no
-    page from elsewhere can reach it under a name of its own.
+    page of another site can reach it under a name of its own.
     """
     bench = Bench(settings, token)
 
