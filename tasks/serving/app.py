@@ -27,7 +27,7 @@ def make_app(name: str, settings: Settings, *, token: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=service.holder.follow, daemon=True, name="follow").start()
+        threading.Thread(target=service.manager.follow, daemon=True, name="follow").start()
         yield
         service.close()
 

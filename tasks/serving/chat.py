@@ -45,7 +45,7 @@ async def begin_stream(service: Service, body: ChatRequest) -> AsyncIterator[str
     cancelled, resources = threading.Event(), ExitStack()
     try:
         resources.enter_context(service.limiter.slot())
-        loaded = resources.enter_context(service.holder.acquire())
+        loaded = resources.enter_context(service.manager.acquire())
         model = loaded.reward_model(cancelled)
         messages = await service.limiter.in_thread(conversation, body, model)
     except BaseException:

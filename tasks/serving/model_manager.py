@@ -146,13 +146,13 @@ class ModelManager:
     def acquire(self) -> Iterator[LoadedModel]:
         """The model, for one request; it stays until the request has ended."""
         with self._lock:
-            served = self._current
-            served.users += 1
+            loaded = self._current
+            loaded.users += 1
         try:
-            yield served
+            yield loaded
         finally:
             with self._lock:
-                served.users -= 1
+                loaded.users -= 1
                 self._lock.notify_all()
 
     def follow(self) -> None:

@@ -30,10 +30,10 @@ async def compare(body: CompareRequest, request: Request) -> CompareResponse:
     """Which of two candidates is better, and why."""
 
     def work(cancelled: threading.Event) -> CompareResponse:
-        with service.holder.acquire() as served:
-            model = served.reward_model(cancelled)
+        with service.manager.acquire() as loaded:
+            model = loaded.reward_model(cancelled)
             outcome = model.compare_one(mode=body.mode, both_orders=body.both_orders, **body.row())
-            return CompareResponse(**outcome.row(), model=served.digest)
+            return CompareResponse(**outcome.row(), model=loaded.digest)
 
     service = service_of(request)
     with service.limiter.slot():
@@ -45,8 +45,8 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
     """Several candidates, best first, by as few comparisons as the confidence takes."""
 
     def work(cancelled: threading.Event) -> RankResponse:
-        with service.holder.acquire() as served:
-            ranking = served.reward_model(cancelled).rank(
+        with service.manager.acquire() as loaded:
+            ranking = loaded.reward_model(cancelled).rank(
                 body.prompt,
                 body.candidates,
                 task=body.task,
@@ -69,7 +69,7 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
                 ranking=ranked,
                 comparisons=len(ranking.comparisons),
                 confident=ranking.confident,
-                model=served.digest,
+                model=loaded.digest,
             )
 
     service = service_of(request)
@@ -88,15 +88,15 @@ async def rank(body: RankRequest, request: Request) -> RankResponse:
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """OpenAI's chat completions, with images and videos as data URLs, whole or streamed."""
     service = service_of(request)
-    holder = service.holder
-    if body.model not in (None, holder.name, holder.digest):
-        raise HTTPException(404, f"the model {body.model!r} is not served here: ask for {holder.name!r}")
+    manager = service.manager
+    if body.model not in (None, manager.name, manager.digest):
+        raise HTTPException(404, f"the model {body.model!r} is not served here: ask for {manager.name!r}")
     if body.stream:
         return EventSourceResponse(await chat.begin_stream(service, body))
 
     def work(cancelled: threading.Event) -> dict[str, Any]:
-        with holder.acquire() as served:
-            return chat.completion(served, body, cancelled)
+        with manager.acquire() as loaded:
+            return chat.completion(loaded, body, cancelled)
 
     with service.limiter.slot():
         return JSONResponse(await service.limiter.run(work, request.is_disconnected))
@@ -105,8 +105,8 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 @guarded.get("/models")
 async def list_models(request: Request) -> dict[str, Any]:
     """The one model there is, as OpenAI's API lists models; its id is the name that is followed."""
-    holder = service_of(request).holder
-    return {"object": "list", "data": [{"id": holder.name, "object": "model", "owned_by": holder.digest}]}
+    manager = service_of(request).manager
+    return {"object": "list", "data": [{"id": manager.name, "object": "model", "owned_by": manager.digest}]}
 
 
 @open_to_all.get("/health")
@@ -121,8 +121,8 @@ async def ready(request: Request) -> dict[str, str]:
     service = service_of(request)
     if service.draining:
         raise HTTPException(503, "the service ends")
-    problem = {"problem": service.holder.problem} if service.holder.problem else {}
-    return {"status": "ready", "model": service.holder.digest, **problem}
+    problem = {"problem": service.manager.problem} if service.manager.problem else {}
+    return {"status": "ready", "model": service.manager.digest, **problem}
 
 
 @open_to_all.get("/metrics", response_class=Response)
@@ -130,5 +130,5 @@ async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     service = service_of(request)
     service.metrics.in_flight.set(service.limiter.in_flight)
-    service.metrics.waiting.set(service.holder.waiting)
+    service.metrics.waiting.set(service.manager.waiting)
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")

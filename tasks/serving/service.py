@@ -20,7 +20,7 @@ class Service:
 
     def __init__(self, name: str, settings: Settings, token: str) -> None:
         self.metrics = Metrics()
-        self.holder = ModelManager(name, settings, self.metrics)
+        self.manager = ModelManager(name, settings, self.metrics)
         self.limiter = ConcurrencyLimiter(settings.serve.requests, settings.serve.timeout_s)
         self.token = token
         self.draining = False
@@ -29,7 +29,7 @@ class Service:
         """End what has begun, and then the model."""
         self.draining = True
         self.limiter.close()
-        self.holder.close()
+        self.manager.close()
 
 
 def service_of(request: Request) -> Service:

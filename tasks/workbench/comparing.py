@@ -94,8 +94,8 @@ def compare(
         if cancelled.is_set():
             raise Cancelled("nobody waits for it any more")
         emit("note", f"{choice.name} is loaded …")
-        with model_cache.acquire(choice) as served:
-            model, found = served.reward_model(cancelled), list[Outcome]()
+        with model_cache.acquire(choice) as loaded:
+            model, found = loaded.reward_model(cancelled), list[Outcome]()
             for start in range(0, len(pairs), PIECE):
                 emit("note", f"{choice.name} judges in both orders: {start} of {len(pairs)} pairs …")
                 some = pairs[start : start + PIECE]
