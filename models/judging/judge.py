@@ -17,7 +17,7 @@ from models.verdict.grammar import Malformed, Mode, Verdict
 from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 
-Frames = Callable[[str], list[Image.Image]]
+FindFrames = Callable[[str], list[Image.Image]]
 Seconds = Callable[[str], float]
 HELD_BYTES = 256 * 2**20  # of decoded frames that wait for their generation together
 GREEDY = SamplingParams(max_tokens=1024)
@@ -73,7 +73,7 @@ class Judge:
     def __init__(
         self,
         generator: Generator,
-        frames: Frames,
+        frames: FindFrames,
         wording: Wording = "thinkreward",
         seconds: Seconds | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from models.errors import DataError, MediaError
 from models.judging.judge import Judgment
-from models.judging.request_media import Encoded, shown
+from models.judging.request_media import EncodedMedium, decode_with
 from models.media.decoding import HERE, Decoding
 from models.media.frames import bundle
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
@@ -60,7 +60,7 @@ class RequestMedia:
         data = read_media(value, where, files=self.files)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
-            seen = shown(Encoded(data, where, self.max_frames, self.max_pixels), self.decoding)
+            seen = decode_with(EncodedMedium(data, where, self.max_frames, self.max_pixels), self.decoding)
             self._kinds[digest], self._encoded[digest], self._frames[digest] = seen.kind, data, seen.frames
         if self._kinds[digest] != kind:
             raise MediaError(where, f"has the kind {self._kinds[digest]}: {asked_by} takes {kind}s")

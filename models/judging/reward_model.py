@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.generation.protocol import Generator, OnText, SamplingParams, StreamingGenerator
-from models.judging.judge import Frames, Judge, Judgment
+from models.judging.judge import FindFrames, Judge, Judgment
 from models.judging.ranking import Pair, Ranking, rank
 from models.judging.request_rows import RequestMedia, Row, answer_row, fault_of, read_media, read_mode, read_pairs
 from models.media.decoding import HERE, Decoding
@@ -219,7 +219,7 @@ class RewardModel:
     def judge(
         self,
         pairs: Sequence[PreferencePair],
-        frames: Frames,
+        frames: FindFrames,
         modes: Sequence[Mode],
         *,
         both_orders: bool = True,

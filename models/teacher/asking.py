@@ -22,7 +22,7 @@ from models.teacher.batch import ask_in_batches
 from models.teacher.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 from models.verdict.prompts import Message
 
-__all__ = ["AnswerStore", "Answers", "Asked", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
+__all__ = ["AnswerStore", "Answers", "AskResult", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
 
 PROBES = 3
 
@@ -50,7 +50,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskResult:
     """What asking gave: answers in the requests' order, what they cost, and why asking stopped early, if it did.
 
     `fields` names those that were sent and those that the endpoint refused
@@ -84,23 +84,23 @@ def ask_all(
     acceptable: Callable[[int, str], bool] = lambda index, text: True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
     mode: Literal["online", "batch"] = "online",
-) -> Asked:
+) -> AskResult:
     """Ask every request, and again (at most `limits.max_reasks` times) those whose answer is not acceptable.
 
     `requests` is indexed when a request is due, so it may make them lazily. `acceptable(index, text)` is asked
     of every answer; `on_answer(done, total)` is called for each request that has a first answer.
 
-    A budget that is reached ends asking cleanly: see `Asked.stopped`. Raises `TeacherRefused` for a key, model or
+    A budget that is reached ends asking cleanly: see `AskResult.stopped`. Raises `TeacherRefused` for a key, model or
     form of request that is refused, `TeacherUnreachable` when the retries are used up; all answers stay stored.
     """
 
-    async def run() -> Asked:
+    async def run() -> AskResult:
         async with Connection(endpoint, limits) as connection:
             session = Session(requests, connection, limits, store, acceptable, on_answer)
             await session.ask(mode)
             session.account.usage.retries = connection.retries
             texts = [Answers(tuple(session.texts[index])) for index in range(len(requests))]
-            return Asked(texts, session.account.usage, session.stopped, connection.learned.as_dict())
+            return AskResult(texts, session.account.usage, session.stopped, connection.learned.as_dict())
 
     return asyncio.run(run())
 

@@ -25,7 +25,7 @@ from models.generation.endpoint import EndpointGenerator
 from models.generation.endpoint_address import Endpoint
 from models.generation.open import EndpointOptions, find_endpoint
 from models.generation.protocol import GeneratorIdentity, Progress, SamplingParams
-from models.judging.judge import Frames, Judge, Seconds
+from models.judging.judge import FindFrames, Judge, Seconds
 from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
 from models.pairs.media_files import MediaFiles
@@ -132,7 +132,7 @@ class NamedJudge:
         """How it is shown videos: as `video`, or as `frames`, which is what endpoints of all kinds take."""
         return "video" if not self._model.startswith(ENDPOINT) and takes_video(self._folder) else FRAMES
 
-    def load(self, frames: Frames, seconds: Seconds) -> Judge:
+    def load(self, frames: FindFrames, seconds: Seconds) -> Judge:
         """The judge, ready to be asked."""
         generator = generator_of(self._model, self.settings)
         return Judge(generator, frames, self.wording, None if self.shown_videos == FRAMES else seconds)

@@ -24,10 +24,10 @@ def _not_blank(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_not_blank)]
 Encoded = Annotated[str, Field(min_length=1)]
-Frames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
+EncodedFrames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
 # Distinguished by their form, so that an error in a list of frames names it.
 Medium = Annotated[
-    Annotated[Encoded, Tag("encoded")] | Annotated[Frames, Tag("frames")],
+    Annotated[Encoded, Tag("encoded")] | Annotated[EncodedFrames, Tag("frames")],
     Discriminator(lambda given: "frames" if isinstance(given, list) else "encoded"),
 ]
 
@@ -150,14 +150,14 @@ class VideoPart(BaseModel):
     video_url: Url
 
 
-Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
+ContentPart = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
 class ChatMessage(BaseModel):
     """One message: its text, or its parts."""
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[Part]
+    content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[ContentPart]
 
 
 class ChatTemplateArguments(BaseModel):
