@@ -1,4 +1,4 @@
-"""A vote as a submission in the nightly's inbox: one pair and its media, to be trained on from the next night.
+"""A person's preference as a submission in the inbox: one pair and its media, to be trained on from the next night.
 
 One submission per vote: whatever is killed meanwhile, a vote is there whole or, without its listing, is rejected by the
 nightly with a reason.
