@@ -20,7 +20,7 @@ from models.verdict.grammar import Malformed, Mode, answer_text
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.pinning import find_artifact
 from tasks.pipeline.run import open_store
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 
 
 def judge_files(

@@ -26,7 +26,7 @@ from tasks.judging.files import model_folder
 from tasks.pipeline.pinning import find_artifact, registered_model
 from tasks.pipeline.run import open_store
 from tasks.serving.metrics import Metrics
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.store.artifacts import ArtifactRef
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from tasks.data.locations import model_digest
 from tasks.pipeline.graph import EVALUATED, find_base
 from tasks.pipeline.pinning import registered_model
 from tasks.serving.model_manager import LoadedModel
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.store.artifacts import Store
 
 ALIASES = ("champion", "challenger")
