@@ -94,7 +94,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
-    from models.generation.endpoint_fields import words_of
+    from models.generation.endpoint_fields import describe_fields
     from tasks.data.commands import place_of
     from tasks.judging.benchmarks import Protocol
     from tasks.judging.leaderboard import run_benchmarks
@@ -113,7 +113,7 @@ def benchmark(
     out.print(plain_table(benched.table))
     for name, sent in benched.scores["sent"].items():
         if sent["refused"]:
-            out.print(f"{name}: {words_of(sent)}", markup=False)
+            out.print(f"{name}: {describe_fields(sent)}", markup=False)
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
 
 

@@ -132,7 +132,7 @@ def _teacher(settings: Settings) -> str:
         return "embedded: a local server that reads pixels"
     if settings.distill.teacher == "published":
         return "published: nobody is asked"
-    from models.generation.openai_client import Endpoint
+    from models.generation.endpoint_address import Endpoint
 
     endpoint = Endpoint.from_environment(settings.distill.model)
     return f"{settings.distill.model} at {endpoint.host}; the key is set (not tried: a call costs money)"

@@ -21,7 +21,7 @@ from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import find_base
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.stages.prepare import check_hub_id
 
 STEPS = 2  # of training; the first warms up, the second is timed

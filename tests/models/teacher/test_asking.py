@@ -21,7 +21,7 @@ from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.asking import PROBES, Asked, Endpoint, Limits, ask_all
+from models.teacher.asking import PROBES, AskResult, Endpoint, Limits, ask_all
 from models.teacher.limits import Pace
 from models.training.selection import rejection
 from models.verdict.prompts import Message, attach, chat, data_url_part
@@ -132,7 +132,7 @@ def quick(**changed: Any) -> Limits:
     return Limits(**({"backoff_s": 0.01, "max_attempts": 3, "batch_poll_s": 0.01, "timeout_s": 10} | changed))
 
 
-def answers(asked: Asked) -> list[str | None]:
+def answers(asked: AskResult) -> list[str | None]:
     return [one.text for one in asked.answers]
 
 
