@@ -72,7 +72,7 @@ class Prepare(Section):
         None, gt=0, description="pairs a task at most, chosen by the sources' weights; none: all (source published)"
     )
     max_bad_share: Fraction = Field(
-        0.1, description="share of unusable rows above which an import stops, and so does a benchmark"
+        0.1, description="share of invalid rows above which an import stops, and so does a benchmark"
     )
     max_media_mib: float = Field(256.0, gt=0, description="size of one image or video at most, MiB")
     near_duplicate_bits: int = Field(
@@ -84,25 +84,25 @@ class Prepare(Section):
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
         "drop",
-        description="the same pair with opposite labels, in published sets or in drops of the inbox: drop all, keep "
-        "what most say, or keep all; a drop never wins against the source's own label",
+        description="the same pair with opposite labels, in published sets or in submissions: drop all, keep "
+        "the majority's, or keep all; a submission never wins against the source's own label",
     )
     inbox_share: float = Field(
         0.1,
         gt=0,
         le=1,
-        description="share of a task's training pairs that one bringer of the inbox may have, rounded up: a drop, the "
-        "drops whose rows all name one source, or one person's votes",
+        description="share of a task's training pairs that one contributor may have, rounded up: a submission, the "
+        "submissions whose rows all name one source, or one person's votes",
     )
     decontaminate: list[BenchmarkData] = Field(
         [], description="benchmarks whose media and captions no training pair may show"
     )
     decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media that people bring")
     decoding_timeout_s: float = Field(
-        60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is left out"
+        60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is invalid"
     )
     decoding_memory_mib: float = Field(
-        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is left out"
+        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is invalid"
     )
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ class DedupRecord:
                 "medium its own, or an empty tuple"
             )
         if not self.media:
-            raise DataError(f"{self.source}/{self.id} shows no medium and must show one: leave it out")
+            raise DataError(f"{self.source}/{self.id} shows no medium and must show one: remove it")
         if len(self.sides) != 2:
             raise DataError(
                 f"{self.source}/{self.id} of {self.task} has {len(self.sides)} candidates and must have 2: give their "
@@ -59,15 +59,15 @@ class DedupRecord:
         return () if self.task.judges_media else self.media
 
 
-def known(one: Imported, source: str) -> DedupRecord:
+def dedup_record(one: Imported, source: str) -> DedupRecord:
     """What hygiene knows of an imported pair; `source` names its set among the others."""
     pair = one.pair
-    texts = tuple(digest(side.text) for side in pair.candidates if side.text is not None)
+    texts = tuple(text_digest(side.text) for side in pair.candidates if side.text is not None)
     media = tuple(medium.sha256 for medium in pair.media())
     return DedupRecord(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """128 bits of BLAKE2b, as hex: two of 10^9 different texts share theirs with a chance of 10^-21."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
@@ -75,7 +75,7 @@ def digest(text: str) -> str:
 def ordered(pairs: Iterable[DedupRecord]) -> list[DedupRecord]:
     """By source, then id: an order that the one in which they came has no part in.
 
-    Raises `DataError` for two pairs of one name, of which no rule could say which stays.
+    Raises `DataError` for two pairs of one name, of which no rule decides which stays.
     """
     found = sorted(pairs, key=lambda one: one.name)
     for one, following in pairwise(found):
@@ -84,7 +84,7 @@ def ordered(pairs: Iterable[DedupRecord]) -> list[DedupRecord]:
     return found
 
 
-def normalised(prompt: str) -> str:
+def normalised_text(prompt: str) -> str:
     r"""A prompt as it is compared: NFKC, casefolded, white space as single blanks, no punctuation at either end.
 
     A prompt of nothing but punctuation keeps it, or all such prompts would be the same.

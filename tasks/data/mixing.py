@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configs.schema import PublishedSource
-from models.hygiene.cleaning import clean
-from models.hygiene.dedup_record import known
+from models.hygiene.cleaning import clean_sources
+from models.hygiene.dedup_record import dedup_record
 from models.hygiene.stratified import stratified
 from models.pairs.blob_file import BlobFile
 from models.pairs.dataset import Quarantined
@@ -47,9 +47,9 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
     }
     benchmarks = {one.name: _imported(context, Place(one.name, one.path)) for one in prepare.decontaminate}
     rows = {(name, one.pair.id): one for name, folder in folders.items() for one in read_imported(folder)}
-    cleaned = clean(
-        [known(one, name) for (name, _), one in rows.items()],
-        {name: [known(one, name) for one in read_imported(folder)] for name, folder in benchmarks.items()},
+    cleaned = clean_sources(
+        [dedup_record(one, name) for (name, _), one in rows.items()],
+        {name: [dedup_record(one, name) for one in read_imported(folder)] for name, folder in benchmarks.items()},
         near_bits=prepare.near_duplicate_bits,
         conflicts=prepare.conflicts,
     )

@@ -33,7 +33,7 @@ from tasks.pipeline.graph import PREVIOUS, RECIPE, STAGES, TRAINED, Stage
 from tasks.pipeline.launch import Job, log_file, named, run_child
 from tasks.pipeline.pinning import resolve_pins
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
-from tasks.tracking.delivery import deliver_beside
+from tasks.tracking.delivery import deliver_best_effort
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
@@ -276,7 +276,7 @@ def run_stage(
     inputs = resolve_inputs(store, settings, name, pins)
     key = stage_key(stage, settings, inputs)
     watch.keyed(key)
-    deliver_beside(store, settings, watch.say)
+    deliver_best_effort(store, settings, watch.say)
     before = _standing(store, settings, stage, key)[0]
     if entry := _matches_refresh(before, refresh, before):
         return _result(entry, "cached", started)

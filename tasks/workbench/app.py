@@ -31,7 +31,7 @@ from models.pairs.preference import Task
 from models.sources.shapes import foreign
 from tasks.pipeline.run import open_store
 from tasks.serving.app import guard, lets_in
-from tasks.tracking.address import normalised, shown
+from tasks.tracking.address import absolute_uri, without_credentials
 from tasks.workbench import runs, traces
 from tasks.workbench.comparing import RANKS, compare, swapped_answer
 from tasks.workbench.feed import HEADERS, Tell, events
@@ -272,7 +272,7 @@ def runs_page(bench: BenchmarkResult) -> HTMLResponse:
         tree=runs.champion_tree(bench.settings, store),
         figures=runs.reward_curves(store),
         report=report.outputs["report"].digest if report else "",
-        tracking=shown(normalised(bench.settings.tracking.uri)),
+        tracking=without_credentials(absolute_uri(bench.settings.tracking.uri)),
     )
 
 

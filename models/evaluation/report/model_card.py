@@ -10,7 +10,7 @@ from models.pairs.preference import Task
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card tells. `scores` are the model's in the report, `summary` is the preferences' summary.json.
+    """What a card shows. `scores` are the model's in the report, `summary` is the preferences' summary.json.
 
     `lineage` maps what the model was made from, and each stage's model, to digests; `base` is a folder or hub id.
     """
@@ -47,7 +47,7 @@ def model_card(facts: CardFacts) -> str:
             "",
             "## Held-out accuracy",
             "",
-            "Greedy, both presentation orders, pairs labelled a tie left out; a text that does not parse is wrong.",
+            "Greedy, both presentation orders, pairs labelled a tie excluded; a text that does not parse is wrong.",
             "",
             *_scores(facts.scores),
             "",
@@ -81,8 +81,8 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {'All tasks' if name == 'overall' else task_name(name)} | {' | '.join(cells)} |")
     shares = {"valid_rate": "valid reasoning", "both_orders": "right in both orders", "position_bias": "position bias"}
     lines.append("")
-    said = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
-    return [*lines, f"Of thinking answers: {', '.join(said)}."]
+    rates = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
+    return [*lines, f"Of thinking answers: {', '.join(rates)}."]
 
 
 def _data(summary: Mapping[str, Any]) -> list[str]:
@@ -91,9 +91,9 @@ def _data(summary: Mapping[str, Any]) -> list[str]:
         tasks = ", ".join(f"{task_name(task).lower()} {count}" for task, count in counts["tasks"].items())
         lines.append(f"- {split.replace('_', '-')}: {counts['pairs']} pairs ({tasks})")
     if quarantined := summary.get("quarantined", {}).get("count"):
-        lines.append(f"- left out as unusable: {quarantined}")
+        lines.append(f"- invalid: {quarantined}")
     if reasons := summary.get("hygiene", {}).get("by_reason"):
         lines.append(f"- removed by hygiene: {', '.join(f'{why} {count}' for why, count in reasons.items())}")
-    if drops := summary.get("drops"):
-        lines.append(f"- of these from the inbox: {sum(drops.values())} pairs of {len(drops)} drops")
+    if submissions := summary.get("drops"):
+        lines.append(f"- of these from the inbox: {sum(submissions.values())} pairs of {len(submissions)} submissions")
     return lines

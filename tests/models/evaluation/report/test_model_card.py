@@ -20,9 +20,9 @@ def test_the_card_tells_figures_data_lineage_and_licence() -> None:
     assert "| Image understanding | 88.0 | \N{EN DASH} |" in card
     assert "valid reasoning 99.8 %, right in both orders 85.0 %." in card
     assert "- train: 20 pairs (image generation 12, video generation 8)" in card
-    assert "- left out as unusable: 3" in card
+    assert "- invalid: 3" in card
     assert "- removed by hygiene: benchmark 2, duplicate 5" in card
-    assert "- of these from the inbox: 7 pairs of 2 drops" in card
+    assert "- of these from the inbox: 7 pairs of 2 submissions" in card
     assert f"- input.report: `{'a' * 64}`" in card
     assert "`Qwen/Qwen2.5-VL-7B-Instruct`" in card.split("## Licence")[1]
 
