@@ -29,9 +29,9 @@ def import_set(
     if as_json:
         print_json({"pairs": digest, **counted})
         return
-    out.print(f"{counted['usable']} of {counted['rows']} rows can be used; pairs {digest[:12]}")
+    out.print(f"{counted['usable']} of {counted['rows']} rows are valid; pairs {digest[:12]}")
     for reason, count in counted["quarantined"]["by_reason"].items():
-        out.print(f"  {count} left out: {reason}", markup=False)
+        out.print(f"  {count} invalid: {reason}", markup=False)
     out.print(f"next\n  thinkreward data preview {source} --path {path}", markup=False)
 
 
@@ -40,25 +40,25 @@ def validate(
     source: Source, path: Place, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Name every row that cannot be used, and why; exit status 1 if they are more than prepare.max_bad_share."""
-    from tasks.data.commands import unusable_rows
+    from tasks.data.commands import invalid_rows
 
     settings = settings_from(profile, sets)
     _, folder, counted = _imported(settings, source, path, quiet=as_json, to_look_at=True)
-    rows, most = unusable_rows(folder), settings.prepare.max_bad_share
+    rows, most = invalid_rows(folder), settings.prepare.max_bad_share
     ok = len(rows) <= most * counted["rows"]
     if as_json:
         print_json({**counted, "unusable": rows, "ok": ok})
     else:
         for line in grouped_by_reason(rows):
             out.print(line, markup=False)
-        out.print(f"{counted['usable']} of {counted['rows']} rows can be used")
+        out.print(f"{counted['usable']} of {counted['rows']} rows are valid")
     if not ok:
         screen.print(f"[red]error:[/] more than prepare.max_bad_share {most:g} cannot be used")
         raise typer.Exit(1)
 
 
 def grouped_by_reason(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines about unusable rows: each reason with its count, the commonest first, and under it the first few rows."""
+    """Lines about invalid rows: each reason with its count, the commonest first, and under it the first few rows."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_reason.setdefault(row["reason"], []).append(row)
@@ -74,15 +74,15 @@ def grouped_by_reason(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def stats(
     source: Source, path: Place, profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False
 ) -> None:
-    """Count rows, tasks, groups, labels, and what was left out by reason."""
+    """Count rows, tasks, groups, labels, and what is invalid by reason."""
     _, _, counted = _imported(settings_from(profile, sets), source, path, quiet=as_json, to_look_at=True)
     if as_json:
         print_json(counted)
         return
-    rows = [["rows", "", str(counted["rows"])], ["usable", "", str(counted["usable"])]]
+    rows = [["rows", "", str(counted["rows"])], ["valid", "", str(counted["usable"])]]
     for what in ("tasks", "groups", "labels"):
         rows += [[what, name or "none", str(count)] for name, count in counted[what].items()]
-    rows += [["left out", reason, str(count)] for reason, count in counted["quarantined"]["by_reason"].items()]
+    rows += [["invalid", reason, str(count)] for reason, count in counted["quarantined"]["by_reason"].items()]
     out.print(plain_table([["what", "which", "count"], *([escape(cell) for cell in row] for row in rows)]))
 
 
@@ -112,7 +112,7 @@ def preview(
 def _imported(
     settings: Settings, source: str, path: str, *, quiet: bool, to_look_at: bool = False
 ) -> tuple[str, Path, dict[str, Any]]:
-    """The set's digest, a folder with it and its statistics; `to_look_at` it however many rows are unusable."""
+    """The set's digest, a folder with it and its statistics; `to_look_at` it however many rows are invalid."""
     from tasks.data.commands import import_data, place_of
     from tasks.data.importing import lenient
 

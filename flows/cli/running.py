@@ -47,7 +47,9 @@ def run_recipe(
         )
     from flows.pipeline import METHOD, nightly
     from tasks.pipeline.orchestration import load_ahead, watch_with
+    from tasks.pipeline.temporary_server import tie_temporary_server
 
+    tie_temporary_server()
     if "promote" in stages:
         load_ahead()
     began: list[float] = []

@@ -4,7 +4,7 @@
 `compare` takes two of them. Every difference is challenger minus other, turned so that above 0 is better, and a
 macro average: the unweighted mean over the tasks, as a report's `overall`.
 
-The interval is that of `models.evaluation.paired`, which is as wide as so many pairs can tell where no pair differs.
+The interval is `models.evaluation.statistics.paired_interval`, which has a width where no pair differs, too.
 
 Calibration is the Brier score (Brier 1950; Gneiting and Raftery 2007, section 3): the mean of (p - y)^2, where y says
 whether the first candidate is preferred and p = 1 / (1 + exp(-d)) is what the scores imply, d being the first
@@ -22,18 +22,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.errors import DataError
-from models.evaluation.paired import Estimate, Floats, interval
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.statistics import Estimate, Floats, lean, paired_interval
 from models.pairs.preference import Task
-from models.verdict.grammar import Malformed, parse_verdict
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
 @dataclass(frozen=True)
 class TaskEvidence:
     """One judge's thinking answers to one task's pairs; every array is (pairs, 2): as stored, and swapped.
 
-    `right` and `valid` are 0 or 1; `brier` is from 0 to 1; `lean` is 0.5 where the candidate presented first is
-    preferred, -0.5 where the second is, 0 for a tie and for what does not parse.
+    `right` and `valid` are 0 or 1; `brier` is from 0 to 1; `lean` is that of
+    `models.evaluation.statistics`, of which the mean is the position bias.
     """
 
     pairs: tuple[str, ...]
@@ -90,12 +91,8 @@ def _of_task(task: str, answers: Mapping[str, Mapping[bool, JudgedRow]]) -> Task
         right=array([[float(row.right) for row in pair] for pair in table]),
         valid=array([[float(row.parsed) for row in pair] for pair in table]),
         brier=array([[brier(row) for row in pair] for pair in table]),
-        lean=array([[_lean(row) for row in pair] for pair in table]),
+        lean=array([[lean(row.preferred) for row in pair] for pair in table]),
     )
-
-
-def _lean(row: JudgedRow) -> float:
-    return 0.5 if row.preferred == 1 else -0.5 if row.preferred == 2 else 0.0
 
 
 def brier(row: JudgedRow) -> float:
@@ -131,11 +128,11 @@ def compare(challenger: Evidence, other: Evidence) -> Comparison:
     right = {task: (a.right - b.right).mean(axis=1) for task, (a, b) in both.items()}
     sign_a, sign_b = (math.copysign(1.0, _macro(judge, "lean")) for judge in (challenger, other))
     return Comparison(
-        accuracy=interval(list(right.values())),
-        tasks={task: interval([differences]) for task, differences in right.items()},
-        both_orders=interval([a.right.min(axis=1) - b.right.min(axis=1) for a, b in both.values()]),
-        calibration=interval([(b.brier - a.brier).mean(axis=1) for a, b in both.values()]),
-        position_bias=interval([(sign_b * b.lean - sign_a * a.lean).mean(axis=1) for a, b in both.values()]),
+        accuracy=paired_interval(list(right.values())),
+        tasks={task: paired_interval([differences]) for task, differences in right.items()},
+        both_orders=paired_interval([a.right.min(axis=1) - b.right.min(axis=1) for a, b in both.values()]),
+        calibration=paired_interval([(b.brier - a.brier).mean(axis=1) for a, b in both.values()]),
+        position_bias=paired_interval([(sign_b * b.lean - sign_a * a.lean).mean(axis=1) for a, b in both.values()]),
         pairs=sum(len(one.pairs) for one in challenger.values()),
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.evaluation.comparison import Comparison
-from models.evaluation.paired import Estimate
+from models.evaluation.statistics import Estimate
 
 POINTS = 100
 

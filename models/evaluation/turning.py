@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.statistics import Floats, fisher_p
 from models.hygiene.dedup_record import normalised_text
 from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
@@ -36,7 +37,6 @@ QUARTER = 0.25
 MOST_NEAR = 0.5  # of a task's pairs
 LEAST = 10  # pairs on either side
 WIDE_BITS = 16
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def turning(
     near, others = ([one for one in ids if one in ours and one in theirs] for ids in (near, others))
     lost = [sum(ours[one] < theirs[one] for one in ids) for ids in (near, others)]
     enough = min(len(near), len(others)) >= LEAST
-    chance = at_least(lost[0], len(near), sum(lost), len(near) + len(others)) if enough else None
+    chance = fisher_p(lost[0], len(near), lost[1], len(others)) if enough else None
     return Turning(len(new), len(near), lost[0], len(others), lost[1], chance)
 
 
@@ -121,21 +121,6 @@ def nearest(
         for pair, found in zip(ours, is_near, strict=True):
             (near if found else others).append(pair.id)
     return near, others
-
-
-def at_least(lost: int, near: int, all_lost: int, pairs: int) -> float:
-    """The chance that of `all_lost` among `pairs`, drawn without choice, so many or more are among the `near`.
-
-    The upper tail of the hypergeometric distribution.
-
-    >>> round(at_least(3, 4, 3, 8), 4)  # 4 of the 56 ways to choose 3 of 8
-    0.0714
-    """
-    ways = sum(
-        math.comb(near, count) * math.comb(pairs - near, all_lost - count)
-        for count in range(lost, min(near, all_lost) + 1)
-    )
-    return ways / math.comb(pairs, all_lost)
 
 
 def _right(rows: Sequence[JudgedRow]) -> Counter[str]:

@@ -11,9 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from models.errors import Cancelled, DataError, ThinkrewardError
 from models.generation.protocol import (
@@ -21,9 +20,8 @@ from models.generation.protocol import (
     GeneratorIdentity,
     OnText,
     Progress,
-    Seed,
+    SamplingParams,
     StreamingGenerator,
-    seeds_of,
 )
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message
@@ -47,7 +45,8 @@ class _Item:
 
     conversation: list[Message]
     seed: int
-    options: tuple[tuple[str, Any], ...]  # what a batch must have in common
+    params: SamplingParams  # with the seed of none: with the mode, what a batch has in common
+    mode: Mode
     place: int  # within its caller's conversations
     given_up: threading.Event
     on_text: OnText | None
@@ -55,6 +54,10 @@ class _Item:
     said: list[Generated] = field(default_factory=list)
     error: BaseException | None = None
     told: bool = False  # whether a piece of its text was sent, which cannot be taken back
+
+    def goes_with(self, other: "_Item") -> bool:
+        """Whether both can be generated together."""
+        return (self.params, self.mode) == (other.params, other.mode)
 
     def tell(self, sample: int, text: str) -> None:
         """A piece of its text to whoever listens."""
@@ -75,7 +78,7 @@ class BatchingGenerator:
     each batch and its seconds.
     """
 
-    tells = True
+    streams = True
 
     def __init__(
         self,
@@ -110,11 +113,8 @@ class BatchingGenerator:
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
@@ -124,12 +124,11 @@ class BatchingGenerator:
 
         Raises `QueueFull` if not all conversations may wait, and `Cancelled` once `given_up` is set or this is closed.
         """
-        options = tuple({"n": n, "temperature": temperature, "max_tokens": max_tokens, "mode": mode}.items())
         gone = given_up or threading.Event()
-        seeds = seeds_of(seed, len(conversations))
+        common = replace(params, seed=0)
         items = [
-            _Item(one, own, options, place, gone, on_text)
-            for place, (one, own) in enumerate(zip(conversations, seeds, strict=True))
+            _Item(one, own, common, mode, place, gone, on_text)
+            for place, (one, own) in enumerate(zip(conversations, params.seeds(len(conversations)), strict=True))
         ]
         with self._changed:
             if self._closed:
@@ -163,9 +162,9 @@ class BatchingGenerator:
             try:
                 said = self._inner.generate(
                     [item.conversation for item in items],
-                    seed=[item.seed for item in items],
+                    replace(items[0].params, seed=[item.seed for item in items]),
+                    mode=items[0].mode,
                     on_text=partial(tell, items),
-                    **dict(items[0].options),
                 )
                 for item, texts in zip(items, said, strict=True):
                     refused = next((one.refused for one in texts if one.refused), "")
@@ -199,7 +198,7 @@ class BatchingGenerator:
             for item in self._queue:
                 if item.given_up.is_set():
                     item.end(error=Cancelled("given up before its turn"))
-                elif len(chosen) < self._batch and (not chosen or item.options == chosen[0].options):
+                elif len(chosen) < self._batch and (not chosen or item.goes_with(chosen[0])):
                     chosen.append(item)
                 else:
                     left.append(item)

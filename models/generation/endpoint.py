@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 from models.errors import TeacherRefused
 from models.generation.endpoint_fields import Learned
 from models.generation.openai_client import Advice, Connection, Endpoint, RequestRejected, whole_text
-from models.generation.protocol import Generated, GeneratorIdentity, Progress, Seed, seeds_of
+from models.generation.protocol import Generated, GeneratorIdentity, Progress, SamplingParams
 from models.media.frames import data_url
 from models.teacher.limits import Limits, guess_prompt_tokens
 from models.verdict.grammar import Mode
@@ -87,15 +87,12 @@ class EndpointGenerator:
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
-        """See `Generator.generate`. A request the endpoint rejects, such as for its content, has `n` empty completions.
+        """See `Generator.generate`. A rejected request, such as one for its content, has `params.n` empty completions.
 
         Raises `TeacherRefused` for a refused key, an unknown model, or when the first requests are all rejected, and
         `TeacherUnreachable` when the tries are used up.
@@ -103,8 +100,7 @@ class EndpointGenerator:
 
         async def all_of_them() -> list[list[Generated]]:
             async with Connection(self.endpoint, self.limits, FOR_JUDGE, self.learned) as connection:
-                seeds = seeds_of(seed, len(conversations))
-                call = _Call(self, connection, n, temperature, max_tokens, seeds, mode)
+                call = _Call(self, connection, params, mode)
                 try:
                     return await call.answer(conversations, on_progress)
                 finally:
@@ -120,18 +116,12 @@ class _Call:
         self,
         owner: EndpointGenerator,
         connection: Connection,
-        n: int,
-        temperature: float,
-        max_tokens: int,
-        seeds: list[int],
+        params: SamplingParams,
         mode: Mode,
     ) -> None:
         self.owner = owner
         self.connection = connection
-        self.n = n
-        self.temperature = temperature
-        self.max_tokens = max_tokens
-        self.seeds = [seed % SEEDS for seed in seeds]
+        self.params = params
         self.mode = mode
 
     async def answer(
@@ -139,19 +129,20 @@ class _Call:
     ) -> list[list[Generated]]:
         """The completions of all conversations, in their order."""
         results: list[list[Generated]] = [[] for _ in conversations]
+        seeds = [seed % SEEDS for seed in self.params.seeds(len(conversations))]
         done = 0
         last_reason = ""
 
         async def one(at: int) -> None:
             nonlocal done, last_reason
             try:
-                results[at] = await self._ask(conversations[at], self.seeds[at])
+                results[at] = await self._ask(conversations[at], seeds[at])
             except RequestRejected as rejected:
                 last_reason = str(rejected)
                 logger.warning("%s rejects request %d: %s", self.connection.endpoint.host, at, rejected)
                 self.owner.spent.rejected += 1
                 self.owner.answers |= rejected.for_content
-                results[at] = [Generated("", truncated=False, refused=rejected.kind)] * self.n
+                results[at] = [Generated("", truncated=False, refused=rejected.kind)] * self.params.n
             done += 1
             if on_progress is not None:
                 on_progress(done, len(conversations))
@@ -169,18 +160,18 @@ class _Call:
     async def _ask(self, conversation: list[Message], seed: int) -> list[Generated]:
         """`n` completions: in one request if the endpoint can, or else in `n` whose seeds differ."""
         messages = await asyncio.to_thread(_encoded, conversation)
-        found: list[Generated] = []
-        if self.n > 1 and not self.owner.one_by_one:
+        n, found = self.params.n, list[Generated]()
+        if n > 1 and not self.owner.one_by_one:
             try:
-                found = await self._request(messages, self.n, seed)
+                found = await self._request(messages, n, seed)
             except RequestRejected as rejected:
                 if rejected.for_content:
                     raise
-                logger.info("%s rejects n=%d: %s", self.connection.endpoint.host, self.n, rejected)
-        while len(found) < self.n:
+                logger.info("%s rejects n=%d: %s", self.connection.endpoint.host, n, rejected)
+        while len(found) < n:
             found += await self._request(messages, 1, seed + len(found))
-            self.owner.one_by_one = self.n > 1
-        return found[: self.n]
+            self.owner.one_by_one = n > 1
+        return found[:n]
 
     async def _request(self, messages: list[Message], n: int, seed: int) -> list[Generated]:
         extra: dict[str, Any] = {"seed": seed} | ({"n": n} if n > 1 else {})
@@ -197,10 +188,10 @@ class _Call:
     async def _complete(self, messages: list[Message], n: int, extra: dict[str, Any]) -> dict[str, Any]:
         return await self.connection.completion(
             messages,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
+            temperature=self.params.temperature,
+            max_tokens=self.params.max_tokens,
             extra=extra,
-            tokens=guess_prompt_tokens(messages) + n * self.max_tokens,
+            tokens=guess_prompt_tokens(messages) + n * self.params.max_tokens,
         )
 
 

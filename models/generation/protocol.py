@@ -10,8 +10,32 @@ from models.verdict.grammar import Mode
 from models.verdict.prompts import Message
 
 Progress = Callable[[int, int], None]
-OnText = Callable[[int, int, str], None]  # the conversation, the sample, and what it says further
+OnText = Callable[[int, int, str], None]  # the conversation, the sample, and the next piece of its text
 Seed = int | Sequence[int]  # one for all conversations of a call, or one each
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How completions are drawn: `n` a conversation, each of `max_tokens` tokens at most.
+
+    Temperature 0 is greedy; above it the seed, of all conversations or of each, fixes what is drawn.
+    """
+
+    max_tokens: int
+    n: int = 1
+    temperature: float = 0.0
+    seed: Seed = 0
+
+    def seeds(self, count: int) -> list[int]:
+        """A seed for each of `count` conversations. Raises `ValueError` where there are not as many seeds.
+
+        >>> SamplingParams(max_tokens=9, seed=7).seeds(2), SamplingParams(max_tokens=9, seed=[1, 2]).seeds(2)
+        ([7, 7], [1, 2])
+        """
+        seeds = [self.seed] * count if isinstance(self.seed, int) else list(self.seed)
+        if len(seeds) != count:
+            raise ValueError(f"{len(seeds)} seeds for {count} conversations: give one for all of them, or one each")
+        return seeds
 
 
 @dataclass(frozen=True)
@@ -53,18 +77,6 @@ def transformers_identity(precision: str) -> GeneratorIdentity:
     return GeneratorIdentity("transformers", f"{major}.{minor}", precision)
 
 
-def seeds_of(seed: Seed, count: int) -> list[int]:
-    """A seed for each of `count` conversations. Raises `ValueError` for as many seeds as there are not conversations.
-
-    >>> seeds_of(7, 2), seeds_of([1, 2], 2)
-    ([7, 7], [1, 2])
-    """
-    seeds = [seed] * count if isinstance(seed, int) else list(seed)
-    if len(seeds) != count:
-        raise ValueError(f"{len(seeds)} seeds for {count} conversations: give one for all of them, or one each")
-    return seeds
-
-
 class Generator(Protocol):
     """Turns chat messages with media attached into completions."""
 
@@ -76,29 +88,26 @@ class Generator(Protocol):
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
     ) -> list[list[Generated]]:
-        """`n` completions a conversation, in order. Temperature 0 is greedy, else a conversation's seed fixes them.
+        """`params.n` completions per conversation, in order.
 
         A conversation's completions depend on it, on its own seed and on the number of the sample alone: not on what
-        else is in the call, in which order, or how many are generated together. `mode` says which prompt the chat
-        template is to write, see `models.verdict.chat_template`; a text is the whole answer, what of it stands in the
-        prompt included.
+        else is in the call, in which order, or how many are generated together. `mode` is which prompt the chat
+        template writes, see `models.verdict.chat_template`; a text is the whole answer, including what of it is in the
+        prompt. `on_progress` receives how many conversations are done, and of how many.
         """
         ...
 
 
 @runtime_checkable
 class StreamingGenerator(Protocol):
-    """A generator that can tell each completion's text as it grows."""
+    """A generator that passes each completion's text on as it grows."""
 
-    tells: bool
+    streams: bool
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -108,14 +117,19 @@ class StreamingGenerator(Protocol):
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`; `on_text` is called from the generating thread."""
+        ...
+
+
+class HostedGenerator(StreamingGenerator, Protocol):
+    """A streaming generator whose model is in this process."""
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has."""
         ...

@@ -7,18 +7,16 @@ itself alone. When all fail the error is raised, since then the fault is not the
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from models.backbone import load_model, load_processor
 from models.errors import ThinkrewardError
 from models.generation.protocol import (
     Generated,
     GeneratorIdentity,
     OnText,
     Progress,
-    Seed,
-    seeds_of,
+    SamplingParams,
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
@@ -41,7 +39,7 @@ class LocalGenerator:
     Threads may call it at once: one call generates after the other.
     """
 
-    tells = True  # what it writes as it writes it
+    streams = True
 
     def __init__(self, model: Any, processor: Any, *, batch: int, micro_tokens: int | None = None) -> None:
         self.model = model
@@ -56,36 +54,20 @@ class LocalGenerator:
         self.pad = processor.tokenizer.pad_token_id
         self._lock = threading.Lock()
 
-    @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        device: str,
-        dtype: str,
-        attention: str,
-        batch: int,
-        micro_tokens: int | None = None,
-        revision: str | None = None,
-    ) -> "LocalGenerator":
-        """From a model directory or hub id. Raises `ModelError`."""
-        processor = load_processor(source, revision=revision)
-        model = load_model(source, dtype=dtype, attention=attention, device=device, revision=revision)
-        return cls(model, processor, batch=batch, micro_tokens=micro_tokens)
-
     @property
     def identity(self) -> GeneratorIdentity:
         """See `Generator.identity`."""
         return transformers_identity(str(self.model.dtype).removeprefix("torch."))
 
+    def count_tokens(self, text: str) -> int:
+        """See `HostedGenerator.count_tokens`."""
+        return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
@@ -108,20 +90,21 @@ class LocalGenerator:
             [part for m in c for part in m["content"] if part["type"] in ("image", "video")] for c in conversations
         ]
         results: list[list[Generated]] = [[] for _ in texts]
-        seeds = seeds_of(seed, len(texts))
+        seeds = params.seeds(len(texts))
         failures: list[Exception] = []
         done = 0
         with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
-            for rows in self._batches(texts, media, n, max_tokens):
+            for rows in self._batches(texts, media, params):
 
                 def batch(some: Sequence[int]) -> list[list[Generated]]:
-                    told = _Growing(self.processor.tokenizer, self.ends, some, n, on_text, begun) if on_text else None
+                    growing = partial(_Growing, self.processor.tokenizer, self.ends, some, params.n, begun)
+                    streamer = growing(on_text) if on_text else None
                     shown = [texts[at] for at in some], [part for at in some for part in media[at]]
-                    streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(n)]
-                    return self._generate_batch(*shown, n, temperature, max_tokens, streams, told, begun, gone)
+                    streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(params.n)]
+                    return self._generate_batch(*shown, params, streams, streamer, begun, gone)
 
                 for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
-                    results[at] = said if isinstance(said, list) else [refusal(said)] * n
+                    results[at] = said if isinstance(said, list) else [refusal(said)] * params.n
                     failures += [] if isinstance(said, list) else [said]
                 done += len(rows)
                 if on_progress is not None:
@@ -130,12 +113,12 @@ class LocalGenerator:
             raise failures[0]
         return results
 
-    def _batches(self, texts: list[str], media: list[list[Part]], n: int, max_tokens: int) -> list[list[int]]:
+    def _batches(self, texts: list[str], media: list[list[Part]], params: SamplingParams) -> list[list[int]]:
         """The conversations that are generated together, by their places."""
-        rows = max(1, self.batch // n)
+        rows = max(1, self.batch // params.n)
         if self.micro_tokens is not None:
-            lengths = [(self._tokens(*one), max_tokens) for one in zip(texts, media, strict=True)]
-            return by_tokens(lengths, tokens=self.micro_tokens // n, rows=rows)
+            lengths = [(self._tokens(*one), params.max_tokens) for one in zip(texts, media, strict=True)]
+            return by_tokens(lengths, tokens=self.micro_tokens // params.n, rows=rows)
         frames = [sum(len(part.get("video", "1")) for part in parts) for parts in media]
         order = sorted(range(len(texts)), key=lambda at: (frames[at], len(texts[at]), at))
         return [order[start : start + rows] for start in range(0, len(order), rows)]
@@ -148,11 +131,9 @@ class LocalGenerator:
         self,
         texts: list[str],
         media: list[Part],
-        n: int,
-        temperature: float,
-        max_tokens: int,
+        params: SamplingParams,
         streams: list[int],
-        told: "_Growing | None",
+        streamer: "_Growing | None",
         begun: str,
         gone: Callable[[], bool] | None,
     ) -> list[list[Generated]]:
@@ -174,17 +155,17 @@ class LocalGenerator:
             add_special_tokens=False,
         ).to(self.model.device)
         sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        seeded = LogitsProcessorList([SeededSampling(streams, temperature)] if temperature > 0 else [])
+        seeded = LogitsProcessorList([SeededSampling(streams, params.temperature)] if params.temperature > 0 else [])
         config = GenerationConfig(
-            max_new_tokens=max_tokens,
-            num_return_sequences=n,
+            max_new_tokens=params.max_tokens,
+            num_return_sequences=params.n,
             eos_token_id=self.ends,
             suppress_tokens=self.never or None,
             pad_token_id=self.pad,
             # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
             cache_implementation="static",
             disable_compile=True,  # every batch has another shape
-            **(sampling if temperature > 0 else {"do_sample": False}),
+            **(sampling if params.temperature > 0 else {"do_sample": False}),
         )
         with torch.inference_mode():
             whole = self.model.generate(
@@ -192,7 +173,7 @@ class LocalGenerator:
                 generation_config=config,
                 logits_processor=seeded,
                 stopping_criteria=stopping,
-                streamer=told,
+                streamer=streamer,
             )
         tokens = whole[:, inputs["input_ids"].shape[1] :]
         rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
@@ -200,7 +181,7 @@ class LocalGenerator:
         flat_out = [
             Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
         ]
-        return [flat_out[row * n : (row + 1) * n] for row in range(len(texts))]
+        return [flat_out[row * params.n : (row + 1) * params.n] for row in range(len(texts))]
 
 
 def each_alone_on_failure(
@@ -236,7 +217,7 @@ class _Growing:
     """A streamer for a whole batch, of which transformers' own take one sequence: tells what each says further."""
 
     def __init__(
-        self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, on_text: OnText, begun: str = ""
+        self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, begun: str, on_text: OnText
     ) -> None:
         self.tokenizer = tokenizer
         self.stops = stops
@@ -244,7 +225,7 @@ class _Growing:
         self.places = [(row, sample) for row in rows for sample in range(n)]
         self.on_text = on_text
         self.tokens: list[list[int]] = [[] for _ in self.places]
-        self.told = [""] * len(self.places)
+        self.sent = [""] * len(self.places)
         self.ended = [False] * len(self.places)
         self.prompt_seen = False
 
@@ -264,9 +245,9 @@ class _Growing:
                 continue
             self.tokens[at].append(token)
             text = self.tokenizer.decode(self.tokens[at], skip_special_tokens=True)
-            if text != self.told[at] and not text.endswith(UNFINISHED):
-                self.on_text(*self.places[at], text[len(self.told[at]) :])
-                self.told[at] = text
+            if text != self.sent[at] and not text.endswith(UNFINISHED):
+                self.on_text(*self.places[at], text[len(self.sent[at]) :])
+                self.sent[at] = text
 
 
 def _videos(parts: list[Part]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from models.media.frames import sample_frames
+from models.media.frame_times import sample_frames
 
 BITS = 64
 FRAMES = 3

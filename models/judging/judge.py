@@ -3,23 +3,24 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 
 from models.errors import MediaError
-from models.generation.protocol import Generated, Generator, OnText, Progress, StreamingGenerator
+from models.generation.protocol import Generated, Generator, OnText, Progress, SamplingParams, StreamingGenerator
 from models.media.frame_cache import bytes_of
 from models.pairs.preference import PreferencePair, Preferred
-from models.verdict.grammar import Malformed, Mode, Verdict, parse_verdict
+from models.verdict.grammar import Malformed, Mode, Verdict
+from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 
 Frames = Callable[[str], list[Image.Image]]
 Seconds = Callable[[str], float]
 HELD_BYTES = 256 * 2**20  # of decoded frames that wait for their generation together
+GREEDY = SamplingParams(max_tokens=1024)
 UNKNOWN_RATE = 2.0  # frames a second of a video that tells no time: what Qwen-VL processors sample at by default
 
 
@@ -81,58 +82,26 @@ class Judge:
         self.wording: Wording = wording
         self.seconds = seconds
 
-    @classmethod
-    def load(
-        cls,
-        directory: Path | str,
-        *,
-        frames: Frames,
-        device: str = "auto",
-        dtype: str = "float32",
-        attention: str = "sdpa",
-        batch: int = 64,
-        micro_tokens: int | None = None,
-        revision: str | None = None,
-        wording: Wording = "thinkreward",
-        seconds: Seconds | None = None,
-    ) -> "Judge":
-        """A judge over a local transformers model. Raises `ModelError`, for instance without a processor.
-
-        `models.backbone.takes_video` says whether it is to be given `seconds`.
-        """
-        from models.generation.transformers_generator import LocalGenerator
-
-        generator = LocalGenerator.load(
-            directory,
-            device=device,
-            dtype=dtype,
-            attention=attention,
-            batch=batch,
-            micro_tokens=micro_tokens,
-            revision=revision,
-        )
-        return cls(generator, frames, wording, seconds)
-
     def judge(
         self,
         pairs: Sequence[PreferencePair],
         mode: Mode = "think",
-        n: int = 1,
-        both_orders: bool = False,
+        params: SamplingParams = GREEDY,
         *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        seed: int = 0,
+        both_orders: bool = False,
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[Judgment]:
         """Judgments pair by pair, as given before swapped, then by sample.
 
-        `on_text(place, sample, piece)` hears them as they are written, if the generator tells; `place` counts pairs and
-        orders as the judgments do. Samples depend on the pair, the order it is shown in, `mode` and `seed`, and not on
-        what else is judged. A pair with a medium that cannot be decoded has judgments that are `refused`; when no pair
-        can be decoded the first one's `MediaError` is raised. At most `HELD_BYTES` of frames are asked about at a time.
+        `on_text(place, sample, piece)` receives the texts as they are written, if the generator streams; `place` counts
+        pairs and orders as the judgments do. Samples depend on the pair, the order it is shown in, `mode` and `params`,
+        and not on what else is judged. A pair with a medium that cannot be decoded has judgments that are `refused`;
+        when no pair can be decoded the first one's `MediaError` is raised. At most `HELD_BYTES` of frames are asked
+        about at a time. Raises `ValueError` for several seeds: each pair's own is derived from one.
         """
+        if not isinstance(params.seed, int):
+            raise ValueError(f"{len(params.seed)} seeds: give one, from which the seed of each pair is derived")
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
         said: dict[int, list[Generated]] = {}
@@ -140,7 +109,7 @@ class Judge:
         for part in self._parts_of([pair for pair, _ in shown], mode):
             for at in [at for at, one in part.items() if isinstance(one, MediaError)]:
                 failed.append(cast("MediaError", part.pop(at)))
-                said[at] = [Generated("", truncated=False, refused=f"media: {failed[-1].reason}")] * n
+                said[at] = [Generated("", truncated=False, refused=f"media: {failed[-1].reason}")] * params.n
             if not part:
                 continue
             heard: dict[str, Any] = {}
@@ -148,10 +117,7 @@ class Judge:
                 heard["on_text"] = partial(_elsewhere, on_text, list(part))
             completions = self.generator.generate(
                 [cast("list[Message]", one) for one in part.values()],
-                n=n,
-                temperature=temperature,
-                max_tokens=max_tokens,
-                seed=[sampling_seed(seed, shown[at][0], mode) for at in part],
+                replace(params, seed=[sampling_seed(params.seed, shown[at][0], mode) for at in part]),
                 mode=mode,
                 on_progress=on_progress and partial(_further, on_progress, min(part), len(shown)),
                 **heard,

@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "attention": "sdpa",
     "batch": 64,
+    "generation_tokens": None,  # of a batch at most, padding and those yet to be written included; none: no bound
     "max_pixels": 147_456,
     "max_frames": 8,
     "max_tokens": 1024,

@@ -49,7 +49,7 @@ class PairwiseJudge(PythonModel):
         from pathlib import Path
 
         from models.errors import ModelError
-        from models.generation.transformers_generator import LocalGenerator
+        from models.generation.open import LocalOptions, open_generator
         from models.judging.registry_defaults import DEFAULTS
         from models.judging.reward_model import RewardModel
         from models.media.decoding import decoders_within
@@ -58,13 +58,13 @@ class PairwiseJudge(PythonModel):
         if config["files"] not in (True, False, "auto"):
             raise ModelError(f'files is {config["files"]!r} in model_config: give true, false or "auto"')
         self.files = config["files"]
-        generator = LocalGenerator.load(
-            Path(context.artifacts["model"]),
+        options = LocalOptions(
             **{name: config[name] for name in ("device", "dtype", "attention", "batch")},
+            tokens=config["generation_tokens"],
         )
         limits = (config[f"decoding_{name}"] for name in ("processes", "timeout_s", "memory_mib"))
         self.judge = RewardModel(
-            generator,
+            open_generator(Path(context.artifacts["model"]), options),
             **{name: config[name] for name in ("max_pixels", "max_frames", "max_tokens")},
             decoding=decoders_within(*limits),
         )
@@ -110,9 +110,9 @@ class _WhileAwaited:
         """See `Generator.identity`."""
         return self.inner.identity
 
-    def generate(self, conversations: Any, **options: Any) -> Any:
+    def generate(self, conversations: Any, params: Any, **options: Any) -> Any:
         """See `LocalGenerator.generate`. Raises `Cancelled` once the time is over."""
-        return self.inner.generate(conversations, gone=lambda: time.monotonic() > self.until, **options)
+        return self.inner.generate(conversations, params, gone=lambda: time.monotonic() > self.until, **options)
 
 
 def _answers(judge: Any, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.generation.protocol import Generator, OnText, StreamingGenerator
+from models.generation.protocol import Generator, OnText, SamplingParams, StreamingGenerator
 from models.judging.judge import Frames, Judge, Judgment
 from models.judging.ranking import Pair, Ranking, rank
 from models.judging.request_rows import RequestMedia, Row, answer_row, fault_of, read_media, read_mode, read_pairs
@@ -234,8 +234,8 @@ class RewardModel:
         for mode in sorted(set(modes)):
             numbers = [number for number, wanted in enumerate(modes) if wanted == mode]
             asked = [pairs[number] for number in numbers]
-            longest = int(max_tokens or self.max_tokens)
-            judgments = judge.judge(asked, mode, both_orders=both_orders, max_tokens=longest, on_text=on_text)
+            params = SamplingParams(max_tokens=int(max_tokens or self.max_tokens))
+            judgments = judge.judge(asked, mode, params, both_orders=both_orders, on_text=on_text)
             each = len(judgments) // len(numbers)
             for at, number in enumerate(numbers):
                 found[number] = Outcome(*judgments[at * each : (at + 1) * each])
@@ -250,7 +250,7 @@ class RewardModel:
         (pair,) = read_pairs([row], media)
         mode = read_mode(row, mode, 0)
         conversation = Judge(self.generator, media.frames, self.wording).conversation(pair, mode)
-        return streamed(self.generator, conversation, max_tokens=self.max_tokens, mode=mode)
+        return streamed(self.generator, conversation, SamplingParams(max_tokens=self.max_tokens), mode=mode)
 
     async def astream(self, *, mode: Mode = "think", **row: Any) -> AsyncIterator[str]:
         """`stream` for an event loop."""
@@ -262,22 +262,19 @@ class RewardModel:
 def streamed(
     generator: Generator,
     conversation: list[Message],
+    params: SamplingParams,
     *,
-    max_tokens: int,
-    temperature: float = 0.0,
-    seed: int = 0,
     mode: Mode = "think",
 ) -> Iterator[str]:
     """One completion in pieces as they come, generated in a thread of its own. What that raises is raised here."""
     pieces: queue.Queue[str | BaseException | None] = queue.Queue()
 
     def generate() -> None:
-        options: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "mode": mode}
         try:
             if isinstance(generator, StreamingGenerator):
-                generator.generate([conversation], on_text=lambda _, __, piece: pieces.put(piece), **options)
+                generator.generate([conversation], params, mode=mode, on_text=lambda _, __, piece: pieces.put(piece))
             else:
-                pieces.put(generator.generate([conversation], **options)[0][0].text)
+                pieces.put(generator.generate([conversation], params, mode=mode)[0][0].text)
             pieces.put(None)
         except BaseException as error:  # noqa: BLE001  (the other thread waits for it)
             pieces.put(error)

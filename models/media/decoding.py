@@ -4,11 +4,13 @@ The pool is pebble's. `multiprocessing.Pool` waits for ever for the result of a 
 `concurrent.futures` gives up the whole pool then, and neither can end a task that takes too long. Processes are
 spawned, not forked: this one may hold threads, CUDA and torch, of which a worker has nothing unless the function that
 it is given imports it. The program's main module is not imported in them, see models/media/spawning.py. Nothing is left
-behind when this process is killed: idle workers notice at once, and busy ones end when the time for their item is over.
+behind when this process is killed: workers notice at once, but for one that is held up in a codec, which ends when the
+time for its item is over.
 """
 
 import logging
 import multiprocessing
+import os
 import resource
 import signal
 import threading
@@ -212,10 +214,18 @@ def _prepare_worker(memory_mib: float | None) -> None:
 
     import models.media.frames  # noqa: F401
 
+    threading.Thread(target=_leave_with_parent, daemon=True, name="lifeline").start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected, and its memory no one's to look at
     if memory_mib is not None:
         most = int(memory_mib * 2**20)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # private memory: the heap and what is mapped for it
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # which sees that it ended, however that was
+        os._exit(143)
 
 
 def _apply(function: Callable[[T], R], uri: str, item: T, seconds: float, memory_mib: float | None) -> R | MediaError:

@@ -7,8 +7,8 @@ Its directory holds::
     <dir>/pairs-held_out.parquet
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
     <dir>/reasoning.parquet        id, text: published reasoning about training pairs, where a source has any
-    <dir>/summary.json             counts by task, label and group; what was quarantined and why; pairs by drop; for
-                                   published sources what hygiene removed, by source and reason
+    <dir>/summary.json             counts by task, label and group; which pairs are invalid and why (its key is
+                                   `quarantined`); pairs by drop; of published sources what hygiene removed and why
 
 The same pairs and media give the same bytes.
 """
@@ -44,10 +44,10 @@ SEALED = (
 
 
 @dataclass(frozen=True)
-class Quarantined:
+class InvalidPair:
     """One pair that was left out, and why; `uri` is the medium at fault, if one is.
 
-    `passing` is that of `MediaError`: another time it may be usable. It is not written, being no property of the data.
+    `passing` is that of `MediaError`: another time it may be valid. It is not written, being no property of the data.
     """
 
     id: str
@@ -164,7 +164,7 @@ def write_dataset(
     directory: Path,
     splits: Mapping[Split, Sequence[PreferencePair]],
     blobs: Mapping[str, bytes],
-    quarantined: Sequence[Quarantined] = (),
+    invalid: Sequence[InvalidPair] = (),
     drops: Mapping[str, int] | None = None,
     *,
     reasoning: Mapping[str, str] | None = None,
@@ -199,7 +199,7 @@ def write_dataset(
     texts = [{"id": name, "text": text} for name, text in sorted((reasoning or {}).items()) if name in train]
     if texts:
         pq.write_table(pa.Table.from_pylist(texts), directory / REASONING, compression="zstd")
-    summary = _summarise(splits, quarantined) | ({"drops": dict(drops)} if drops else {})
+    summary = _summarise(splits, invalid) | ({"drops": dict(drops)} if drops else {})
     summary |= {"hygiene": dict(hygiene)} if hygiene else {}
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary
@@ -207,7 +207,7 @@ def write_dataset(
 
 def _check_labels(split: str, pairs: Sequence[PreferencePair]) -> None:
     if not pairs:
-        raise DataError(f"the {split} split has no usable pair: add pairs, or look at what was quarantined and why")
+        raise DataError(f"the {split} split has no valid pair: add pairs, or look at which are invalid and why")
     # Few pairs of one class are a chance; of validation there are often few, and nothing is learnt from them.
     least = LEAST_OF_ONE_CLASS if split == "validation" else 2
     _check_class(f"the {split} split", [pair.preferred for pair in pairs], least=least)
@@ -262,13 +262,13 @@ def _row_groups(blobs: Mapping[str, bytes]) -> Iterator[tuple[int, list[dict[str
         yield number, group
 
 
-def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], quarantined: Sequence[Quarantined]) -> dict[str, Any]:
+def _summarise(splits: Mapping[Split, Sequence[PreferencePair]], invalid: Sequence[InvalidPair]) -> dict[str, Any]:
     return {
         "splits": {split: _counts(pairs) for split, pairs in splits.items()},
         "quarantined": {
-            "count": len(quarantined),
-            "by_reason": dict(Counter(one.reason for one in quarantined)),
-            "rows": [{"id": one.id, "reason": one.reason, "uri": one.uri} for one in quarantined],
+            "count": len(invalid),
+            "by_reason": dict(Counter(one.reason for one in invalid)),
+            "rows": [{"id": one.id, "reason": one.reason, "uri": one.uri} for one in invalid],
         },
     }
 

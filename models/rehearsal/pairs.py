@@ -13,7 +13,7 @@ from models.media.frames import pack_frames
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.teacher.limits import CHARACTERS_PER_TOKEN
-from models.verdict.grammar import instructions
+from models.verdict.instructions import instructions
 
 CAPTION_TOKENS = 60
 WORD = " red"

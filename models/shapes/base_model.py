@@ -2,7 +2,7 @@
 
 A stock Qwen3-VL (transformers' own classes, nothing subclassed) of about 2.5 M parameters. Its
 tokenizer is a byte-level BPE learned from this world's texts, in which each half of the fixed
-instructions (`models.verdict.grammar`) is one added token, so that the same prompts serve tiny and large models.
+instructions (`models.verdict.instructions`) is one added token, so that the same prompts serve tiny and large models.
 """
 
 import json
@@ -12,16 +12,8 @@ from typing import Any
 
 from models.pairs.preference import Task
 from models.shapes.draw import SIZE
-from models.verdict.grammar import (
-    ANSWER_CLOSE,
-    ANSWER_OPEN,
-    QUOTE_CLOSE,
-    QUOTE_OPEN,
-    THINK_CLOSE,
-    THINK_OPEN,
-    mode_instructions,
-    task_instructions,
-)
+from models.verdict.grammar import ANSWER_CLOSE, ANSWER_OPEN, QUOTE_CLOSE, QUOTE_OPEN, THINK_CLOSE, THINK_OPEN
+from models.verdict.instructions import mode_instructions, task_instructions
 
 END, PAD = "<|im_end|>", "<|endoftext|>"
 SPECIAL = (PAD, "<|im_start|>", END, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

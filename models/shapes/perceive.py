@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.media.frames import sample_frames
+from models.media.frame_times import sample_frames
 from models.shapes.assess import Seen
 from models.shapes.draw import BLUR, CELL, CUT_SHARE, RGB, SCALE, SIZE, outline
 from models.shapes.world import COLOURS, EMPTY, FRAMES, PLACES, SHAPES, TIMES, TRACKS, Motion, Scene, Shape

@@ -31,10 +31,10 @@ from models.verdict.grammar import (
     Verdict,
     answer_text,
     candidate_names,
-    render_verdict,
-    task_instructions,
 )
+from models.verdict.instructions import task_instructions
 from models.verdict.prompts import PROMPT_LABEL
+from models.verdict.rendering import render_verdict
 
 Json = dict[str, Any]
 

@@ -26,18 +26,19 @@ from typing import Any
 from models.pairs.preference import Preferred, Task
 from models.sources.fields import (
     Fields,
-    Unfit,
+    RowError,
     as_text,
     asked_and_answered,
     different,
     given_id,
     medium,
     question,
-    usable,
+    valid_rows,
 )
 from models.sources.listings import find, rows_of
-from models.sources.rows import Frames, InFile, Medium, Row, Unusable
-from models.verdict.grammar import THINK_CLOSE, Malformed, parse_verdict
+from models.sources.rows import Frames, InFile, InvalidRow, Medium, Row
+from models.verdict.grammar import THINK_CLOSE, Malformed
+from models.verdict.parsing import parse_verdict
 
 LISTINGS = ("train_data.json", "data.json", "*.json", "*.jsonl")
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".gif"})
@@ -59,7 +60,7 @@ class Form:
     def parts(self, asked: str) -> list[str] | None:
         """The prompt and the answers, or nothing if the question is not of this form.
 
-        Raises `Unfit` if an answer's heading stands there twice, so that nobody can tell where the answer starts.
+        Raises `RowError` if an answer's heading stands there twice, so that nobody can tell where the answer starts.
         """
         start = asked.find(self.opening)
         if start < 0:
@@ -71,7 +72,9 @@ class Form:
             if not separator:
                 return None
             if heading in rest:
-                raise Unfit(f"row: {heading.strip()!r} stands twice in the question, so that no answer can be cut out")
+                raise RowError(
+                    f"row: {heading.strip()!r} stands twice in the question, so that no answer can be cut out"
+                )
             found.append(part)
         if self.closing:
             rest, closing, _ = rest.rpartition(self.closing)
@@ -106,14 +109,14 @@ class Asked:
     answers: tuple[()] | tuple[str, str]
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files. Raises `DataError` where there is no listing."""
     files = find(root, *LISTINGS, layout="JSON arrays or JSON lines of conversations beside the media they name")
-    return usable(rows_of(root, files), conversation)
+    return valid_rows(rows_of(root, files), conversation)
 
 
 def conversation(where: str, row: dict[str, Any]) -> Row:
-    """The pair of one conversation. Raises `Unfit`."""
+    """The pair of one conversation. Raises `RowError`."""
     asked, answer = asked_and_answered(row)
     told = understood(asked)
     preferred, reasoning = answered(answer, told.task)
@@ -121,7 +124,7 @@ def conversation(where: str, row: dict[str, Any]) -> Row:
 
 
 def understood(asked: str, forms: tuple[Form, ...] = FORMS) -> Asked:
-    """The parts of a question of one of these forms, the form that starts first. Raises `Unfit`."""
+    """The parts of a question of one of these forms, the form that starts first. Raises `RowError`."""
     starts = sorted((at, n) for n, form in enumerate(forms) if (at := asked.find(form.opening)) >= 0)
     for at, number in starts:
         parts = forms[number].parts(asked)
@@ -130,39 +133,41 @@ def understood(asked: str, forms: tuple[Form, ...] = FORMS) -> Asked:
             head = asked[: at + len(forms[number].opening)].lower()
             kind = next((kind for kind in ("video", "image") if kind in head), None)
             if kind is None:
-                raise Unfit("row: the question tells neither of images nor of videos")
+                raise RowError("row: the question tells neither of images nor of videos")
             if not answers:
                 return Asked(Task(f"{kind}_generation"), question(as_text(prompt, "the caption")), ())
             first, second = (as_text(text, f"answer {n}") for n, text in enumerate(answers, start=1))
             if first == second:
-                raise Unfit("row: both candidates are the same")
+                raise RowError("row: both candidates are the same")
             return Asked(Task(f"{kind}_understanding"), question(as_text(prompt, "the question")), (first, second))
-    raise Unfit("row: the question is of no known form: it holds no 'Text Caption:', nor 'Question:' and two answers")
+    raise RowError(
+        "row: the question is of no known form: it holds no 'Text Caption:', nor 'Question:' and two answers"
+    )
 
 
 def answered(answer: str, task: Task) -> tuple[Preferred, str]:
     """The label that an answer states and its reasoning, which is empty unless it follows our grammar.
 
-    Only what stands below the reasoning is read for the label. Raises `Unfit`.
+    Only what stands below the reasoning is read for the label. Raises `RowError`.
     """
     thought = parse_verdict(answer, task)
     if not isinstance(thought, Malformed):
         return thought.preferred, answer
     stated = parse_verdict(answer.rpartition(THINK_CLOSE)[2], task, mode="direct")
     if isinstance(stated, Malformed):
-        raise Unfit(f"row: the answer is no verdict on {task}: {stated.reason}")
+        raise RowError(f"row: the answer is no verdict on {task}: {stated.reason}")
     return stated.preferred, ""
 
 
 def judged(where: str, row: Fields, told: Asked, preferred: Preferred, reasoning: str = "") -> Row:
-    """The pair of a row whose question and label are known, with the media it names. Raises `Unfit`."""
+    """The pair of a row whose question and label are known, with the media it names. Raises `RowError`."""
     shown = _shown(where, row, told.task)
     candidates: tuple[str | Medium, str | Medium]
     if told.answers:
         candidates, context = told.answers, shown
     else:
         if len(shown) != 2:
-            raise Unfit(f"row: names {len(shown)} {told.task.media_kind}s, expected two")
+            raise RowError(f"row: names {len(shown)} {told.task.media_kind}s, expected two")
         candidates, context = different(*shown), ()
     return Row(
         where=where,
@@ -180,24 +185,26 @@ def _shown(where: str, row: Fields, task: Task) -> tuple[Medium, ...]:
     """The images that a row names, or its videos, each a file or its frames."""
     named = [field for field in _MEDIA_FIELDS if row.get(field) is not None]
     if len(named) != 1:
-        raise Unfit(f"row: names its media in {' and '.join(named) or 'no field'}, expected one of images and videos")
+        raise RowError(
+            f"row: names its media in {' and '.join(named) or 'no field'}, expected one of images and videos"
+        )
     (field,) = named
     values = row[field] if isinstance(row[field], list) else [row[field]]
     media = tuple(medium(value, f"{field}[{n}]", where) for n, value in enumerate(values))
     if not media:
-        raise Unfit(f"row: {field} is empty")
+        raise RowError(f"row: {field} is empty")
     if task.media_kind == "image":
         return media
     if field in ("videos", "video") or all(_suffix(one) in VIDEO_SUFFIXES for one in media):
         return media if task.judges_media else _only(media)
     frames = tuple(one.path for one in media if isinstance(one, InFile))
     if len(frames) != len(media):
-        raise Unfit(f"row: {field} holds frames in the row itself: put them into files")
+        raise RowError(f"row: {field} holds frames in the row itself: put them into files")
     if not task.judges_media:
         return (Frames(frames),)
     half, odd = divmod(len(frames), 2)
     if odd:
-        raise Unfit(f"row: {field} is {len(frames)} frames, which two videos cannot share equally")
+        raise RowError(f"row: {field} is {len(frames)} frames, which two videos cannot share equally")
     return Frames(frames[:half]), Frames(frames[half:])
 
 
@@ -207,5 +214,5 @@ def _suffix(one: Medium) -> str:
 
 def _only(media: tuple[Medium, ...]) -> tuple[Medium]:
     if len(media) != 1:
-        raise Unfit(f"row: names {len(media)} videos, expected one")
+        raise RowError(f"row: names {len(media)} videos, expected one")
     return (media[0],)

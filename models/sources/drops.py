@@ -25,7 +25,7 @@ from typing import cast
 
 from models.hygiene.conflicts import Rule
 from models.media.decoding import HERE, Decoding
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.file_blobs import FileBlobs
 from models.pairs.preference import Media, PreferencePair, Split
 from models.pairs.splits.assign import NEAR, PROMPT, SAME, touched
@@ -56,7 +56,7 @@ class Added:
 
     splits: dict[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
-    left_out: list[Quarantined]
+    invalid: list[InvalidPair]
     counts: dict[str, int]
     hashes: dict[str, tuple[int, ...]]
 
@@ -105,7 +105,7 @@ def add_drops(
     in_turn = [one for _, one in candidates if one.name not in said]
     train, beyond = blended(splits["train"], in_turn, share)
     said |= {one.name: BEYOND for one in beyond}
-    objections += [(at, Quarantined(one.name, said[one.name])) for at, one in candidates if one.name in said]
+    objections += [(at, InvalidPair(one.name, said[one.name])) for at, one in candidates if one.name in said]
     kept = [one for one in train if isinstance(one, Brought)]
     media = FileBlobs({_own_uri(one): read[_drop(it)].blobs.places[one.uri] for it in kept for one in it.pair.media()})
     counts = dict.fromkeys(read, 0) | Counter(_drop(one) for one in kept)
@@ -113,18 +113,18 @@ def add_drops(
     both = ChainMap(cast("dict[str, bytes]", media), cast("dict[str, bytes]", blobs))
     blobs = cast("Mapping[str, bytes]", both)
     pairs = [_own(_drop(one), presented(one.pair)) if isinstance(one, Brought) else one for one in train]
-    left_out = [one for _, one in sorted(objections, key=lambda one: one[0])]
-    return Added({**splits, "train": pairs}, blobs, left_out, counts, found)
+    invalid = [one for _, one in sorted(objections, key=lambda one: one[0])]
+    return Added({**splits, "train": pairs}, blobs, invalid, counts, found)
 
 
 def _sieved(
     read: Mapping[str, Rows], sieve: "_Sieve"
-) -> tuple[list[tuple[_Place, Brought]], list[tuple[_Place, Quarantined]]]:
+) -> tuple[list[tuple[_Place, Brought]], list[tuple[_Place, InvalidPair]]]:
     """The pairs that may join the training split by themselves, drops in turn, and the rows that may not."""
     objections = [
-        ((name, at), Quarantined(_row(name, at, one.id), one.reason, one.uri, one.passing))
+        ((name, at), InvalidPair(_row(name, at, one.id), one.reason, one.uri, one.passing))
         for name, rows in read.items()
-        for at, one in rows.left_out
+        for at, one in rows.invalid
     ]
     candidates: dict[str, list[tuple[_Place, Brought]]] = {}
     for name, rows in read.items():
@@ -134,7 +134,7 @@ def _sieved(
             row = _row(name, at, pair.id)
             reason, uri = sieve.objection(pair, rows.hashes)
             if reason:
-                objections.append(((name, at), Quarantined(row, reason, uri)))
+                objections.append(((name, at), InvalidPair(row, reason, uri)))
             else:
                 candidates[name].append(((name, at), Brought(row, bringer, pair)))
     turns = zip_longest(*candidates.values())

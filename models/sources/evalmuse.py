@@ -24,15 +24,26 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, asked_and_answered, below, caption, different, given_id, medium, two, usable
+from models.sources.fields import (
+    RowError,
+    asked_and_answered,
+    below,
+    caption,
+    different,
+    given_id,
+    medium,
+    two,
+    valid_rows,
+)
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
-from models.verdict.grammar import Malformed, parse_verdict
+from models.sources.rows import InvalidRow, Row
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file. Raises `DataError` where there is no listing."""
     files = find(
         root,
@@ -55,11 +66,11 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             preferred=_preferred(answered),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _preferred(answered: str) -> Preferred:
     verdict = parse_verdict(answered, _TASK, mode="direct")
     if isinstance(verdict, Malformed):
-        raise Unfit(f"row: the answer is no verdict: {verdict.reason}")
+        raise RowError(f"row: the answer is no verdict: {verdict.reason}")
     return verdict.preferred

@@ -1,7 +1,7 @@
 """Fields of a published row: the text, number, label or medium that each should hold, and why one does not fit.
 
-Each accessor raises `Unfit` with the reason; `usable` and `expanded` turn that into the `Unusable` of its row, so that
-a reader says only what its layout means. `row` is one object of a listing, `where` its place (`train.json#12`).
+Each accessor raises `RowError` with the reason; `valid_rows` and `expanded` turn that into an `InvalidRow`, so that a
+reader describes its layout alone. `row` is one object of a listing, `where` its place (`train.json#12`).
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from models.sources.rows import InFile, InRow, Medium, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Medium, Row
 
 Fields = Mapping[str, Any]
 Label = TypeVar("Label")
@@ -18,31 +18,31 @@ SHOWN = 40  # characters of a wrong value that a reason repeats
 _CAPTION = "Text Caption:"
 
 
-class Unfit(Exception):
+class RowError(Exception):
     """This row gives no pair, and why: `row: prompt is missing`. Never leaves a reader."""
 
 
-def usable(
-    rows: Iterable[tuple[str, Any]], make: Callable[[str, dict[str, Any]], Row | Unusable]
-) -> Iterator[Row | Unusable]:
-    """What `make(where, row)` gives for each row; a row that is no object, or that it finds unfit, is `Unusable`."""
+def valid_rows(
+    rows: Iterable[tuple[str, Any]], make: Callable[[str, dict[str, Any]], Row | InvalidRow]
+) -> Iterator[Row | InvalidRow]:
+    """What `make(where, row)` gives for each row; one that is no object, or raises `RowError`, is an `InvalidRow`."""
     return expanded(rows, lambda where, row: (make(where, row),))
 
 
 def expanded(
-    rows: Iterable[tuple[str, Any]], make: Callable[[str, dict[str, Any]], Iterable[Row | Unusable]]
-) -> Iterator[Row | Unusable]:
-    """The same for layouts that publish several pairs in one row: `make` may yield any number, then raise `Unfit`."""
+    rows: Iterable[tuple[str, Any]], make: Callable[[str, dict[str, Any]], Iterable[Row | InvalidRow]]
+) -> Iterator[Row | InvalidRow]:
+    """The same for layouts with several pairs in one row: `make` may yield any number, then raise `RowError`."""
     for where, row in rows:
-        if isinstance(row, Unusable):
+        if isinstance(row, InvalidRow):
             yield row
         elif not isinstance(row, dict):
-            yield Unusable(where, "", f"row: is no object but of type {type(row).__name__}")
+            yield InvalidRow(where, "", f"row: is no object but of type {type(row).__name__}")
         else:
             try:
                 yield from make(where, row)
-            except Unfit as error:
-                yield Unusable(where, given_id(row), str(error))
+            except RowError as error:
+                yield InvalidRow(where, given_id(row), str(error))
 
 
 def given_id(row: Fields) -> str:
@@ -57,7 +57,7 @@ def present(row: Fields, name: str) -> Any:
     """The value of a field that must be there; JSON's null and an empty cell of Parquet count as missing."""
     value = row.get(name)
     if value is None:
-        raise Unfit(f"row: {name} is missing")
+        raise RowError(f"row: {name} is missing")
     return value
 
 
@@ -69,13 +69,13 @@ def text(row: Fields, name: str) -> str:
 def as_text(value: object, name: str) -> str:
     """The same of a value that stands in no field of its own; `name` is what the reason calls it."""
     if not isinstance(value, str):
-        raise Unfit(f"row: {name} is no text but of type {type(value).__name__}")
+        raise RowError(f"row: {name} is no text but of type {type(value).__name__}")
     if not value.strip():
-        raise Unfit(f"row: {name} is empty")
+        raise RowError(f"row: {name} is empty")
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair
-        raise Unfit(f"row: {name} holds half a character: {error.reason}") from error
+        raise RowError(f"row: {name} holds half a character: {error.reason}") from error
     return value
 
 
@@ -83,7 +83,7 @@ def label(row: Fields, name: str, labels: Mapping[str, Label]) -> Label:
     """What one of the known labels stands for."""
     said = text(row, name).strip()
     if said not in labels:
-        raise Unfit(f"row: {name} is {said[:SHOWN]!r}, none of {', '.join(labels)}")
+        raise RowError(f"row: {name} is {said[:SHOWN]!r}, none of {', '.join(labels)}")
     return labels[said]
 
 
@@ -95,13 +95,13 @@ def number(row: Fields, name: str) -> float:
 def as_number(value: object, name: str) -> float:
     """The same of a value that stands in no field of its own."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unfit(f"row: {name} is no number but of type {type(value).__name__}")
+        raise RowError(f"row: {name} is no number but of type {type(value).__name__}")
     try:
         finite = math.isfinite(value)
     except OverflowError as error:  # JSON can write a whole number beyond any float
-        raise Unfit(f"row: {name} is too large a number") from error
+        raise RowError(f"row: {name} is too large a number") from error
     if not finite:
-        raise Unfit(f"row: {name} is {value}, no finite number")
+        raise RowError(f"row: {name} is {value}, no finite number")
     return value
 
 
@@ -109,7 +109,7 @@ def several(row: Fields, name: str) -> list[Any]:
     """The values of a list, which may be none."""
     value = present(row, name)
     if not isinstance(value, list):
-        raise Unfit(f"row: {name} is no list but of type {type(value).__name__}")
+        raise RowError(f"row: {name} is no list but of type {type(value).__name__}")
     return value
 
 
@@ -117,23 +117,23 @@ def two(row: Fields, name: str) -> tuple[Any, Any]:
     """The two values of a list of two."""
     values = several(row, name)
     if len(values) != 2:
-        raise Unfit(f"row: {name} is no list of two but {len(values)} values")
+        raise RowError(f"row: {name} is no list of two but {len(values)} values")
     return values[0], values[1]
 
 
 def medium(value: object, name: str, where: str) -> Medium:
     """An image or video as the hub's Parquet keeps it (`{"bytes": …, "path": …}`), or named by its path."""
     if value is None:
-        raise Unfit(f"row: {name} is missing")
+        raise RowError(f"row: {name} is missing")
     if not isinstance(value, dict):
         return InFile(as_text(value, name))
     path, data = value.get("path"), value.get("bytes")
     if data is None:  # the hub's form for a file beside the listing
         return medium(path, name, where)
     if not isinstance(data, bytes):
-        raise Unfit(f"row: {name} holds no bytes but {type(data).__name__}")
+        raise RowError(f"row: {name} holds no bytes but {type(data).__name__}")
     if not data:
-        raise Unfit(f"row: {name} is empty")
+        raise RowError(f"row: {name} is empty")
     return InRow(f"{where}/{name}{PurePosixPath(str(path or '')).suffix}", data)
 
 
@@ -149,7 +149,7 @@ def different(first: Medium, second: Medium) -> tuple[Medium, Medium]:
     """Both candidates, which must not be one and the same: no label could be true of them."""
     same = first.data == second.data if isinstance(first, InRow) and isinstance(second, InRow) else first == second
     if same:
-        raise Unfit("row: both candidates are the same")
+        raise RowError("row: both candidates are the same")
     return first, second
 
 
@@ -161,7 +161,9 @@ def asked_and_answered(row: Fields) -> tuple[str, str]:
     turns = [turn for turn in several(row, "conversations") if isinstance(turn, dict)]
     asked, answered = ([turn for turn in turns if turn.get("from") == who] for who in ("human", "gpt"))
     if len(asked) != 1 or len(answered) != 1:
-        raise Unfit(f"row: conversations hold {len(asked)} human and {len(answered)} gpt turns, expected one of each")
+        raise RowError(
+            f"row: conversations hold {len(asked)} human and {len(answered)} gpt turns, expected one of each"
+        )
     return as_text(asked[0].get("value"), "the question"), as_text(answered[0].get("value"), "the answer")
 
 
@@ -169,7 +171,7 @@ def caption(asked: str) -> str:
     """The caption in a question of UnifiedReward's about generated media, which ends `Text Caption: [a red kite]`."""
     _, marker, said = asked.partition(_CAPTION)
     if not marker:
-        raise Unfit(f"row: the question holds no {_CAPTION!r}")
+        raise RowError(f"row: the question holds no {_CAPTION!r}")
     said = said.strip()
     return as_text(said[1:-1] if said.startswith("[") and said.endswith("]") else said, "the caption")
 
@@ -180,5 +182,5 @@ def question(published: str) -> str:
     for placeholder in ("<image>", "<video>"):
         bare = bare.removeprefix(placeholder).removesuffix(placeholder).strip()
     if not bare:
-        raise Unfit("row: the question is empty but for its placeholder")
+        raise RowError("row: the question is empty but for its placeholder")
     return bare

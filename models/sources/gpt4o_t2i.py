@@ -24,22 +24,22 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import SHOWN, Fields, Unfit, given_id, medium, text, usable
+from models.sources.fields import SHOWN, Fields, RowError, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import InRow, Row, Unusable
+from models.sources.rows import InRow, InvalidRow, Row
 
 TIE_WITHIN = 1e-6
 _ASPECTS = ("alignment", "coherence")
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files, image 1 first. Raises `DataError` where there are none."""
     files = find(root, "data/train-*.parquet", "*.parquet", layout="the hub's data/train-*.parquet")
 
     def make(where: str, row: dict[str, Any]) -> Row:
         first, second = (medium(row.get(name), name, where) for name in ("image1", "image2"))
         if isinstance(first, InRow) and isinstance(second, InRow) and first.data == second.data:
-            raise Unfit("row: both candidates are the same")
+            raise RowError("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
@@ -50,7 +50,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             aspects=tuple((aspect, _winner(row, aspect)) for aspect in _ASPECTS if _asked(row, aspect)),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _column(question: str, image: int) -> str:
@@ -61,9 +61,9 @@ def _share(row: Fields, question: str, image: int) -> float:
     name = _column(question, image)
     value = row.get(name)
     if value is None:
-        raise Unfit(f"row: {name} is missing")
+        raise RowError(f"row: {name} is missing")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Unfit(f"row: {name} is {str(value)[:SHOWN]!r}, no finite number")
+        raise RowError(f"row: {name} is {str(value)[:SHOWN]!r}, no finite number")
     return value
 
 

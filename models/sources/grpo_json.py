@@ -18,21 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from models.sources.conversations import judged, understood
-from models.sources.fields import Unfit, text, usable
+from models.sources.fields import RowError, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
-from models.verdict.grammar import Malformed, parse_verdict
+from models.sources.rows import InvalidRow, Row
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files. Raises `DataError` where there is no listing."""
     layout = "JSON arrays or JSON lines of problem, solution and images"
-    return usable(rows_of(root, find(root, "train_data.json", "*.json", "*.jsonl", layout=layout)), _make)
+    return valid_rows(rows_of(root, find(root, "train_data.json", "*.json", "*.jsonl", layout=layout)), _make)
 
 
 def _make(where: str, row: dict[str, Any]) -> Row:
     told = understood(text(row, "problem"))
     verdict = parse_verdict(text(row, "solution"), told.task, mode="direct")
     if isinstance(verdict, Malformed):
-        raise Unfit(f"row: solution is no verdict on {told.task}: {verdict.reason}")
+        raise RowError(f"row: solution is no verdict on {told.task}: {verdict.reason}")
     return judged(where, row, told, verdict.preferred)

@@ -14,7 +14,7 @@ too, and either is taken. That the lowest rank is the best was read in tgxs002/H
 which compares it with the places of its own scores, highest first. No published row was seen.
 
 A row gives every pair of its images that differ in rank or preference, first image first; those that are equal give no
-pair, and a row whose images are all equal is unusable. Only train.json is read where both are there, since the other is
+pair, and a row whose images are all equal is invalid. Only train.json is read where both are there, since the other is
 what HPS v2 is measured on.
 """
 
@@ -25,37 +25,37 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Task
-from models.sources.fields import SHOWN, Fields, Unfit, as_text, below, given_id, text
+from models.sources.fields import SHOWN, Fields, RowError, as_text, below, given_id, text
 from models.sources.listings import find, rows_of
-from models.sources.rows import InFile, Medium, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Medium, Row
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs of each row in the order of the file. Raises `DataError` where there is no listing."""
     file = find(root, "train.json", "test.json", layout="train.json beside train/, or test.json beside test/")[0]
     return _read(root, file)
 
 
-def _read(root: Path, file: Path) -> Iterator[Row | Unusable]:
+def _read(root: Path, file: Path) -> Iterator[Row | InvalidRow]:
     for where, row in rows_of(root, [file]):
-        if isinstance(row, Unusable):
+        if isinstance(row, InvalidRow):
             yield row
         elif not isinstance(row, dict):
-            yield Unusable(where, "", f"row: is no object but of type {type(row).__name__}")
+            yield InvalidRow(where, "", f"row: is no object but of type {type(row).__name__}")
         else:
             try:
                 yield from _pairs(where, row, root, file.stem)
-            except Unfit as error:
-                yield Unusable(where, given_id(row), str(error))
+            except RowError as error:
+                yield InvalidRow(where, given_id(row), str(error))
 
 
 def _pairs(where: str, row: Fields, root: Path, folder: str) -> list[Row]:
-    """Every pair of the row's images that differ in rank: all of them, or the row is unfit."""
+    """Every pair of the row's images that differ in rank: all of them, or the row is invalid."""
     prompt = text(row, "prompt")
     names = _names(row)
     ranks = _ranks(row, len(names))
     if len(set(ranks)) == 1:
-        raise Unfit("tie: all images of the row rank the same")
+        raise RowError("tie: all images of the row rank the same")
     images: list[Medium] = [below(root, InFile(name), folder) for name in names]
     return [
         Row(
@@ -75,9 +75,9 @@ def _names(row: Fields) -> list[str]:
     name = "image_path" if row.get("image_path") is not None else "file_path"
     names = [as_text(value, f"{name}[{at}]") for at, value in enumerate(_list(row, name))]
     if len(names) < 2:
-        raise Unfit(f"row: {name} names {len(names)} images, expected at least 2")
+        raise RowError(f"row: {name} names {len(names)} images, expected at least 2")
     if len(set(names)) < len(names):
-        raise Unfit(f"row: {name} names an image twice")
+        raise RowError(f"row: {name} names an image twice")
     return names
 
 
@@ -86,17 +86,17 @@ def _ranks(row: Fields, count: int) -> list[float]:
     name = "rank" if row.get("rank") is not None else "human_preference"
     values = _list(row, name)
     if len(values) != count:
-        raise Unfit(f"row: {name} has {len(values)} values for {count} images")
+        raise RowError(f"row: {name} has {len(values)} values for {count} images")
     for at, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Unfit(f"row: {name}[{at}] is {str(value)[:SHOWN]!r}, no finite number")
+            raise RowError(f"row: {name}[{at}] is {str(value)[:SHOWN]!r}, no finite number")
     return values if name == "rank" else [-value for value in values]
 
 
 def _list(row: Fields, name: str) -> list[Any]:
     value = row.get(name)
     if value is None:
-        raise Unfit(f"row: {name} is missing")
+        raise RowError(f"row: {name} is missing")
     if not isinstance(value, list):
-        raise Unfit(f"row: {name} is no list but of type {type(value).__name__}")
+        raise RowError(f"row: {name} is no list but of type {type(value).__name__}")
     return value

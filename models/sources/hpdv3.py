@@ -24,19 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Fields, Unfit, given_id, medium, text, usable
+from models.sources.fields import Fields, RowError, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
+from models.sources.rows import InvalidRow, Row
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file, the better image first. Raises `DataError` where there is no listing."""
     files = find(root, "train.json", "all.json", "test.json", layout="train.json beside images/")
 
     def make(where: str, row: dict[str, Any]) -> Row:
         first, second = (medium(row.get(name), name, where) for name in ("path1", "path2"))
         if first == second:
-            raise Unfit("row: both candidates are the same")
+            raise RowError("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
@@ -46,7 +46,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             preferred=_preferred(row),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _preferred(row: Fields) -> Preferred:

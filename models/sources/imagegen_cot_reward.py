@@ -16,7 +16,7 @@ published row was seen, nor the names of its archives: they are expected unpacke
 
 The authors kept only reasoning whose answer is the people's choice, so that the answer is the label. A row that states
 the label too, as `solution` in upstream's form for GRPO, must not contradict it. Reasoning outside our grammar makes
-its row unusable. Whether its sums are right is left to the cold start's own selection (models/training/selection.py).
+its row invalid. Whether its sums are right is left to the cold start's own selection (models/training/selection.py).
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from typing import Any
 from models.pairs.preference import Preferred, Task
 from models.sources.fields import (
     Fields,
-    Unfit,
+    RowError,
     asked_and_answered,
     caption,
     different,
@@ -34,16 +34,17 @@ from models.sources.fields import (
     medium,
     text,
     two,
-    usable,
+    valid_rows,
 )
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
-from models.verdict.grammar import Malformed, parse_verdict
+from models.sources.rows import InvalidRow, Row
+from models.verdict.grammar import Malformed
+from models.verdict.parsing import parse_verdict
 
 _TASK = Task.IMAGE_GENERATION
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file, each with its reasoning. Raises `DataError` where there is no listing."""
     files = find(root, "train_data.json", "train.json", layout="train_data.json beside its images")
 
@@ -61,18 +62,18 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             reasoning=answered,
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _preferred(row: Fields, answered: str) -> Preferred:
-    """What the reasoning answers, which the label must not contradict where the row states one. Raises `Unfit`."""
+    """What the reasoning answers, which the label must not contradict where the row states one. Raises `RowError`."""
     verdict = parse_verdict(answered, _TASK)
     if isinstance(verdict, Malformed):
-        raise Unfit(f"reasoning: {verdict.reason}")
+        raise RowError(f"reasoning: {verdict.reason}")
     if row.get("solution"):
         stated = parse_verdict(text(row, "solution"), _TASK, mode="direct")
         if isinstance(stated, Malformed):
-            raise Unfit(f"row: solution is no verdict: {stated.reason}")
+            raise RowError(f"row: solution is no verdict: {stated.reason}")
         if stated.preferred != verdict.preferred:
-            raise Unfit("reasoning: its answer is not the label")
+            raise RowError("reasoning: its answer is not the label")
     return verdict.preferred

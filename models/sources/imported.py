@@ -46,7 +46,7 @@ _MEDIA = pa.schema(
 
 @dataclass(frozen=True)
 class Imported:
-    """One usable row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
+    """One valid row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
 
     `turned` says that the set gives the candidates swapped.
     """
@@ -60,11 +60,11 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Faulty:
+class InvalidImport:
     """One row that gave no pair; `uri` names the medium at fault, if one is.
 
     Of a row that lacks nothing but its medium it is known what it would have been: a judge counts as wrong there.
-    `passing` is that of `MediaError`: a later import may find the row usable.
+    `passing` is that of `MediaError`: a later import may find the row valid.
     """
 
     where: str
@@ -76,7 +76,7 @@ class Faulty:
     preferred: Preferred | None = None
     passing: bool = False
 
-    def said(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """As it is written."""
         return {name: value for name, value in asdict(self).items() if name != "passing" or value}
 
@@ -87,14 +87,14 @@ class ImportedShard:
     def __init__(self, folder: Path, number: int) -> None:
         self.pairs = folder / f"pairs-{number:05d}.parquet"
         self.media = folder / f"media-{number:05d}.parquet"
-        self.unusable = folder / f"unusable-{number:05d}.json"
+        self.invalid_rows = folder / f"unusable-{number:05d}.json"
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
         """All three; the last is written last."""
-        return self.pairs, self.media, self.unusable
+        return self.pairs, self.media, self.invalid_rows
 
-    def write(self, imported: Sequence[Imported], faulty: Sequence[Faulty]) -> None:
+    def write(self, imported: Sequence[Imported], invalid: Sequence[InvalidImport]) -> None:
         """Write what the rows gave; the media are there by then."""
         rows = [
             {
@@ -112,12 +112,12 @@ class ImportedShard:
             for one in imported
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=_PAIRS), self.pairs, compression="zstd")
-        said = json.dumps([one.said() for one in faulty], ensure_ascii=False, indent=1)
-        self.unusable.write_text(said + "\n", encoding="utf-8")
+        text = json.dumps([one.plain() for one in invalid], ensure_ascii=False, indent=1)
+        self.invalid_rows.write_text(text + "\n", encoding="utf-8")
 
-    def faulty(self) -> list[Faulty]:
+    def invalid(self) -> list[InvalidImport]:
         """The rows that gave no pair."""
-        return _faulty_of(self.unusable)
+        return _invalid_of(self.invalid_rows)
 
     def pairs_in(self) -> Iterator[PreferencePair]:
         """Its pairs."""
@@ -172,13 +172,13 @@ def read_imported(folder: Path) -> Iterator[Imported]:
             )
 
 
-def read_faulty(folder: Path) -> list[Faulty]:
+def read_invalid(folder: Path) -> list[InvalidImport]:
     """The rows of an imported set that gave no pair, in the order of its rows."""
-    return [one for path in sorted(folder.glob("unusable-*.json")) for one in _faulty_of(path)]
+    return [one for path in sorted(folder.glob("unusable-*.json")) for one in _invalid_of(path)]
 
 
-def _faulty_of(path: Path) -> list[Faulty]:
-    return [Faulty(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+def _invalid_of(path: Path) -> list[InvalidImport]:
+    return [InvalidImport(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def statistics(folder: Path) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def statistics(folder: Path) -> dict[str, Any]:
         counts["tasks"][one.pair.task] += 1
         counts["groups"][one.pair.group] += 1
         counts["labels"][str((one.pair.swapped() if one.turned else one.pair).preferred)] += 1
-    reasons = Counter(one.reason for one in read_faulty(folder))
+    reasons = Counter(one.reason for one in read_invalid(folder))
     found = {name: dict(sorted(counted.items())) for name, counted in counts.items()}
     return {
         "rows": usable + reasons.total(),

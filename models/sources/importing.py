@@ -1,6 +1,6 @@
 """From the rows of a published data set to pairs in our schema: shard by shard, in bounded memory.
 
-A shard is so many rows of the reader's, usable or not, so that a killed import goes on with the first shard that is
+A shard is so many rows of the reader's, valid or not, so that a killed import goes on with the first shard that is
 not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
 (models/media/decoding.py): a codec that crashes costs one row.
 
@@ -14,21 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from models.errors import DataError, MediaError
 from models.media.decoding import Decoders
-from models.pairs.preference import Candidate, Media, PreferencePair, turned
+from models.pairs.preference import Media, PreferencePair, turned
 from models.sources.drops import presented
-from models.sources.imported import Faulty, Imported, ImportedShard, MediaWriter
+from models.sources.fields import RowError
+from models.sources.imported import Imported, ImportedShard, InvalidImport, MediaWriter
+from models.sources.pair_format import pair_of
 from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
-from models.sources.rows import InFile, InRow, Medium, Read, Row, Unusable
+from models.sources.rows import TWICE, InRow, InvalidRow, Medium, Read, Row, name_of
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
 IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
-JUDGED_FROM = 100  # rows, before a share of unusable ones says anything
-TWICE = "row: its id is there twice"
+JUDGED_FROM = 100  # rows, before a share of invalid ones says anything
 Key = Medium | str
 
 
@@ -69,7 +68,7 @@ class ImportJob:
     def run(self) -> tuple[int, int]:
         """Import every row; gives how many there are and how many of them cannot be used.
 
-        Raises `DataError` for too large a share of unusable rows, or none that is usable.
+        Raises `DataError` for too large a share of invalid rows, or none that is valid.
         """
         for number, rows in enumerate(shards_of(self._rows)):
             shard = ImportedShard(self._into, number)
@@ -78,17 +77,17 @@ class ImportJob:
                 self._keep(number)
             self._count(shard, len(rows))
         if self._read == self._bad:
-            raise DataError(f"{self._root} has no usable row among {self._read}{self._most_common()}")
+            raise DataError(f"{self._root} has no valid row among {self._read}{self._most_common()}")
         check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
         return self._read, self._bad
 
     def _takes(self, shard: ImportedShard) -> bool:
         """Take a kept shard as it is. Whether it is what would be made now, after the shards before it."""
-        faulty = shard.faulty()
+        invalid = shard.invalid()
         ids, stored = shard.column(shard.pairs, "id"), shard.column(shard.media, "sha256")
         media = {one.sha256 for pair in shard.pairs_in() for one in pair.media()}
         if (
-            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in faulty)
+            any(one.passing or (one.reason == TWICE and one.id not in self._ids.union(ids)) for one in invalid)
             or not self._ids.isdisjoint(ids)
             or not self._stored.isdisjoint(stored)
             or not media <= self._stored.union(stored)
@@ -98,8 +97,8 @@ class ImportJob:
         self._stored.update(stored)
         return True
 
-    def _import(self, shard: ImportedShard, rows: list[Row | Unusable]) -> None:
-        faulty: list[Faulty] = []
+    def _import(self, shard: ImportedShard, rows: list[Row | InvalidRow]) -> None:
+        invalid: list[InvalidImport] = []
         imported: list[Imported] = []
         with MediaWriter(shard.media) as media:
             found = self._look_at(rows, media)
@@ -111,16 +110,14 @@ class ImportJob:
                 known: dict[str, Any] = {}
                 if isinstance(row, Row):
                     known = {"task": row.task, "group": row.group, "preferred": row.preferred}
-                faulty.append(Faulty(row.where, row.id, reason, error.uri, **known, passing=error.passing))
-            except _Bad as error:
-                faulty.append(Faulty(row.where, row.id, str(error)))
-        shard.write(imported, faulty)
+                invalid.append(InvalidImport(row.where, row.id, reason, error.uri, **known, passing=error.passing))
+            except RowError as error:
+                invalid.append(InvalidImport(row.where, row.id, str(error)))
+        shard.write(imported, invalid)
 
-    def _look_at(self, rows: list[Row | Unusable], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
+    def _look_at(self, rows: list[Row | InvalidRow], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
-        named = {
-            key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in media_of(row)
-        }
+        named = {key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in row.media()}
         found: dict[Key, ProbeResult | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
         unknown = {key: one for key, one in named.items() if key not in found}
         for key, said in zip(unknown, self._seen(list(unknown.values())), strict=True):
@@ -143,13 +140,13 @@ class ImportJob:
             else:
                 yield from said
 
-    def _imported(self, row: Row | Unusable, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
-        if isinstance(row, Unusable):
-            raise _Bad(row.reason)
+    def _imported(self, row: Row | InvalidRow, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
+        if isinstance(row, InvalidRow):
+            raise RowError(row.reason)
         if row.id in self._ids:
-            raise _Bad(TWICE)
+            raise RowError(TWICE)
         looked: dict[Key, ProbeResult] = {}
-        for key in map(key_of, media_of(row)):
+        for key in map(key_of, row.media()):
             said = found[key]
             if isinstance(said, MediaError):
                 raise said
@@ -169,35 +166,17 @@ class ImportJob:
         )
 
     def _pair(self, row: Row, looked: Mapping[Key, ProbeResult]) -> PreferencePair:
-        def shown(medium: Medium) -> Media:
-            said = looked[key_of(medium)]
-            return Media(kind=row.task.media_kind, uri=own_uri(said), sha256=said.sha256)
+        def opened(medium: Medium) -> Media:
+            result = looked[key_of(medium)]
+            return Media(kind=row.task.media_kind, uri=own_uri(result), sha256=result.sha256)
 
-        try:
-            first, second = (
-                Candidate(text=one) if isinstance(one, str) else Candidate(media=shown(one)) for one in row.candidates
-            )
-            return PreferencePair(
-                id=row.id,
-                task=row.task,
-                prompt=row.prompt,
-                context=tuple(shown(one) for one in row.context),
-                candidates=(first, second),
-                preferred=row.preferred,
-                source=self._source,
-                group=row.group,
-            )
-        except ValidationError as error:
-            first_error = error.errors()[0]
-            where = ".".join(map(str, first_error["loc"]))
-            said = first_error["msg"].removeprefix("Value error, ")
-            raise _Bad(f"row: {where}: {said}" if where else f"row: {said}") from error
+        return pair_of(row, opened, self._source)
 
     def _count(self, shard: ImportedShard, rows: int) -> None:
-        faulty = shard.faulty()
+        invalid = shard.invalid()
         self._read += rows
-        self._bad += len(faulty)
-        self._reasons.update(one.reason for one in faulty)
+        self._bad += len(invalid)
+        self._reasons.update(one.reason for one in invalid)
         self._on_progress(self._read)
         if self._read >= JUDGED_FROM:
             check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
@@ -221,16 +200,12 @@ def check_share(rows: int, bad: int, most: float, where: object, reasons: str = 
         )
 
 
-class _Bad(Exception):
-    """A row that gives no pair, and why."""
-
-
-def shards_of(rows: Iterator[Row | Unusable]) -> Iterator[list[Row | Unusable]]:
+def shards_of(rows: Iterator[Row | InvalidRow]) -> Iterator[list[Row | InvalidRow]]:
     """The rows in parts, each within `SHARD_ROWS` and (but for a single row) `SHARD_BYTES`."""
-    shard: list[Row | Unusable] = []
+    shard: list[Row | InvalidRow] = []
     size = 0
     for row in rows:
-        own = sum(len(one.data) for one in media_of(row) if isinstance(one, InRow)) if isinstance(row, Row) else 0
+        own = sum(len(one.data) for one in row.media() if isinstance(one, InRow)) if isinstance(row, Row) else 0
         if shard and (len(shard) == SHARD_ROWS or size + own > SHARD_BYTES):
             yield shard
             shard, size = [], 0
@@ -255,21 +230,9 @@ def errands_of(media: Sequence[tuple[Medium, str]]) -> Iterator[list[Medium]]:
         yield part
 
 
-def media_of(row: Row) -> list[Medium]:
-    """The media that a row names, in the order in which they are shown."""
-    return [*row.context, *(one for one in row.candidates if not isinstance(one, str))]
-
-
 def key_of(medium: Medium) -> Key:
     """What tells media of one data set apart, without their bytes."""
     return medium.name if isinstance(medium, InRow) else medium
-
-
-def name_of(medium: Medium) -> str:
-    """What a medium is called in messages."""
-    if isinstance(medium, InRow):
-        return medium.name
-    return medium.path if isinstance(medium, InFile) else medium.paths[0]
 
 
 def own_uri(looked: ProbeResult) -> str:

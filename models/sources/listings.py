@@ -1,7 +1,7 @@
 """Reading the listings of data sets row by row: JSON arrays, JSON lines and Parquet, in bounded memory.
 
 Each function gives pairs of where a row stands (`data.json#12`, counted from 1) and the row, or for a line that is no
-JSON, where it stands and an `Unusable`. Errors of a whole file are `DataError`s that name it.
+JSON, where it stands and an `InvalidRow`. Errors of a whole file are `DataError`s that name it.
 """
 
 import json
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import DataError
-from models.sources.rows import Unusable
+from models.sources.rows import InvalidRow
 
 PARQUET_ROWS = 64  # rows of media in memory at once
 MOST_NESTED = 64  # lists and objects within each other
@@ -40,7 +40,7 @@ def rows_of(root: Path, files: Sequence[Path]) -> Iterator[tuple[str, Any]]:
             raise DataError(f"{file}: {file.suffix or 'no suffix'} is none of .json, .jsonl and .parquet")
         for number, row in enumerate(read(file), start=1):
             where = f"{name}#{number}"
-            yield where, Unusable(where, "", row.reason) if isinstance(row, Unusable) else row
+            yield where, InvalidRow(where, "", row.reason) if isinstance(row, InvalidRow) else row
 
 
 def json_array(file: Path) -> Iterator[Any]:
@@ -68,15 +68,20 @@ def _shallow(file: Path, opened: IO[bytes]) -> Iterator[tuple[str, str, Any]]:
 
 
 def json_lines(file: Path) -> Iterator[Any]:
-    """The values of JSON lines, empty lines left out; what is no JSON is an `Unusable`."""
+    """The values of JSON lines without the empty ones; what is no JSON is an `InvalidRow`."""
+    return (value for _, value in numbered_lines(file))
+
+
+def numbered_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """The same with the number of each line, counted from 1, empty lines too."""
     with file.open("rb") as opened:
-        for line in opened:  # bytes, cut at line feeds alone: JSON text may hold U+2028
+        for number, line in enumerate(opened, start=1):  # bytes, cut at line feeds alone: JSON text may hold U+2028
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield Unusable("", "", f"row: not JSON: {str(error).splitlines()[0]}")
+                yield number, InvalidRow("", "", f"row: not JSON: {str(error).splitlines()[0]}")
 
 
 def parquet(file: Path) -> Iterator[dict[str, Any]]:

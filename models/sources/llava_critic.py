@@ -18,7 +18,7 @@ usual names of the two answers are read too (`NAMES`).
 
 The judgment is prose. It is read by what it says of the whole answers: that one `is better` (or superior, preferable,
 preferred, or wins), that the better one `is the second`, that both are equally good or comparable, or the name alone. A
-judgment that says none of this, or of an aspect alone, or two of them, or negates one, makes its row unusable: no label
+judgment that says none of this, or of an aspect alone, or two of them, or negates one, makes its row invalid: no label
 is guessed. How many rows that leaves out could not be measured. `source` becomes the pair's group.
 """
 
@@ -29,9 +29,9 @@ from typing import Any
 
 from models.pairs.preference import Preferred, Task
 from models.sources.conversations import Form, understood
-from models.sources.fields import Unfit, asked_and_answered, given_id, medium, text, usable
+from models.sources.fields import RowError, asked_and_answered, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
+from models.sources.rows import InvalidRow, Row
 
 NAMES = (
     ("The first response", "The second response"),
@@ -93,7 +93,7 @@ _ALONE: dict[Preferred, re.Pattern[str]] = {
 _NOT = re.compile(rf"(?:\bnot|n't|\bhardly|\bno longer) {_HOW}{_BETTER}\b", re.IGNORECASE)
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files. Raises `DataError` where there are none."""
     files = find(
         root,
@@ -104,14 +104,14 @@ def read(root: Path) -> Iterator[Row | Unusable]:
         "train_data.json",
         layout="the hub's pairwise/train-*.parquet, or pairwise/train_data.json beside its images",
     )
-    return usable(rows_of(root, files), _make)
+    return valid_rows(rows_of(root, files), _make)
 
 
 def _make(where: str, row: dict[str, Any]) -> Row:
     asked, judgment = asked_and_answered(row)
     told = understood(asked, FORMS)
     if not told.answers or told.task != Task.IMAGE_UNDERSTANDING:
-        raise Unfit(f"row: is a question of {told.task}, expected image_understanding")
+        raise RowError(f"row: is a question of {told.task}, expected image_understanding")
     return Row(
         where=where,
         id=given_id(row) or where,
@@ -125,7 +125,7 @@ def _make(where: str, row: dict[str, Any]) -> Row:
 
 
 def preferred_by(judgment: str) -> Preferred:
-    """What a judgment in prose says. Raises `Unfit` for one that says nothing, or more than one thing.
+    """What a judgment in prose says. Raises `RowError` for one that says nothing, or more than one thing.
 
     >>> preferred_by("The second response is better, since the first is vague.")
     2
@@ -135,9 +135,9 @@ def preferred_by(judgment: str) -> Preferred:
         if pattern.fullmatch(alone):
             return preferred
     if _NOT.search(judgment):
-        raise Unfit("row: the judgment says that one is not better, which leaves open what is")
+        raise RowError("row: the judgment says that one is not better, which leaves open what is")
     said = {preferred for preferred, pattern in _SAYS.items() if pattern.search(judgment)}
     if len(said) != 1:
         both = " and ".join(sorted(map(str, said)))
-        raise Unfit(f"row: the judgment says {both}" if said else "row: the judgment does not say which is better")
+        raise RowError(f"row: the judgment says {both}" if said else "row: the judgment does not say which is better")
     return said.pop()

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Task
-from models.sources.fields import Unfit, given_id, medium, text, usable
+from models.sources.fields import RowError, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import InRow, Row, Unusable
+from models.sources.rows import InRow, InvalidRow, Row
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files, the better image first. Raises `DataError` where there are none."""
     files = find(root, "data/train-*.parquet", "*.parquet", layout="the hub's data/train-*.parquet")
 
     def make(where: str, row: dict[str, Any]) -> Row:
         chosen, rejected = (medium(row.get(name), name, where) for name in ("chosen", "rejected"))
         if isinstance(chosen, InRow) and isinstance(rejected, InRow) and chosen.data == rejected.data:
-            raise Unfit("row: both candidates are the same")
+            raise RowError("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
@@ -41,4 +41,4 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             group=text(row, "category") if row.get("category") else "",
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)

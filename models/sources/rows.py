@@ -1,6 +1,6 @@
 """What a reader of a published data set gives: its rows, in the order of its files, none dropped in silence.
 
-A reader is one function in a file of its own, `read(root) -> Iterator[Row | Unusable]`, that knows one published
+A reader is one function in a file of its own, `read(root) -> Iterator[Row | InvalidRow]`, that knows one published
 layout. It reads listings and names media; whether a medium is there, stays below the root and can be decoded is for
 `models/sources/importing.py` to find out, the same for all. The readers are named in `models/sources/registry.py`.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.pairs.preference import Preferred, Task
+
+TWICE = "row: its id is there twice"
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,20 @@ class Frames:
 Medium = InFile | InRow | Frames
 
 
+def name_of(medium: Medium) -> str:
+    """What a medium is called in messages."""
+    if isinstance(medium, InRow):
+        return medium.name
+    return medium.path if isinstance(medium, InFile) else medium.paths[0]
+
+
 @dataclass(frozen=True)
 class Row:
     """One pair as published. `where` names its file and row, `data.json#12`, counted from 1.
 
     `candidates` are texts for understanding tasks, media for generation tasks. `reasoning` is a published verdict on
     the pair in this order, in our grammar, where the data set has one. `aspects` are further labels of the same pair by
-    name, such as those of motion quality beside the overall one.
+    name, such as those of motion quality beside the overall one. `source` is who made the pair, where the row says so.
     """
 
     where: str
@@ -56,10 +65,15 @@ class Row:
     group: str = ""
     reasoning: str = ""
     aspects: tuple[tuple[str, Preferred], ...] = ()
+    source: str = ""
+
+    def media(self) -> list[Medium]:
+        """The media that it names, in the order in which they are shown."""
+        return [*self.context, *(one for one in self.candidates if not isinstance(one, str))]
 
 
 @dataclass(frozen=True)
-class Unusable:
+class InvalidRow:
     """One row that gives no pair, and why; `id` is empty where the row has none that can be read.
 
     `reason` begins with a word or two that rows are counted by, then a colon: `row: prompt is missing`.
@@ -70,4 +84,4 @@ class Unusable:
     reason: str
 
 
-Read = Callable[[Path], Iterator[Row | Unusable]]
+Read = Callable[[Path], Iterator[Row | InvalidRow]]

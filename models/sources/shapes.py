@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from models.media.frames import decode
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.preference import PreferencePair, Split, Task
 from models.pairs.splits.assign import connecting, touched
 from models.pairs.splits.keys import keys_of
@@ -30,7 +30,7 @@ def read_shapes(
     seed: int,
     validation_pairs: int = 0,
     ledger: Ledger | None = None,
-    left_out: list[Quarantined] | None = None,
+    invalid: list[InvalidPair] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes]]:
     """Pairs a task for each split, and their media by uri; without `validation_pairs` there is no such split.
@@ -39,7 +39,7 @@ def read_shapes(
     to show a scene of the other split. Validation pairs are of the scenes that training is drawn from, by a seed of
     their own, and of captions that no training pair has; where none is found in some tries there is one pair less.
 
-    A pair that the `ledger` connects to another split than its own is added to `left_out` instead.
+    A pair that the `ledger` connects to another split than its own is added to `invalid` instead.
     """
     known = Ledger() if ledger is None else ledger.copy()
     splits: dict[Split, list[PreferencePair]] = {"train": [], "held_out": []}
@@ -54,8 +54,8 @@ def read_shapes(
                 if not reason:
                     splits[split].append(made.pair)
                     blobs.update(made.blobs)
-                elif left_out is not None:
-                    left_out.append(Quarantined(made.pair.id, reason))
+                elif invalid is not None:
+                    invalid.append(InvalidPair(made.pair.id, reason))
                 progress.step()
     if validation_pairs:
         known.add(splits, {})
@@ -66,9 +66,9 @@ def read_shapes(
                 if new is not None:
                     splits["validation"].append(new.pair)
                     blobs.update(new.blobs)
-                elif left_out is not None:
+                elif invalid is not None:
                     name = f"shapes-validation-{task}-{number:06d}"
-                    left_out.append(Quarantined(name, f"connects: no other caption was found in {TRIES} tries"))
+                    invalid.append(InvalidPair(name, f"connects: no other caption was found in {TRIES} tries"))
                 progress.step()
     return splits, blobs
 

@@ -12,7 +12,7 @@ Files, sizes and licence were seen on the hub's pages; `id`, `video`, `prompt` a
 which takes `video` for a folder of frames below the unpacked archives; that videos are published as frames at one a
 second, in the authors' words there; `chosen` and `rejected` from the DPO trainer that takes it. No published row was
 seen, nor whether the scores are kept as `chosen_score` and `rejected_score`: where both are, equal ones are a tie and
-ones that contradict the choice make the row unusable. `answer`, a reference, is not read.
+ones that contradict the choice make the row invalid. `answer`, a reference, is not read.
 
 A video is looked for as a folder of frames (whose names are ordered by their numbers: `f2` before `f10`) or as a file,
 with or without `.mp4`, beside the listing's root, in `train_300k/`, `frames/` and `videos/`. One that is nowhere is
@@ -27,15 +27,15 @@ from typing import Any
 
 from models.pairs.preference import Preferred, Task
 from models.sources.conversations import VIDEO_SUFFIXES
-from models.sources.fields import Unfit, as_text, given_id, number, question, text, usable
+from models.sources.fields import RowError, as_text, given_id, number, question, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Frames, InFile, Medium, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Medium, Row
 
 FOLDERS = ("", "train_300k/", "frames/", "videos/")
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file, the chosen answer first. Raises `DataError` where there is no listing."""
     files = find(
         root,
@@ -48,7 +48,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
     def make(where: str, row: dict[str, Any]) -> Row:
         chosen, rejected = _said(row, "chosen"), _said(row, "rejected")
         if chosen == rejected:
-            raise Unfit("row: both candidates are the same")
+            raise RowError("row: both candidates are the same")
         return Row(
             where=where,
             id=given_id(row) or where,
@@ -59,7 +59,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             context=(_video(root, text(row, "video")),),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _said(row: dict[str, Any], name: str) -> str:
@@ -73,7 +73,7 @@ def _preferred(row: dict[str, Any]) -> Preferred:
         return 1
     chosen, rejected = number(row, "chosen_score"), number(row, "rejected_score")
     if chosen < rejected:
-        raise Unfit(f"row: chosen_score {chosen:g} is below rejected_score {rejected:g}")
+        raise RowError(f"row: chosen_score {chosen:g} is below rejected_score {rejected:g}")
     return 1 if chosen > rejected else "tie"
 
 

@@ -14,7 +14,7 @@ part in those folders.
 
 The rule: `weighted_results` are each video's votes, weighed by how reliable the voter is. The video with more of them
 in Preference is the better one; equal votes (to within 1e-9, since they are sums of floats) are a tie; no votes at all
-make the row unusable. Coherence and Alignment are aspects by the same rule, left out where they are missing. Rows have
+make the row invalid. Coherence and Alignment are aspects by the same rule, left out where they are missing. Rows have
 no id, so that a row's place is its id.
 """
 
@@ -24,16 +24,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Fields, Unfit, below, different, given_id, medium, number, text, usable
+from models.sources.fields import Fields, RowError, below, different, given_id, medium, number, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import InFile, Medium, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Medium, Row
 
 ASPECTS = ("Coherence", "Alignment")
 FOLDERS = ("Videos", "videos")
 EQUAL = 1e-9
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the files. Raises `DataError` where there are none."""
     files = find(root, "data/train-*.parquet", "train-*.parquet", layout="data/train-*.parquet beside Videos/")
 
@@ -52,7 +52,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             aspects=tuple((name, _voted(row, name)) for name in ASPECTS if _is_there(row, name)),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _beside(root: Path, found: Medium) -> Medium:
@@ -72,9 +72,9 @@ def _is_there(row: Fields, name: str) -> bool:
 def _voted(row: Fields, name: str) -> Preferred:
     first, second = (number(row, f"weighted_results{one}_{name}") for one in (1, 2))
     if min(first, second) < 0:
-        raise Unfit(f"row: {name} has {min(first, second)} votes for a video, less than none")
+        raise RowError(f"row: {name} has {min(first, second)} votes for a video, less than none")
     if first + second <= 0:
-        raise Unfit(f"row: {name} has no votes")
+        raise RowError(f"row: {name} has no votes")
     if math.isclose(first, second, rel_tol=EQUAL, abs_tol=EQUAL):
         return "tie"
     return 1 if first > second else 2

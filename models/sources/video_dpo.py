@@ -27,15 +27,15 @@ from typing import Any
 
 from models.pairs.preference import Preferred, Task
 from models.sources.conversations import conversation
-from models.sources.fields import Unfit, different, given_id, medium, present, text, usable
+from models.sources.fields import RowError, different, given_id, medium, present, text, valid_rows
 from models.sources.listings import find, json_array, rows_of
-from models.sources.rows import InFile, Medium, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Medium, Row
 
 METADATA = "metadata.json"
 LABELS: dict[int, Preferred] = {0: 1, 1: 2}
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file. Raises `DataError` where there is no listing."""
     files = find(
         root,
@@ -51,7 +51,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
         if "conversations" in row:
             made = conversation(where, row)
             if made.task != Task.VIDEO_GENERATION:
-                raise Unfit(f"row: is a pair of {made.task}, expected video_generation")
+                raise RowError(f"row: is a pair of {made.task}, expected video_generation")
             return made
         numbered = "video1" in row or "video2" in row
         names = ("video1", "video2") if numbered else ("chosen", "rejected")
@@ -65,7 +65,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             preferred=_label(row) if numbered else 1,
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _numbered(root: Path) -> Callable[[dict[str, Any], str], Medium]:
@@ -76,12 +76,12 @@ def _numbered(root: Path) -> Callable[[dict[str, Any], str], Medium]:
     def video(row: dict[str, Any], field: str) -> Medium:
         number = _whole(row, field)
         if number < 0:
-            raise Unfit(f"row: {field} is {number}, no place in a list")
+            raise RowError(f"row: {field} is {number}, no place in a list")
         if listed is None:
             half, odd = divmod(number, 2)
             return InFile(f"{'losevideos' if odd else 'winvideos'}/{half:06d}.mp4")
         if number >= len(listed) or not listed[number]:
-            raise Unfit(f"row: {field} is {number}, which {METADATA} has no video for")
+            raise RowError(f"row: {field} is {number}, which {METADATA} has no video for")
         return InFile(listed[number])
 
     return video
@@ -95,12 +95,12 @@ def _named(one: object) -> str:
 def _label(row: dict[str, Any]) -> Preferred:
     said = _whole(row, "label")
     if said not in LABELS:
-        raise Unfit(f"row: label is {said}, neither 0 nor 1")
+        raise RowError(f"row: label is {said}, neither 0 nor 1")
     return LABELS[said]
 
 
 def _whole(row: dict[str, Any], field: str) -> int:
     value = present(row, field)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Unfit(f"row: {field} is no whole number but of type {type(value).__name__}")
+        raise RowError(f"row: {field} is no whole number but of type {type(value).__name__}")
     return value

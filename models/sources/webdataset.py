@@ -10,8 +10,8 @@ first dot of its name:
                               "candidates": [{"text": "a dog"}, {"text": "a kite"}]}
     kites/b7.context.png     or context.0.png, context.1.png, …
 
-The fields are those of models/sources/own.py, media aside, and as strict; `id` is the shard's name and the KEY where it
-is left out. A video is one member, such as `a1.1.mp4`. The library (https://github.com/webdataset/webdataset, BSD-3)
+The fields are those of models/sources/pair_format.py, media aside; `id` is the shard's name and the KEY where it is
+missing. A video is one member, such as `a1.1.mp4`. The library (https://github.com/webdataset/webdataset, BSD-3)
 fixes keys, and that a key's members stand together; the names behind the key are ours.
 
 Shards are read as streams, uncompressed, and nothing is written. A run with a link, a device, a sparse file, a name
@@ -31,10 +31,10 @@ from typing import Any
 
 from models.errors import DataError
 from models.sources.archives import BROKEN, is_litter
-from models.sources.fields import Unfit, given_id
+from models.sources.fields import RowError, given_id
 from models.sources.listings import find
-from models.sources.own import candidates, known, labelled
-from models.sources.rows import InRow, Medium, Row, Unusable
+from models.sources.pair_format import candidates_of, check_fields, make_row
+from models.sources.rows import InRow, InvalidRow, Medium, Row
 
 MAX_MEMBER_BYTES = 128 << 20
 MAX_PAIR_BYTES = 512 << 20
@@ -125,12 +125,12 @@ class _Shard(io.FileIO):
         return data
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the shards. Raises `DataError` where there are none, or for a broken one."""
     return _rows(root, find(root, "*.tar", "*/*.tar", layout="tar shards with KEY.json, KEY.1.png and KEY.2.png"))
 
 
-def _rows(root: Path, shards: list[Path]) -> Iterator[Row | Unusable]:
+def _rows(root: Path, shards: list[Path]) -> Iterator[Row | InvalidRow]:
     for shard in shards:
         name = shard.relative_to(root).as_posix()
         for number, run in enumerate(_runs(shard), start=1):
@@ -139,8 +139,8 @@ def _rows(root: Path, shards: list[Path]) -> Iterator[Row | Unusable]:
             try:
                 given |= _given(run)
                 yield _made(where, run, given)
-            except Unfit as error:
-                yield Unusable(where, given_id(given), str(error))
+            except RowError as error:
+                yield InvalidRow(where, given_id(given), str(error))
 
 
 def _runs(shard: Path) -> Iterator[_Run]:
@@ -187,35 +187,35 @@ def _grouped(tar: tarfile.TarFile) -> Iterator[_Run]:
 def _given(run: _Run) -> dict[str, Any]:
     """The row that a run holds, without the fields that say nothing."""
     if run.problem:
-        raise Unfit(f"member: {run.problem}")
+        raise RowError(f"member: {run.problem}")
     if run.row is None:
-        raise Unfit("row: KEY.json is missing")
+        raise RowError("row: KEY.json is missing")
     try:
         row = json.loads(run.row)
     except (ValueError, RecursionError) as error:
-        raise Unfit(f"row: not JSON: {str(error).splitlines()[0]}") from error
+        raise RowError(f"row: not JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(row, dict):
-        raise Unfit(f"row: is no object but of type {type(row).__name__}")
+        raise RowError(f"row: is no object but of type {type(row).__name__}")
     return {name: value for name, value in row.items() if value is not None}
 
 
 def _made(where: str, run: _Run, given: dict[str, Any]) -> Row:
-    known(given)
+    check_fields(given)
     if "context" in given:
-        raise Unfit("row: context stands in KEY.json: put it beside, as KEY.context.png")
+        raise RowError("row: context stands in KEY.json: put it beside, as KEY.context.png")
     context = sorted((slot for slot in run.media if slot.startswith("context")), key=_place)
     shown = tuple(_medium(where, run, slot) for slot in context)
     if not {"1", "2"} & run.media.keys():
-        said = candidates(where, given)
-        if not all(isinstance(one, str) for one in said):
-            raise Unfit("row: a candidate names a medium: put it beside, as KEY.1.png")
-        return labelled(where, given, said, shown)
+        texts = candidates_of(where, given)
+        if not all(isinstance(one, str) for one in texts):
+            raise RowError("row: a candidate names a medium: put it beside, as KEY.1.png")
+        return make_row(where, given, texts, shown)
     for slot in ("1", "2"):
         if slot not in run.media:
-            raise Unfit(f"row: candidate {slot} is missing: put it beside KEY.json, as KEY.{slot}.png")
+            raise RowError(f"row: candidate {slot} is missing: put it beside KEY.json, as KEY.{slot}.png")
     if "candidates" in given:
-        raise Unfit("row: candidates stand both in KEY.json and beside it")
-    return labelled(where, given, (_medium(where, run, "1"), _medium(where, run, "2")), shown)
+        raise RowError("row: candidates stand both in KEY.json and beside it")
+    return make_row(where, given, (_medium(where, run, "1"), _medium(where, run, "2")), shown)
 
 
 def _of(kind: str) -> tuple[str, str]:
@@ -231,5 +231,5 @@ def _place(slot: str) -> int:
 def _medium(where: str, run: _Run, slot: str) -> Medium:
     suffix, data = run.media[slot]
     if not data:
-        raise Unfit(f"row: KEY.{slot}{suffix} is empty")
+        raise RowError(f"row: KEY.{slot}{suffix} is empty")
     return InRow(f"{where}/{slot}{suffix}", data)

@@ -16,6 +16,7 @@ from trl import GRPOConfig
 
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.errors import DataError
+from models.generation.protocol import SamplingParams
 from models.generation.tokens import placeholder_tokens
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import Judge
@@ -155,7 +156,7 @@ def train_grpo(
             media.frames,
         )
         with trainer.accelerator.autocast():
-            judged = judge.judge(validation, "think", both_orders=True, max_tokens=plan.max_tokens)
+            judged = judge.judge(validation, "think", SamplingParams(max_tokens=plan.max_tokens), both_orders=True)
         current.train()
         return sum(one.correct for one in judged) / max(1, len(judged))
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from models.pairs.preference import PreferencePair
-from models.verdict.grammar import Malformed, Verdict, parse_verdict, render_verdict
+from models.verdict.grammar import Malformed, Verdict
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_verdict
+from models.verdict.rendering import render_verdict
 
 
 class Rejection(StrEnum):

@@ -1,7 +1,7 @@
 """Prompt injection: captions and answers that try to dictate the verdict, and how often a judge lets them.
 
-The instructions delimit such texts (`models/verdict/grammar.py`); whether a model then leaves them alone is measured,
-not assumed. `INJECTIONS` are for measuring: nothing in this project trains on them.
+Prompts delimit such texts (`models/verdict/quoting.py`); whether a model then leaves them alone is measured, not
+assumed. `INJECTIONS` are for measuring: nothing in this project trains on them.
 """
 
 from collections.abc import Sequence

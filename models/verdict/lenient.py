@@ -1,4 +1,4 @@
-"""A lenient reading of verdicts by other judges and teachers, next to the grammar's own (grammar.py).
+"""A lenient reading of verdicts by other judges and teachers, next to the grammar's own (parsing.py).
 
 Other models state a clear verdict in a layout of their own: `7.5/10`, names in bold, an en dash, `=22/30`, a full stop
 after the answer, other letters' case, bullets, a code fence. Whatever the grammar accepts is read as the grammar reads
@@ -30,8 +30,8 @@ from models.verdict.grammar import (
     Verdict,
     answer_text,
     candidate_names,
-    parse_verdict,
 )
+from models.verdict.parsing import parse_verdict
 
 _SAME = str.maketrans(
     dict.fromkeys("‐‑‒–—―−", "-")  # noqa: RUF001
@@ -106,7 +106,7 @@ def _read_thinking(text: str, task: Task) -> Verdict:
 
 
 def _blocks(text: str, *allowed: tuple[str, ...]) -> tuple[str, str]:
-    """What is in the first block, and in the second or after it; nothing else may be anywhere."""
+    """What is in the first block, and in the last or after the only one; nothing else may be anywhere."""
     tags = list(_TAG.finditer(text))
     if tuple(tag[1] + tag[2].lower() for tag in tags) not in allowed:
         raise _UnreadableError
@@ -119,7 +119,7 @@ def _blocks(text: str, *allowed: tuple[str, ...]) -> tuple[str, str]:
         outside = before + after + (pieces[1] if len(pieces) > 1 else "")
     if outside.strip():
         raise _UnreadableError
-    return (pieces[0] if len(pieces) > 1 else ""), pieces[-1]
+    return pieces[0], pieces[-1]
 
 
 def _marked(line: str) -> int:

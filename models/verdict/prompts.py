@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from models.pairs.preference import Candidate, Media, PreferencePair
-from models.verdict.grammar import Mode, candidate_names, escape_control_tokens, instructions, quoted
+from models.verdict.grammar import Mode, candidate_names
+from models.verdict.instructions import instructions
+from models.verdict.quoting import escape_control_tokens, quoted
 from models.verdict.wordings import unified_reward_think
 
 Message = dict[str, Any]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from models.pairs.preference import Task
-from models.verdict.grammar import Malformed, Verdict, parse_answer, parse_verdict
+from models.verdict.grammar import Malformed, Verdict
+from models.verdict.parsing import parse_answer, parse_verdict
 
 Completion = str | list[dict[str, Any]]
 Reward = Callable[..., list[float]]

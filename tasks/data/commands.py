@@ -9,11 +9,11 @@ from models.errors import ConfigError
 from models.evaluation.benchmarks.registry import BENCHMARKS
 from models.evaluation.report.contact_sheet import SheetPair, contact_sheet
 from models.pairs.media_files import MediaFiles
-from models.sources.imported import read_faulty, read_imported, statistics
+from models.sources.imported import read_imported, read_invalid, statistics
 from models.sources.registry import READERS
 from tasks.data.importing import Place, Progress, import_set
 from tasks.pipeline.run import open_store
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 
 
 def place_of(name: str, path: str) -> Place:
@@ -36,9 +36,9 @@ def import_data(settings: Settings, place: Place, on_progress: Progress) -> tupl
     return ref, folder, statistics(folder)
 
 
-def unusable_rows(folder: Path) -> list[dict[str, str]]:
+def invalid_rows(folder: Path) -> list[dict[str, str]]:
     """The rows of an imported set that gave no pair: where they stand, their id, why, and the medium at fault."""
-    return [vars(one) for one in read_faulty(folder)]
+    return [vars(one) for one in read_invalid(folder)]
 
 
 def preview(folder: Path, *, title: str, pairs: int, frames: int, seed: int) -> str:

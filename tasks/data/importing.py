@@ -17,7 +17,7 @@ from pathlib import Path
 from configs.schema import Settings
 from models.errors import DataChanged
 from models.evaluation.benchmarks.registry import BENCHMARKS
-from models.sources.imported import ImportedShard, read_faulty
+from models.sources.imported import ImportedShard, read_invalid
 from models.sources.importing import ImportJob, check_share
 from models.sources.registry import READERS
 from models.sources.rows import Read
@@ -25,7 +25,9 @@ from tasks.data.decoders import prepare_decoders
 from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import VOLATILE_METRICS
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
+from tasks.store.work import Work
 
 IMPORTING = "importing"
 KIND = "pairs"
@@ -34,7 +36,7 @@ Progress = Callable[[int], None]
 
 
 def lenient(settings: Settings) -> Settings:
-    """Settings under which no share of unusable rows stops an import: they are counted, or looked at."""
+    """Settings under which no share of invalid rows stops an import: they are counted, or looked at."""
     return settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
 
 
@@ -60,8 +62,8 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
     """The imported set: from the store if it is there, else read now. `on_progress` is told the rows so far.
 
     Rows that were left out for a cause that passes, such as a timeout, are read again, with their shards. Raises
-    `DataError` for files that are not there or not as published, and for too large a share of unusable rows, and
-    `DataChanged` where rows are unusable and the files have changed meanwhile.
+    `DataError` for files that are not there or not as published, and for too large a share of invalid rows, and
+    `DataChanged` where rows are invalid and the files have changed meanwhile.
     """
     at_rest = listed(place.path)
     config = {
@@ -76,11 +78,11 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
     def read() -> IndexEntry:
         earlier, work = store.lookup(IMPORTING, key), store.work(IMPORTING, key)
         kept = _Kept(work, store.fetch(earlier.outputs["pairs"]) if earlier else None)
-        with _imported(kept, settings, place, on_progress) as (folder, rows, unusable):
-            if unusable and (changed := _changed(at_rest, listed(place.path))):
+        with _imported(kept, settings, place, on_progress) as (folder, rows, invalid):
+            if invalid and (changed := _changed(at_rest, listed(place.path))):
                 work.clear()
                 raise DataChanged(f"{place.path} changed while it was read ({changed}): import it once it is at rest")
-            passing = sum(one.passing for one in read_faulty(folder))
+            passing = sum(one.passing for one in read_invalid(folder))
             ref = store.publish(KIND, folder, metadata={"stage": IMPORTING, "key": key})
         return IndexEntry(
             stage=IMPORTING,
@@ -89,7 +91,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             inputs={},
             config=config,
             code_version=VERSION,
-            facts={"rows": rows, "unusable": unusable, VOLATILE_METRICS: passing},
+            facts={"rows": rows, "unusable": invalid, VOLATILE_METRICS: passing},
         )
 
     entry = computed_once(store, settings, IMPORTING, key, read)
@@ -140,7 +142,7 @@ def _imported(known: _Kept, settings: Settings, place: Place, on_progress: Progr
 
     try:
         with prepare_decoders(settings) as decoders:
-            rows, unusable = ImportJob(
+            rows, invalid = ImportJob(
                 place.read,
                 root,
                 folder,
@@ -153,6 +155,6 @@ def _imported(known: _Kept, settings: Settings, place: Place, on_progress: Progr
                 keep=keep,
                 on_progress=on_progress,
             ).run()
-        yield folder, rows, unusable
+        yield folder, rows, invalid
     finally:
         shutil.rmtree(folder, ignore_errors=True)

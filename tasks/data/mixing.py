@@ -14,12 +14,12 @@ from models.hygiene.cleaning import clean_sources
 from models.hygiene.dedup_record import dedup_record
 from models.hygiene.stratified import stratified
 from models.pairs.blob_file import BlobFile
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
-from models.sources.imported import read_faulty, read_imported
+from models.sources.imported import read_imported, read_invalid
 from tasks.data.importing import Place, import_set
 from tasks.stages.context import Context
 
@@ -30,7 +30,7 @@ class Mixed:
 
     splits: dict[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
-    left_out: list[Quarantined]
+    invalid: list[InvalidPair]
     reasoning: dict[str, str]
     hygiene: dict[str, Any]
     hashes: dict[str, tuple[int, ...]]
@@ -57,10 +57,10 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
     chosen = stratified(cleaned.kept, weights, per_task=prepare.pairs_per_task, seed=context.settings.seed)
     pairs = [_named(rows[one.source, one.id].pair, one.source) for one in chosen]
     reasoning = {pair.id: rows[one.source, one.id].reasoning for pair, one in zip(pairs, chosen, strict=True)}
-    left_out = [
-        Quarantined(f"{name}/{one.where}", one.reason, one.uri, one.passing)
+    invalid = [
+        InvalidPair(f"{name}/{one.where}", one.reason, one.uri, one.passing)
         for name, folder in sorted(folders.items())
-        for one in read_faulty(folder)
+        for one in read_invalid(folder)
     ]
     hashes = {
         medium.sha256: own
@@ -80,7 +80,7 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
             [pair for found in assigned.splits.values() for pair in found],
             context.new_folder("media"),
         ),
-        left_out + assigned.left_out,
+        invalid + assigned.invalid,
         {name: text for name, text in reasoning.items() if text},
         hygiene,
         hashes,

@@ -21,16 +21,17 @@ from models.backbone import FRAMES, takes_video
 from models.errors import ConfigError
 from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presented
-from models.evaluation.scores import JudgedRow, read_rows, write_rows
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
+from models.generation.open import EndpointOptions, find_endpoint
 from models.generation.openai_client import Endpoint
-from models.generation.protocol import GeneratorIdentity
+from models.generation.protocol import GeneratorIdentity, SamplingParams
 from models.judging.judge import Frames, Judge, Seconds
 from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import turned
-from models.sources.imported import Faulty, read_faulty, read_imported
+from models.sources.imported import InvalidImport, read_imported, read_invalid
 from models.sources.importing import check_share, commonest
 from models.verdict.grammar import Mode
 from models.verdict.prompts import RELEASES, Wording
@@ -41,7 +42,8 @@ from tasks.judging.files import find_model
 from tasks.judging.judges import ENDPOINT, generator_of, identity_of
 from tasks.pipeline.once import computed_once
 from tasks.stages.evaluate import DIRECT_TOKENS
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
@@ -113,7 +115,7 @@ class NamedJudge:
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        return Endpoint.from_environment(self._model.removeprefix(ENDPOINT))
+        return find_endpoint(self._model.removeprefix(ENDPOINT), EndpointOptions())
 
     def digest(self) -> str:
         """sha256 of what answers: an artifact's or a model folder's bytes, or an endpoint's address and model name."""
@@ -147,7 +149,7 @@ class BenchmarkSet:
         imported = list(read_imported(folder))
         self.pairs = [one.pair for one in imported]
         self.aspects = {one.pair.id: dict(one.aspects) for one in imported if one.aspects}
-        self.undecodable = [one for one in read_faulty(folder) if one.preferred is not None]
+        self.undecodable = [one for one in read_invalid(folder) if one.preferred is not None]
         self._media, self._protocol = MediaFiles(folder), protocol
         self._decoded = FrameCache(self._decode, kept_bytes)  # a pair's two orders follow one another
 
@@ -167,14 +169,16 @@ class BenchmarkSet:
 def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Protocol) -> BenchmarkSet:
     """The benchmark at a place, imported if it is not.
 
-    Up to `prepare.max_bad_share` of its rows may be unusable: a pair without its media counts as wrong. Raises
+    Up to `prepare.max_bad_share` of its rows may be invalid: a pair without its media counts as wrong. Raises
     `DataError` with the commonest reasons above that share, since the figure would say nothing of the judge.
     """
     ref = import_set(store, lenient(settings), place)
     folder = store.fetch(ref)
-    benchmark, faulty = BenchmarkSet(ref, folder, protocol, settings.runtime.decoded_bytes), read_faulty(folder)
-    rows = len(benchmark.pairs) + len(faulty)
-    check_share(rows, len(faulty), settings.prepare.max_bad_share, place.path, commonest(one.reason for one in faulty))
+    benchmark, invalid = BenchmarkSet(ref, folder, protocol, settings.runtime.decoded_bytes), read_invalid(folder)
+    rows = len(benchmark.pairs) + len(invalid)
+    check_share(
+        rows, len(invalid), settings.prepare.max_bad_share, place.path, commonest(one.reason for one in invalid)
+    )
     return benchmark
 
 
@@ -227,6 +231,9 @@ def _asked(
         shown = [(pair, swapped) for one in benchmark.pairs for pair, swapped in ((one, False), (one.swapped(), True))]
     rows: list[JudgedRow] = []
     loaded: Judge | None = None
+    params = SamplingParams(
+        n=protocol.votes, temperature=protocol.temperature, max_tokens=protocol.max_tokens, seed=protocol.seed
+    )
     for start in range(0, len(shown), CHUNK_PAIRS):
         chunk = shown[start : start + CHUNK_PAIRS]
         name = f"judged/{start:06d}.json"
@@ -236,10 +243,7 @@ def _asked(
             said = loaded.judge(
                 [pair for pair, _ in chunk],
                 protocol.mode,
-                protocol.votes,
-                temperature=protocol.temperature,
-                seed=protocol.seed,
-                max_tokens=protocol.max_tokens,
+                params,
                 on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
             )
             # The votes on one presentation side by side.
@@ -258,17 +262,17 @@ def _asked(
     return Judged(vote(rows, protocol.votes) + unseen, work.get_json(FIELDS))
 
 
-def _unseen(faulty: Faulty, mode: Mode, swapped: bool) -> JudgedRow:
+def _unseen(invalid: InvalidImport, mode: Mode, swapped: bool) -> JudgedRow:
     """The row of a pair whose medium cannot be decoded: no answer, and so a wrong one."""
-    if faulty.preferred is None:
-        raise ConfigError(f"{faulty.where} has no label")
+    if invalid.preferred is None:
+        raise ConfigError(f"{invalid.where} has no label")
     return JudgedRow(
-        pair_id=faulty.id,
-        task=faulty.task,
-        group=faulty.group,
+        pair_id=invalid.id,
+        task=invalid.task,
+        group=invalid.group,
         mode=mode,
         swapped=swapped,
-        label=turned(faulty.preferred) if swapped else faulty.preferred,
+        label=turned(invalid.preferred) if swapped else invalid.preferred,
         text="",
         preferred=None,
         fault=UNDECODABLE,

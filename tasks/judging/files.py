@@ -11,6 +11,8 @@ from PIL import Image
 from configs.schema import Settings
 from models.backbone import takes_video
 from models.errors import ArtifactUnknown, ConfigError, MediaError
+from models.generation.open import open_generator
+from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge, Judgment
 from models.media.frames import decode, inspect, shrink
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
@@ -18,6 +20,7 @@ from models.verdict.grammar import Malformed, Mode, answer_text
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.pinning import find_artifact
 from tasks.pipeline.run import open_store
+from tasks.stages.options import local_options
 
 
 def judge_files(
@@ -65,15 +68,14 @@ def judge_files(
         source="command line",
     )
     folder = find_model(settings, model)
-    judge = Judge.load(
-        folder,
-        frames=frames.__getitem__,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
+    judge = Judge(
+        open_generator(folder, local_options(settings)),
+        frames.__getitem__,
         seconds=seconds.__getitem__ if takes_video(folder) else None,
     )
-    given, swapped = judge.judge([pair], mode, both_orders=True, max_tokens=settings.evaluate.max_tokens)
+    given, swapped = judge.judge(
+        [pair], mode, SamplingParams(max_tokens=settings.evaluate.max_tokens), both_orders=True
+    )
     return {
         "task": str(task),
         "text": given.text,

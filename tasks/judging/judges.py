@@ -10,17 +10,14 @@ an alias or `models:/NAME@ALIAS` of the registry; or it is `endpoint:MODEL`, an 
 the registry alone, and not the store, loads the same model with `mlflow.pyfunc` (models/judging/registry_model.py).
 """
 
-from dataclasses import replace
-from pathlib import Path
-
 from configs.load import active_profile, load_settings
 from configs.schema import Settings
-from models.generation.endpoint import FOR_JUDGE, EndpointGenerator, endpoint_identity
-from models.generation.openai_client import Endpoint
-from models.generation.protocol import GeneratorIdentity, transformers_identity
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.endpoint import EndpointGenerator
+from models.generation.open import EndpointOptions, identify_generator, open_generator
+from models.generation.protocol import GeneratorIdentity, HostedGenerator
 from models.judging.reward_model import RewardModel
 from tasks.judging.files import find_model
+from tasks.stages.options import local_options
 
 ENDPOINT = "endpoint:"
 
@@ -40,28 +37,15 @@ def reward_model(name: str = "champion", settings: Settings | None = None, *, ba
     )
 
 
-def generator_of(name: str, settings: Settings, *, base_url: str = "") -> LocalGenerator | EndpointGenerator:
+def generator_of(name: str, settings: Settings, *, base_url: str = "") -> HostedGenerator | EndpointGenerator:
     """What writes the text of the model of this name; see `reward_model`."""
     if name.startswith(ENDPOINT):
-        found = Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE)
-        return EndpointGenerator(replace(found, base_url=base_url) if base_url else found)
-    return local_generator(find_model(settings, name), settings, batch=settings.runtime.generation_batch)
+        return open_generator(name.removeprefix(ENDPOINT), EndpointOptions(base_url=base_url))
+    return open_generator(find_model(settings, name), local_options(settings))
 
 
 def identity_of(name: str, settings: Settings) -> GeneratorIdentity:
-    """What `generator_of` gives will say it is, before it is loaded."""
+    """The identity of what `generator_of` gives, before it is loaded."""
     if name.startswith(ENDPOINT):
-        return endpoint_identity(Endpoint.from_environment(name.removeprefix(ENDPOINT), FOR_JUDGE))
-    return transformers_identity(settings.model.dtype)
-
-
-def local_generator(folder: Path, settings: Settings, *, batch: int) -> LocalGenerator:
-    """The model of a folder, on this machine as the settings say."""
-    return LocalGenerator.load(
-        folder,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        batch=batch,
-        micro_tokens=settings.runtime.generation_tokens,
-    )
+        return identify_generator(name.removeprefix(ENDPOINT), EndpointOptions())
+    return identify_generator(name, local_options(settings))

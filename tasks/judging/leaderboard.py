@@ -12,17 +12,19 @@ from configs.schema import Settings
 from models.evaluation.benchmarks.comparison import compare
 from models.evaluation.benchmarks.protocol import measure, paper
 from models.evaluation.benchmarks.registry import benchmark as named
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.page import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.leaderboard.tables import Entry
 from models.evaluation.report.data import illustrate
-from models.evaluation.scores import JudgedRow
 from models.generation.endpoint_fields import words_of
 from tasks.data.importing import Place
 from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
 from tasks.pipeline.run import open_store
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 from tasks.tracking.runs import Tracker
 
+# Of scores.json. 2: position_bias is from -0.5 to 0.5; files of before, which name no version, have it from -1 to 1.
+SCORES_VERSION = 2
 CASES_SHOWN = 60  # wrong, unparsed or flipped judgments a judge and benchmark
 
 
@@ -84,7 +86,13 @@ def run_benchmarks(
                 sent[f"{judge.name} on {benchmark.name}"] = said.fields
     bootstrap, seed = settings.evaluate.bootstrap, settings.seed
     videos = {judge.name: judge.shown_videos for judge in asked}
-    scores: dict[str, Any] = {"protocol": vars(protocol), "videos": videos, "sent": sent, "judges": {}}
+    scores: dict[str, Any] = {
+        "version": SCORES_VERSION,
+        "protocol": vars(protocol),
+        "videos": videos,
+        "sent": sent,
+        "judges": {},
+    }
     entries, cases = [], []
     for name in judges:
         measured = {}

@@ -1,6 +1,5 @@
 """How much work a run is: the pairs that are there, cut to what the settings take of them."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from configs.schema import Prepare, Settings, Sft
 from models.pairs.preference import Task
+from models.sources.pair_format import LISTING, read_pairs
+from models.sources.rows import Row
 
-LISTING = "pairs.jsonl"
 ORDERS = 2
 
 
@@ -71,7 +71,8 @@ def _most(wanted: int, there: Mapping[Task, int] | None, task: Task) -> int:
 def pairs_there(settings: Settings) -> There | str:
     """The pairs that `prepare` would find, or why they cannot be told without importing them.
 
-    A folder of one's own is read; of published sets those in `pairs.jsonl`. Rows that an import would leave out count.
+    A folder of one's own is read; of published sets those in `pairs.jsonl`. Media are not read, so pairs count that an
+    import finds invalid for them.
     """
     p = settings.prepare
     if p.source == "shapes":
@@ -92,16 +93,8 @@ def pairs_there(settings: Settings) -> There | str:
 
 
 def _by_task(listing: Path) -> "Counter[Task]":
-    """Lines of each task; those that name none are left out, as an import leaves them out."""
-    found: Counter[Task] = Counter()
-    with listing.open("rb") as opened:
-        for line in opened:
-            try:
-                row = json.loads(line)
-                found[Task(row["task"])] += 1
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-    return found
+    """Valid rows of each task; whether their media can be decoded is not looked at."""
+    return Counter(row.task for _, row in read_pairs(listing) if isinstance(row, Row))
 
 
 def _split(p: Prepare, found: Mapping[Task, int], how: str) -> There:

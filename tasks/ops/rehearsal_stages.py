@@ -12,6 +12,7 @@ from typing import Any
 
 from configs.schema import Settings, Sft
 from models.errors import ConfigError
+from models.generation.protocol import SamplingParams
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
 from models.training.presets import PRESETS
@@ -19,6 +20,7 @@ from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.launch import Child, Done, Job
+from tasks.stages.options import local_options
 from tasks.stages.prepare import check_hub_id
 from tasks.stages.training import grpo_plan, sft_plan
 
@@ -147,35 +149,36 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
 def sampling(job: Job, child: Child, scratch: Path) -> Done:
     """One batch of rejection sampling."""
     sampled = job.settings.rejection_sampling
-    return _judge(job, sampled.samples, sampled.temperature, sampled.max_tokens)
+    return _judge(
+        job,
+        SamplingParams(
+            n=sampled.samples,
+            temperature=sampled.temperature,
+            max_tokens=sampled.max_tokens,
+            seed=job.settings.seed,
+        ),
+    )
 
 
 def judging(job: Job, child: Child, scratch: Path) -> Done:
     """One batch of judging with reasoning."""
-    return _judge(job, 1, 0.0, job.settings.evaluate.max_tokens)
+    return _judge(job, SamplingParams(max_tokens=job.settings.evaluate.max_tokens))
 
 
-def _judge(job: Job, samples: int, temperature: float, tokens: int) -> Done:
+def _judge(job: Job, params: SamplingParams) -> Done:
+    from models.generation.open import open_generator
     from models.judging.judge import Judge
     from models.rehearsal.pairs import longest
 
     settings, media, clock = job.settings, _media(job), _Clock(job.settings)
     batch = settings.runtime.generation_batch
-    pairs = longest(media, ALL, max(1, batch // samples))
-    judge = Judge.load(
-        Path(job.key) / "model",
-        frames=media.frames,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        batch=batch,
-        micro_tokens=settings.runtime.generation_tokens,
-    )
+    pairs = longest(media, ALL, max(1, batch // params.n))
+    judge = Judge(open_generator(Path(job.key) / "model", local_options(settings)), media.frames)
     clock.tick()
-    judge.judge(pairs, "think", samples, temperature=temperature, max_tokens=tokens, seed=settings.seed)
+    judge.judge(pairs, "think", params)
     clock.tick()
-    sequences = len(pairs) * samples
-    return clock.done([{"num_tokens": 0.0}, {"num_tokens": float(sequences * tokens)}], last=1)
+    sequences = len(pairs) * params.n
+    return clock.done([{"num_tokens": 0.0}, {"num_tokens": float(sequences * params.max_tokens)}], last=1)
 
 
 def _media(job: Job) -> PreferenceDataset:

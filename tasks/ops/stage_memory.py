@@ -16,7 +16,7 @@ from models.sizing.memory import Memory, Sequences, Weights, generating, states,
 from models.sizing.shape import Shape
 from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.training.presets import PRESETS
-from models.verdict.grammar import instructions
+from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base
 
 CAPTION_TOKENS = 60  # of a caption, a question or an answer

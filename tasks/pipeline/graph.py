@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
         Stage("base", "2", {}, ("model",), ("model.base", "model.revision"), "tasks.stages.prepare:base", seeded=False),
         Stage(
             "prepare",
-            "6",
+            "7",
             {},
             ("preferences", "splits"),
             ("prepare", "model.max_frames"),
@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "promote",
-            "5",
+            "6",
             {
                 "report": Input("evaluate", "report"),
                 "model": Input("grpo", "model"),

@@ -28,6 +28,7 @@ import models.errors as errors
 from configs.schema import Settings
 from models.errors import OutOfMemory, StageFailed, StageKilled, StageStalled, ThinkrewardError
 from tasks.pipeline.graph import REPOSITORY, STAGES, Stage
+from tasks.pipeline.lifeline import die_with_starting_thread, leave_with_parent
 from tasks.pipeline.watching import EVENTS, LOG, EventReader, EventWriter, Pulse, descendants, last_lines, write_stacks
 from tasks.store.artifacts import ArtifactRef
 
@@ -343,22 +344,6 @@ def named(function: str) -> Callable[..., Any]:
     return found
 
 
-def _leave_with_parent() -> None:
-    """End this process when the parent's end of our standard input closes; to all others that input is empty."""
-    watched = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-    def wait() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while os.read(watched, 4096):
-                pass
-        os._exit(143)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 @contextlib.contextmanager
 def _one_temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="thinkreward-stage-") as folder:
@@ -373,7 +358,8 @@ def main() -> int:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for when this process has stalled
     rank = int(os.environ.get("RANK", "0"))
-    _leave_with_parent()  # torchrun hands its standard input on to its ranks
+    leave_with_parent()  # torchrun hands its standard input on to its ranks
+    die_with_starting_thread()  # which waits for this process, in `run_child` as in torchrun
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     child = Child()
     try:

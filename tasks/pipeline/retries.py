@@ -1,7 +1,6 @@
 """Which failures of a task are worth another try, and how long to wait before it."""
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,10 +10,10 @@ from prefect.exceptions import MissingContextError
 
 from configs.schema import Settings
 from models.errors import ThinkrewardError
+from models.retry_policy import RetryPolicy
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
-DOUBLINGS = 10
 
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
@@ -28,33 +27,32 @@ def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
 def is_retryable(task: object, run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again can help: lost connections, 5xx, preemption; not bad settings, bad data or full memory."""
     error = state.result(raise_on_failure=False)
-    passing = isinstance(error, ThinkrewardError) and error.retryable
-    if passing:
+    transient = _is_transient(error)
+    if transient:
         log.warning("%s; trying again", error)  # on a terminal, where Prefect's own lines are not shown
-    return passing
+    return transient
 
 
 def call_with_retries(settings: Settings, action: Callable[[], Result]) -> Result:
-    """What `action` gives, asked again as a task is; for what a flow asks between its tasks."""
-    for attempt in range(settings.runtime.retries):
-        try:
-            return action()
-        except ThinkrewardError as error:
-            if not error.retryable:
-                raise
-            pause = _pause(settings, attempt)
-            run_logger().warning("%s; trying again in %g s", error, pause)
-            time.sleep(pause)
-    return action()
+    """What `action` gives, called again as a task is; for what a flow asks between its tasks."""
+
+    def on_wait(error: BaseException, pause_s: float) -> None:
+        run_logger().warning("%s; trying again in %g s", error, pause_s)
+
+    return _policy(settings).call(action, _is_transient, on_wait)
 
 
 def with_retries(task: Any, settings: Settings) -> Any:
     """The task with the profile's retries, each after twice the pause of the one before."""
-    retries = settings.runtime.retries
-    pauses = [_pause(settings, attempt) for attempt in range(min(retries, DOUBLINGS))]
-    return task.with_options(retries=retries, retry_delay_seconds=pauses or None, retry_condition_fn=is_retryable)
+    pauses = _policy(settings).pauses()
+    return task.with_options(
+        retries=settings.runtime.retries, retry_delay_seconds=pauses or None, retry_condition_fn=is_retryable
+    )
 
 
-def _pause(settings: Settings, attempt: int) -> float:
-    """Seconds before a further try, twice those of the one before."""
-    return settings.runtime.retry_delay_s * 2.0 ** min(attempt, DOUBLINGS)
+def _policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.runtime.retries + 1, first_pause_s=settings.runtime.retry_delay_s)
+
+
+def _is_transient(error: object) -> bool:
+    return isinstance(error, ThinkrewardError) and error.retryable

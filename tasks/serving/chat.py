@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ThinkrewardError
+from models.generation.protocol import SamplingParams
 from models.judging.request_rows import RequestMedia
 from models.judging.reward_model import RewardModel, streamed
 from models.verdict.prompts import Message, Part, image_part
@@ -26,14 +27,7 @@ def completion(served: LoadedModel, body: ChatRequest, given_up: threading.Event
     """The whole answer. Raises `MediaError` for a medium that cannot be used."""
     model = served.reward_model(given_up)
     messages = conversation(body, model)
-    (said,) = model.generator.generate(
-        [messages],
-        n=body.n,
-        temperature=body.temperature,
-        max_tokens=longest(body, model),
-        seed=body.seed,
-        mode=body.mode,
-    )
+    (said,) = model.generator.generate([messages], sampling_params(body, model), mode=body.mode)
     choices = [
         {
             "index": at,
@@ -59,14 +53,7 @@ async def begin_stream(service: "Service", body: ChatRequest) -> AsyncIterator[s
     except BaseException:
         held.close()
         raise
-    pieces = streamed(
-        model.generator,
-        messages,
-        temperature=body.temperature,
-        max_tokens=longest(body, model),
-        seed=body.seed,
-        mode=body.mode,
-    )
+    pieces = streamed(model.generator, messages, sampling_params(body, model), mode=body.mode)
     return _events(_head(served, body, "chat.completion.chunk"), pieces, service, given_up, held)
 
 
@@ -87,9 +74,10 @@ async def _events(
     yield "data: [DONE]\n\n"
 
 
-def longest(body: ChatRequest, model: RewardModel) -> int:
-    """The tokens of an answer at most: what is asked for, within the model's own limit."""
-    return min(body.max_completion_tokens or body.max_tokens or model.max_tokens, model.max_tokens)
+def sampling_params(body: ChatRequest, model: RewardModel) -> SamplingParams:
+    """How the answer is drawn: as the request has it, within the model's own limit of tokens."""
+    longest = min(body.max_completion_tokens or body.max_tokens or model.max_tokens, model.max_tokens)
+    return SamplingParams(n=body.n, temperature=body.temperature, max_tokens=longest, seed=body.seed)
 
 
 def conversation(body: ChatRequest, model: RewardModel) -> list[Message]:

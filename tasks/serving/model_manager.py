@@ -13,8 +13,8 @@ from pathlib import Path
 from configs.schema import Settings
 from models.errors import ArtifactUnknown, ConfigError, ThinkrewardError
 from models.generation.batching import BatchingGenerator
-from models.generation.protocol import Generated, GeneratorIdentity, OnText, Progress, Seed
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.open import open_generator
+from models.generation.protocol import Generated, GeneratorIdentity, HostedGenerator, OnText, Progress, SamplingParams
 from models.judging.request_rows import RequestMedia
 from models.judging.reward_model import RewardModel
 from models.media.decoding import Decoding
@@ -23,10 +23,10 @@ from models.verdict.prompts import Message
 from tasks.data.decoders import serving_decoders
 from tasks.data.locations import model_digest
 from tasks.judging.files import model_folder
-from tasks.judging.judges import local_generator
 from tasks.pipeline.pinning import find_artifact, registered_model
 from tasks.pipeline.run import open_store
 from tasks.serving.metrics import Metrics
+from tasks.stages.options import local_options
 from tasks.store.artifacts import ArtifactRef
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class RemoteRewardModel(RewardModel):
 class CancellableGenerator:
     """The shared generator on behalf of one request, which may be given up."""
 
-    tells = True
+    streams = True
 
     def __init__(self, shared: BatchingGenerator, given_up: threading.Event) -> None:
         self._shared = shared
@@ -57,11 +57,8 @@ class CancellableGenerator:
     def generate(
         self,
         conversations: Sequence[list[Message]],
+        params: SamplingParams,
         *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: Seed = 0,
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
@@ -69,10 +66,7 @@ class CancellableGenerator:
         """See `BatchingGenerator.generate`."""
         return self._shared.generate(
             conversations,
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=seed,
+            params,
             mode=mode,
             on_progress=on_progress,
             on_text=on_text,
@@ -86,15 +80,15 @@ class LoadedModel:
     def __init__(
         self,
         digest: str,
-        local: LocalGenerator,
+        hosted: HostedGenerator,
         settings: Settings,
         decoding: Decoding,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self.digest = digest
-        self.local = local
+        self.hosted = hosted
         self.generator = BatchingGenerator(
-            local,
+            hosted,
             batch=settings.serve.batch,
             waiting=settings.serve.waiting,
             pause_s=settings.serve.pause_ms / 1000,
@@ -116,7 +110,7 @@ class LoadedModel:
 
     def tokens(self, text: str) -> int:
         """How many tokens a text has."""
-        return len(self.local.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.hosted.count_tokens(text)
 
 
 class ModelManager:
@@ -192,8 +186,8 @@ class ModelManager:
         old.generator.close()
 
     def _load(self, digest: str, folder: Path) -> LoadedModel:
-        local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return LoadedModel(digest, local, self._settings, self._decoders, self._metrics.batch)
+        hosted = open_generator(folder, local_options(self._settings, batch=self._settings.serve.batch))
+        return LoadedModel(digest, hosted, self._settings, self._decoders, self._metrics.batch)
 
     def _artifact(self) -> ArtifactRef:
         """What the name means now in the store."""

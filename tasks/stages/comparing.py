@@ -13,11 +13,12 @@ from configs.schema import Settings
 from models.errors import ArtifactCorrupt, ArtifactMissing, ArtifactUnknown, ConfigError
 from models.evaluation.comparison import Evidence, compare, evidence
 from models.evaluation.gate import Opponent
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.stages.context import Context
 from tasks.stages.evaluate import judged_rows
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
 from tasks.tracking.registry import CHAMPION, REFERENCE, RegisteredVersion, get_alias, versions
 
 PACKAGED_MODEL = "artifacts/model"  # where the package of a registered version has the model

@@ -13,9 +13,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from models.errors import ArtifactCorrupt
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.evaluation.report.data import Example, ModelEntry, ReportData, choose_examples, illustrate
 from models.evaluation.report.html import render_report
-from models.evaluation.scores import JudgedRow, paired_difference, read_rows, score, write_rows
+from models.evaluation.scores import paired_difference, score
+from models.generation.protocol import SamplingParams
 from models.pairs.dataset import pairs_file
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode
@@ -25,7 +27,8 @@ from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import stage_key
 from tasks.stages.context import Context, peak_memory_mib, stage_context
 from tasks.stages.rejection_sampling import load_judge
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 
 MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24
@@ -119,9 +122,9 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
             judgments = judge.judge(
                 pairs,
                 mode,
+                SamplingParams(max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS),
                 both_orders=True,
                 on_progress=tell,
-                max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated, one.refused] for one in judgments]
             context.work.put_json(part, done)

@@ -11,7 +11,7 @@ from models.errors import ArtifactMissing, ConfigError, DataError, HubUnreachabl
 from models.hygiene.perceptual import perceptual_hash
 from models.media.decoding import Decoders
 from models.media.frames import decode
-from models.pairs.dataset import Quarantined, write_dataset
+from models.pairs.dataset import InvalidPair, write_dataset
 from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
@@ -81,7 +81,7 @@ class _Read:
 
     splits: Mapping[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
-    left_out: list[Quarantined]
+    invalid: list[InvalidPair]
     reasoning: Mapping[str, str] = field(default_factory=dict)
     hygiene: dict[str, Any] = field(default_factory=dict)
     hashes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -101,11 +101,11 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         drops: dict[str, int] = {}
         if folders := _drops(context):
             read, drops = _with_drops(context, decoders, ledger, read, folders)
-        for one in read.left_out[:20]:
-            child.say(f"quarantined {one.id}: {one.reason} {one.uri}")
+        for one in read.invalid[:20]:
+            child.say(f"invalid: {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
         summary = write_dataset(
-            folder, read.splits, read.blobs, read.left_out, drops, reasoning=read.reasoning, hygiene=read.hygiene
+            folder, read.splits, read.blobs, read.invalid, drops, reasoning=read.reasoning, hygiene=read.hygiene
         )
         context.run.log_file(folder / "summary.json", "summary.json")
         facts = {f"{split}_pairs": counted["pairs"] for split, counted in summary["splits"].items()}
@@ -122,13 +122,13 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
-        if passing := sum(one.passing for one in read.left_out):
+        if passing := sum(one.passing for one in read.invalid):
             facts[VOLATILE_METRICS] = passing
             child.say(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"
             )
-        return context.done(outputs, **facts, quarantined=len(read.left_out))
+        return context.done(outputs, **facts, quarantined=len(read.invalid))
 
 
 def _previous(context: Context) -> Ledger:
@@ -167,9 +167,9 @@ def _with_drops(
         conflicts=settings.prepare.conflicts,
         share=settings.prepare.inbox_share,
     )
-    left_out = [*read.left_out, *added.left_out]
+    invalid = [*read.invalid, *added.invalid]
     together = {**read.hashes, **added.hashes}
-    return replace(read, splits=added.splits, blobs=added.blobs, left_out=left_out, hashes=together), added.counts
+    return replace(read, splits=added.splits, blobs=added.blobs, invalid=invalid, hashes=together), added.counts
 
 
 def _look(read: _Read, max_frames: int) -> tuple[dict[str, tuple[int, ...]], Callable[[Mapping[str, bytes]], Confirm]]:
@@ -188,20 +188,20 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     """What the source that the profile names gives."""
     prepare, progress = context.settings.prepare, context.progress("pairs")
     if prepare.source == "shapes":
-        left_out: list[Quarantined] = []
+        invalid: list[InvalidPair] = []
         splits, blobs = read_shapes(
             train_pairs=prepare.train_pairs,
             validation_pairs=prepare.validation_pairs,
             held_out_pairs=prepare.held_out_pairs,
             seed=context.settings.seed,
             ledger=ledger,
-            left_out=left_out,
+            invalid=invalid,
             on_progress=progress,
         )
-        return _Read(splits, blobs, left_out)
+        return _Read(splits, blobs, invalid)
     if prepare.source == "published":
         mixed = mix(context, ledger)
-        return _Read(mixed.splits, mixed.blobs, mixed.left_out, mixed.reasoning, mixed.hygiene, mixed.hashes)
+        return _Read(mixed.splits, mixed.blobs, mixed.invalid, mixed.reasoning, mixed.hygiene, mixed.hashes)
     if prepare.path is None:
         raise DataError("prepare.path is empty")
     rows = read_rows(
@@ -213,8 +213,8 @@ def _read_source(context: Context, decoders: Decoders, ledger: Ledger) -> _Read:
     shares = Shares(prepare.held_out_share, prepare.validation_share)
     found = assign(rows.pairs, rows.hashes, ledger, shares, near_bits=prepare.near_duplicate_bits)
     shown = {medium.uri for pairs in found.splits.values() for pair in pairs for medium in pair.media()}
-    left_out = [one for _, one in rows.left_out] + found.left_out
-    return _Read(found.splits, rows.blobs.only(sorted(shown)), left_out, hashes=rows.hashes)
+    invalid = [one for _, one in rows.invalid] + found.invalid
+    return _Read(found.splits, rows.blobs.only(sorted(shown)), invalid, hashes=rows.hashes)
 
 
 def _drops(context: Context) -> dict[str, Path]:

@@ -7,15 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.evaluation.scores import REFUSED
+from models.evaluation.judged_rows import REFUSED
+from models.generation.open import open_generator
+from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
 from models.training.selection import rejection
 from models.training.trajectories import PassRate, Sampled, keep, pass_rates
 from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.context import Context, stage_context
+from tasks.stages.options import local_options
 from tasks.stages.training import fine_tune, passed_through
-from tasks.store.artifacts import ArtifactRef
+from tasks.store.artifact_types import ArtifactRef
 
 
 def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
@@ -83,11 +86,13 @@ def _sample_shard(
     judgments = judge.judge(
         shard,
         "think",
-        n=config.samples,
+        SamplingParams(
+            n=config.samples,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens,
+            seed=context.settings.seed,
+        ),
         both_orders=True,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens,
-        seed=context.settings.seed,
         on_progress=tell,
     )
     return [
@@ -103,16 +108,8 @@ def _sample_shard(
 
 def load_judge(context: Context, model_input: str) -> Judge:
     """A judge over one of the stage's input models, with the dataset's media."""
-    settings = context.settings
-    return Judge.load(
-        context.input(model_input),
-        frames=context.preferences().frames,
-        device=settings.runtime.device,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        batch=settings.runtime.generation_batch,
-        micro_tokens=settings.runtime.generation_tokens,
-    )
+    generator = open_generator(context.input(model_input), local_options(context.settings))
+    return Judge(generator, context.preferences().frames)
 
 
 def _publish(

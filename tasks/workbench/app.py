@@ -22,10 +22,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from configs.schema import Settings
 from models.errors import ConfigError, DataError, StoreError, StoreUnreachable
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.cards import card
 from models.evaluation.report.data import Example
 from models.evaluation.report.environment import page_environment
-from models.evaluation.scores import JudgedRow
 from models.judging.request_rows import RequestMedia, read_pairs
 from models.pairs.preference import Task
 from models.sources.shapes import foreign

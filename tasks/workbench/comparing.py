@@ -9,9 +9,9 @@ from random import Random
 
 from configs.schema import Settings
 from models.errors import Cancelled, ConfigError
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.cards import Card, card
 from models.evaluation.report.data import Example, illustrate
-from models.evaluation.scores import JudgedRow
 from models.judging.reward_model import Outcome
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task, turned

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
+from models.generation.open import open_generator
 from tasks.data.decoders import serving_decoders
 from tasks.data.locations import model_digest
-from tasks.judging.judges import local_generator
 from tasks.pipeline.graph import EVALUATED, find_base
 from tasks.pipeline.pinning import registered_model
 from tasks.serving.model_manager import LoadedModel
+from tasks.stages.options import local_options
 from tasks.store.artifacts import Store
 
 ALIASES = ("champion", "challenger")
@@ -117,8 +118,8 @@ class ModelCache:
         folder = find_base(self._settings) if choice.digest == self._base else None
         if folder is None:
             folder = self._store.fetch(self._store.reference("model", choice.digest))
-        local = local_generator(folder, self._settings, batch=self._settings.serve.batch)
-        return LoadedModel(choice.digest, local, self._settings, self.decoders)
+        hosted = open_generator(folder, local_options(self._settings, batch=self._settings.serve.batch))
+        return LoadedModel(choice.digest, hosted, self._settings, self.decoders)
 
     @cached_property
     def _base(self) -> str | None:

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from configs.schema import Settings
 from models.errors import ThinkrewardError
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.cards import Card, card
 from models.evaluation.report.data import Example, illustrate
-from models.evaluation.scores import JudgedRow
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 from tasks.tracking.client import read_tables
 from tasks.workbench.pairs import open_dataset, training_pairs
 

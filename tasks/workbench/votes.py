@@ -4,20 +4,16 @@ A drop a vote: whatever is killed meanwhile, a vote is there whole or, without i
 nightly with a reason.
 """
 
-import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from models.pairs.preference import PreferencePair, Preferred
-from models.sources.jsonl import LISTING
+from models.sources.pair_format import LISTING, write_pair
 from tasks.data.inbox.inbox import INBOX
 from tasks.store.artifacts import Store
 
 GROUP = "workbench"
-
-
 LONGEST_VOTER = 64  # characters of a name
 
 
@@ -36,16 +32,7 @@ def save_vote(
     names = {media.uri: media.sha256 for media in pair.media()}  # what a file is, is read from its bytes
     for uri, file in names.items():
         store.objects.write(f"{folder}/{file}", blob(uri))
-    row: dict[str, Any] = {
-        "id": f"{GROUP}-{mark}",
-        "task": str(pair.task),
-        "prompt": pair.prompt,
-        "preferred": preferred,
-        "group": GROUP,
-        "source": source,
-        "candidates": [{"media": names[one.media.uri]} if one.media else {"text": one.text} for one in pair.candidates],
-    }
-    if pair.context:
-        row["context"] = [names[media.uri] for media in pair.context]
-    store.objects.write(f"{folder}/{LISTING}", (json.dumps(row, ensure_ascii=False) + "\n").encode())
+    changes = {"id": f"{GROUP}-{mark}", "preferred": preferred, "group": GROUP, "source": source}
+    line = write_pair(pair.model_copy(update=changes), lambda media: names[media.uri])
+    store.objects.write(f"{folder}/{LISTING}", line.encode())
     return name

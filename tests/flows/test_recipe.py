@@ -15,7 +15,7 @@ import pytest
 
 from configs.load import load_settings
 from models.errors import StageKilled
-from models.evaluation.scores import JudgedRow, read_rows
+from models.evaluation.judged_rows import JudgedRow, read_rows
 from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.run import Watch, open_store, run_stage
 from tests.flows.killing import checkpoint, stage_killed_when

@@ -12,7 +12,8 @@ import pytest
 
 from configs.load import load_settings
 from models.pairs.preference import Task
-from models.verdict.grammar import THINK_OPEN, Verdict, parse_verdict
+from models.verdict.grammar import THINK_OPEN, Verdict
+from models.verdict.parsing import parse_verdict
 from tasks.pipeline.run import open_store
 from tests.tasks import small_recipe as small
 

@@ -8,6 +8,7 @@ from transformers import LlamaConfig
 
 from models.backbone import load_model, load_processor
 from models.errors import ConfigError
+from models.generation.protocol import SamplingParams
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import Judge
 from models.pairs.preference import Task
@@ -35,7 +36,7 @@ def test_a_reduced_copy_judges_and_is_of_the_same_family(base: str, tmp_path: Pa
     media = write_pairs(tmp_path / "data", processor.tokenizer, max_pixels=4096, frames=2)
     model = load_model(tmp_path / "model", dtype="bfloat16")
     judge = Judge(LocalGenerator(model, load_processor(tmp_path / "model"), batch=4), media.frames)
-    said = judge.judge([media.pairs("train", task)[0] for task in Task], max_tokens=2)
+    said = judge.judge([media.pairs("train", task)[0] for task in Task], params=SamplingParams(max_tokens=2))
     assert len(said) == 4
 
 

@@ -1,5 +1,6 @@
-"""Listings of data sets for every reader, spoiled at random, and what reading them may do."""
+"""Listings of data sets for every reader, spoiled at random, and what reading and importing them may do."""
 
+import csv
 import io
 import json
 import tarfile
@@ -12,10 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import ThinkrewardError
+from models.evaluation.benchmarks.registry import BENCHMARKS
+from models.media.decoding import HERE
+from models.sources.importing import ImportJob
 from models.sources.jsonl import read_rows
 from models.sources.registry import READERS
+from tests.proofs.fuzz_benchmarks import IN_PAIRS
+from tests.proofs.fuzz_benchmarks import LISTINGS as BENCHMARK_LISTINGS
 from tests.proofs.fuzz_spoiling import bent, spoiled, written
 
+Listings = tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...]
 _IMAGES, _FRAMES = ["1.png", "2.png"], ["1/a.jpg", "1/b.jpg", "2/a.jpg", "2/b.jpg"]
 _THOUGHT = (
     "<think>\n1. Semantic consistency: Image 1 (4/10) - a; Image 2 (8/10) - b\nTotal score:\nImage 1: 4=4\n"
@@ -36,7 +43,7 @@ _VOTED = {
 }
 
 # The reader, its listing, and rows of it.
-LISTINGS: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
+LISTINGS: Listings = (
     ("conversations", "data.json", (
         _asked(_CAPTION, _THOUGHT, images=_IMAGES, id="a"),
         _asked("two videos\nText Caption: [a kite]", "Video 1 is better", images=_FRAMES),
@@ -84,7 +91,16 @@ LISTINGS: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
 
 def listing(rng: Random) -> bytes:
     """The reader, the file's name and its bytes."""
-    reader, name, good = rng.choice(LISTINGS)
+    return _example(rng, LISTINGS)
+
+
+def benchmark_listing(rng: Random) -> bytes:
+    """The same of a public benchmark."""
+    return _example(rng, BENCHMARK_LISTINGS)
+
+
+def _example(rng: Random, listings: Listings) -> bytes:
+    reader, name, good = rng.choice(listings)
     rows = [bent(rng, row) if rng.random() < 0.8 else row for row in good * rng.choice((1, 1, 2))]
     data = _file_of(name, rows) or _file_of(name, list(good)) or b""
     data = spoiled(rng, data) if rng.random() < 0.3 else data
@@ -102,9 +118,19 @@ def _file_of(name: str, rows: list[Any]) -> bytes | None:
         return buffer.getvalue()
     if name.endswith(".tar"):
         return _tar(rows)
+    if name.endswith(".csv"):
+        return _csv(rows)
     if name.endswith(".jsonl"):
         return "\n".join(map(written, rows)).encode()
-    return written(rows).encode()
+    return written({"pairs": rows} if name in IN_PAIRS else rows).encode()
+
+
+def _csv(rows: list[Any]) -> bytes:
+    table = [row for row in rows if isinstance(row, dict)]
+    names = list(dict.fromkeys(name for row in table for name in row))
+    text = io.StringIO()
+    csv.writer(text).writerows([names, *([row.get(name) for name in names] for row in table)])
+    return text.getvalue().encode(errors="surrogatepass")
 
 
 def _tar(rows: list[Any]) -> bytes:
@@ -119,14 +145,22 @@ def _tar(rows: list[Any]) -> bytes:
 
 
 def check_listing(data: bytes) -> None:
+    """Read the listing, and import what it names, none of which is there but for what its rows hold."""
     head, _, content = data.partition(b"\n")
     reader, name = head.decode().split(" ")
+    read = READERS[reader] if reader in READERS else BENCHMARKS[reader].read
     with tempfile.TemporaryDirectory(prefix="thinkreward-fuzz-") as folder:
-        (Path(folder) / name).write_bytes(content)
+        root, into = Path(folder) / "set", Path(folder) / "into"
+        into.mkdir()
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(content)
         try:
-            for row in READERS[reader](Path(folder)):
+            for row in read(root):
                 json.dumps(repr(row)).encode()
             if name == "pairs.jsonl":
-                read_rows(Path(folder), max_frames=2)
+                read_rows(root, max_frames=2)
+            # In this process: what would end another is what is looked for.
+            job = ImportJob(read, root, into, source="x", decoders=HERE, max_bad_share=1.0, max_media_bytes=1 << 20)
+            job.run()
         except ThinkrewardError as error:
             str(error).encode()

@@ -17,18 +17,11 @@ from PIL import Image
 from models.errors import MediaError
 from models.media.frames import decode, inspect, pack_frames
 from models.pairs.preference import Task
-from models.verdict.grammar import (
-    Dimension,
-    Malformed,
-    Mode,
-    Verdict,
-    candidate_names,
-    parse_answer,
-    parse_verdict,
-    render_verdict,
-)
+from models.verdict.grammar import Dimension, Malformed, Mode, Verdict, candidate_names
 from models.verdict.lenient import parse_lenient
-from tests.proofs.fuzz_listings import check_listing, listing
+from models.verdict.parsing import parse_answer, parse_verdict
+from models.verdict.rendering import render_verdict
+from tests.proofs.fuzz_listings import benchmark_listing, check_listing, listing
 from tests.proofs.fuzz_spoiling import bent, spoiled, written
 
 Check = Callable[[bytes], None]
@@ -201,6 +194,7 @@ def _service() -> Iterator[Check]:
 TARGETS = {
     "verdict": Target(_verdict, without_set_up(_check_verdict)),
     "readers": Target(listing, without_set_up(check_listing)),
+    "benchmarks": Target(benchmark_listing, without_set_up(check_listing)),
     "media": Target(_medium, without_set_up(_check_medium)),
     "service": Target(_body, _service),
 }

@@ -18,6 +18,7 @@ import psutil
 
 from configs.load import VARIABLE, load_settings
 from configs.schema import Settings
+from models.retry_policy import RetryPolicy
 from tasks.pipeline.run import open_store
 from tasks.stack.services import services
 from tasks.stack.state import PORTS, Record, StackFolder, exported
@@ -26,9 +27,14 @@ from tasks.store.artifacts import Store
 from tests.tasks import small_recipe as small
 from tests.tasks.seaweed import free_ports
 
-BUSY_PAUSES_S = (1, 2, 4, 8)
+WHILE_BUSY = RetryPolicy(attempts=5, first_pause_s=1.0)
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 OF_OTHERS = ("PREFECT_", "AWS_", "MLFLOW_", "THINKREWARD", "OPENAI_")
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether Prefect's SQLite file was locked, after which its own clients send the request again as well."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.SERVICE_UNAVAILABLE
 
 
 class LocalStack:
@@ -115,13 +121,12 @@ class LocalStack:
     def api(self, method: str, path: str, body: Any = None, **fields: Any) -> Any:
         """Prefect's REST API; what is sent is `body`, or an object of the `fields`."""
         url = f"{self.environment['PREFECT_API_URL']}/{path}"
-        for pause in (*BUSY_PAUSES_S, None):
-            answer = httpx.request(method, url, json=body or fields or None, timeout=60)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or pause is None:
-                break
-            time.sleep(pause)  # its SQLite file is locked; Prefect's own clients ask again as well
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+
+        def request() -> Any:
+            answer = httpx.request(method, url, json=body or fields or None, timeout=60).raise_for_status()
+            return answer.json() if answer.content else None
+
+        return WHILE_BUSY.call(request, is_busy)
 
     @staticmethod
     def until(holds: Callable[[], object], what: str, timeout_s: float = 300) -> None:

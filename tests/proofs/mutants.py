@@ -26,44 +26,45 @@ PACKAGES = ("configs", "flows", "models", "tasks")
 WRAPPERS = ("property", "cached_property", "contextmanager")
 CACHES = ("lru_cache", "cache")
 FAILED = (1, 3)  # mutmut's codes: a test failed
+TIME_LIMIT = "--timeout=30"  # seconds a test: one that waits for ever fails, long before mutmut would end it
 KILLED = (*FAILED, 24, -24, 36, 152, 255)  # or time ran out
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A module whose mutants are tested, the files of tests that are for it, and words of those too slow for this."""
+    """A module whose mutants are tested, and words in the names of those of its tests that are too slow for this."""
 
     source: str
-    tests: tuple[str, ...]
     slow: str = ""
 
+    @property
+    def tests(self) -> list[str]:
+        """The files of tests that mirror the module: `tests/.../test_<module>.py`, and those with more after it.
 
-MODELS = "tests/models"
+        Raises `SystemExit` if there are none.
+        """
+        source = Path(self.source)
+        found = sorted(str(path) for path in Path("tests", source.parent).glob(f"test_{source.stem}*.py"))
+        if not found:
+            raise SystemExit(f"no tests of {source}: tests/{source.parent}/test_{source.stem}.py is missing")
+        return found
+
+
 SUBJECTS = {
-    "verdict": Subject(
-        "models/verdict/grammar.py",
-        (f"{MODELS}/test_verdict.py", f"{MODELS}/test_verdict_positions.py", f"{MODELS}/test_prompts.py"),
-        "linear or reads_back_as_itself or never_raises",
-    ),
-    "verdict_lenient": Subject(
-        "models/verdict/lenient.py",
-        (f"{MODELS}/test_verdict_lenient.py", f"{MODELS}/test_verdict_lenient_parts.py"),
-        "linear or any_text or all_that_the_grammar",
-    ),
-    "selection": Subject("models/training/selection.py", (f"{MODELS}/test_selection.py",)),
-    "rewards": Subject("models/verdict/rewards.py", (f"{MODELS}/test_rewards.py",)),
-    "scores": Subject(
-        "models/evaluation/scores.py", (f"{MODELS}/test_scores.py", f"{MODELS}/test_scores_parts.py"), "about_as_often"
-    ),
-    "gate": Subject("models/evaluation/gate.py", (f"{MODELS}/test_gate.py",)),
-    "comparison": Subject("models/evaluation/comparison.py", (f"{MODELS}/test_comparison.py",), "holds_the_truth"),
-    "curriculum": Subject("models/training/curriculum.py", (f"{MODELS}/test_curriculum.py",)),
-    "leases": Subject(
-        "tasks/store/leases.py",
-        ("tests/tasks/store/test_leases.py", "tests/tasks/test_leases_parts.py"),
-        "several_processes",
-    ),
-    "once": Subject("tasks/pipeline/once.py", ("tests/tasks/pipeline/test_once.py",)),
+    "grammar": Subject("models/verdict/grammar.py"),
+    "instructions": Subject("models/verdict/instructions.py"),
+    "quoting": Subject("models/verdict/quoting.py"),
+    "rendering": Subject("models/verdict/rendering.py", "reads_back_as_itself"),
+    "parsing": Subject("models/verdict/parsing.py", "never_raises or grows_with_the_length"),
+    "lenient": Subject("models/verdict/lenient.py", "linear or any_text or all_that_the_grammar"),
+    "selection": Subject("models/training/selection.py"),
+    "rewards": Subject("models/verdict/rewards.py"),
+    "scores": Subject("models/evaluation/scores.py", "about_as_often"),
+    "gate": Subject("models/evaluation/gate.py"),
+    "comparison": Subject("models/evaluation/comparison.py", "holds_the_truth"),
+    "curriculum": Subject("models/training/curriculum.py"),
+    "leases": Subject("tasks/store/leases.py", "several_processes"),
+    "once": Subject("tasks/pipeline/once.py"),
 }
 
 
@@ -109,11 +110,12 @@ def _copy(subject: Subject, folder: Path) -> None:
     shutil.copy("pyproject.toml", folder)
     source = folder / subject.source
     source.write_text(unwrapped(source.read_text(encoding="utf-8")), encoding="utf-8")
+    quick = ["-k", f"not ({subject.slow})"] if subject.slow else []
     settings = {
         "source_paths": [f"{name}/" for name in PACKAGES],
         "only_mutate": [subject.source],
-        "pytest_add_cli_args_test_selection": list(subject.tests),
-        "pytest_add_cli_args": ["-m", "not slow", *(["-k", f"not ({subject.slow})"] if subject.slow else [])],
+        "pytest_add_cli_args_test_selection": subject.tests,
+        "pytest_add_cli_args": ["-m", "not slow", TIME_LIMIT, *quick],
         "use_git_change_detection": ["false"],
         "timeout_multiplier": ["15"],  # times what the tests take: a loop without end costs so much
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from models.sources.pair_format import fields_of
 
 
 def write_drop(
@@ -35,10 +36,8 @@ def write_drop(
 
 
 def row_of(pair: PreferencePair) -> dict[str, Any]:
-    """The pair as a line of `pairs.jsonl`."""
-    candidates = [{"text": one.text} if one.media is None else {"media": one.media.uri} for one in pair.candidates]
-    row = {"id": pair.id, "task": str(pair.task), "prompt": pair.prompt, "preferred": pair.preferred}
-    return row | {"context": [one.uri for one in pair.context], "candidates": candidates, "group": pair.group}
+    """The pair as a line of `pairs.jsonl` that does not name who made it."""
+    return {name: value for name, value in fields_of(pair).items() if name != "source"}
 
 
 def zipped(folder: Path, archive: Path, *, below: str = "") -> Path:

@@ -13,7 +13,8 @@ from models.errors import DataError
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import SPLITS, PreferencePair, Split, Task
 from models.sources.shapes import read_shapes
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.rejection_sampling import rejection_sampling

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Ties
 from models.evaluation.benchmarks.protocol import by_pair
-from models.evaluation.scores import Difference, JudgedRow, paired_difference
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import Difference, paired_difference
+from models.evaluation.statistics import mcnemar_p
 from models.pairs.preference import Preferred
 from models.verdict.grammar import Mode
 
@@ -60,23 +62,6 @@ def compare(
         difference=paired_difference(a, b, mode=mode, bootstrap=bootstrap, seed=seed),
         mcnemar=McNemar(only_a, only_b, mcnemar_p(only_a, only_b)),
     )
-
-
-def mcnemar_p(only_a: int, only_b: int) -> float:
-    """The exact two-sided p-value of McNemar's test: twice the smaller binomial tail at one half, at most 1.
-
-    McNemar, Psychometrika 12 (1947) 153-157; the exact form: Fay, R Journal 2/1 (2010) 53-58.
-
-    >>> mcnemar_p(1, 5)
-    0.21875
-    """
-    if min(only_a, only_b) < 0:
-        raise ValueError(f"counts of pairs are {only_a} and {only_b}: neither can be negative")
-    discordant, tail, ways = only_a + only_b, 0, 1
-    for fewer in range(min(only_a, only_b) + 1):
-        tail += ways
-        ways = ways * (discordant - fewer) // (fewer + 1)  # the next binomial coefficient, exactly
-    return min(1.0, 2 * tail / (1 << discordant))
 
 
 def vote(rows: Iterable[JudgedRow], k: int) -> list[JudgedRow]:

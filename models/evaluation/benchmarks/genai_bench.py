@@ -24,14 +24,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, below, given_id, label, medium, text, usable
+from models.sources.fields import RowError, below, given_id, label, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import InFile, Medium, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Medium, Row
 
 VOTES: dict[str, Preferred] = {"leftvote": 1, "rightvote": 2, "tievote": "tie", "bothbad_vote": "tie"}
 
 
-def read_votes(root: Path, task: Task) -> Iterator[Row | Unusable]:
+def read_votes(root: Path, task: Task) -> Iterator[Row | InvalidRow]:
     """The votes of a generation task, left candidate first. Raises `DataError` where there is no listing."""
     kind, config = task.media_kind, str(task)
     splits = [pattern for split in ("test", "test_v1") for pattern in (f"{split}-*.parquet", f"{split}/*.parquet")]
@@ -59,7 +59,7 @@ def read_votes(root: Path, task: Task) -> Iterator[Row | Unusable]:
             preferred=label(row, "vote_type", VOTES),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _downloaded(found: Medium, kind: str) -> Medium:
@@ -69,5 +69,5 @@ def _downloaded(found: Medium, kind: str) -> Medium:
     try:
         parts = urlsplit(found.path)
     except ValueError as error:
-        raise Unfit(f"row: {kind} is no URL: {error}") from error
+        raise RowError(f"row: {kind} is no URL: {error}") from error
     return InFile(f"{kind}s/{parts.netloc}{unquote(parts.path)}")

@@ -10,10 +10,10 @@ from pathlib import Path
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.genai_bench import read_votes
 from models.pairs.preference import Task
-from models.sources.rows import Row, Unusable
+from models.sources.rows import InvalidRow, Row
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The votes in the order of the file. Raises `DataError` where there is no listing."""
     return read_votes(root, Task.IMAGE_GENERATION)
 

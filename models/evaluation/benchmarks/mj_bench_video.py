@@ -20,9 +20,9 @@ from typing import Any
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, below, given_id, label, medium, text, usable
+from models.sources.fields import RowError, below, given_id, label, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Medium, Row, Unusable
+from models.sources.rows import InvalidRow, Medium, Row
 
 PREFERENCES: dict[str, Preferred] = {
     "Video 1 better": 1,
@@ -33,7 +33,7 @@ PREFERENCES: dict[str, Preferred] = {
 ASPECTS = ("Alignment", "Safety", "Fineness", "Coherence & Consistency", "Bias")
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file. Raises `DataError` where there is no listing."""
 
     def video(where: str, row: dict[str, Any], name: str) -> Medium:
@@ -41,7 +41,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
 
     def make(where: str, row: dict[str, Any]) -> Row:
         if row.get("discard"):
-            raise Unfit("row: is marked as discarded by its authors")
+            raise RowError("row: is marked as discarded by its authors")
         return Row(
             where=where,
             id=given_id(row) or where,
@@ -52,7 +52,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             aspects=_aspects(row.get("category_preference")),
         )
 
-    return usable(rows_of(root, find(root, "test.json", layout="test.json beside videos/")), make)
+    return valid_rows(rows_of(root, find(root, "test.json", layout="test.json beside videos/")), make)
 
 
 def _aspects(preferences: object) -> tuple[tuple[str, Preferred], ...]:

@@ -13,7 +13,7 @@ the repository's files and its script `build_from_hf.py`; the names of the hub's
 
 `edit.json` and `interleaved.json` are not read: their candidates are images about images, or images among text, which
 none of our four tasks shows. For the same cause a pair of `reasoning.json` whose answer holds an image is reported as
-unusable with the reason `task`, and so is one whose question has no image.
+invalid with the reason `task`, and so is one whose question has no image.
 """
 
 import json
@@ -25,9 +25,9 @@ from typing import Any
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, as_text, label, medium, text, usable
+from models.sources.fields import RowError, as_text, label, medium, text, valid_rows
 from models.sources.listings import rows_of
-from models.sources.rows import Medium, Row, Unusable
+from models.sources.rows import InvalidRow, Medium, Row
 
 GROUPS = ("t2i", "reasoning")
 CHOSEN: dict[str, Preferred] = {"A": 1, "B": 2}
@@ -35,7 +35,7 @@ _PLACEHOLDER = re.compile(r"<image_\d+>")
 Part = str | Medium
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs of both groups in the order of their files. Raises `DataError` where there is no listing."""
     return _read_all(root, _listings(root))
 
@@ -51,11 +51,11 @@ def _listings(root: Path) -> list[tuple[str, Path]]:
     )
 
 
-def _read_all(root: Path, files: list[tuple[str, Path]]) -> Iterator[Row | Unusable]:
+def _read_all(root: Path, files: list[tuple[str, Path]]) -> Iterator[Row | InvalidRow]:
     for group, file in files:
         rows = _json_rows(root, file) if file.suffix == ".json" else rows_of(root, [file])
         make = _drawn if group == "t2i" else _reasoned
-        yield from usable(rows, make)
+        yield from valid_rows(rows, make)
 
 
 def _json_rows(root: Path, file: Path) -> Iterator[tuple[str, Any]]:
@@ -74,12 +74,12 @@ def _json_rows(root: Path, file: Path) -> Iterator[tuple[str, Any]]:
 def _drawn(where: str, row: dict[str, Any]) -> Row:
     asked = _parts(row, "prompt", where)
     if any(not isinstance(part, str) for part in asked):
-        raise Unfit("task: an image is asked for with an image, which image_generation does not show")
+        raise RowError("task: an image is asked for with an image, which image_generation does not show")
     candidates = []
     for name in ("response_a", "response_b"):
         parts = _parts(row, name, where)
         if len(parts) != 1 or isinstance(parts[0], str):
-            raise Unfit("task: a response is not one image alone, which image_generation compares")
+            raise RowError("task: a response is not one image alone, which image_generation compares")
         candidates.append(parts[0])
     return Row(
         where=where,
@@ -96,12 +96,12 @@ def _reasoned(where: str, row: dict[str, Any]) -> Row:
     asked = _parts(row, "prompt", where)
     images = tuple(part for part in asked if not isinstance(part, str))
     if not images:
-        raise Unfit("task: the question has no image, which image_understanding shows")
+        raise RowError("task: the question has no image, which image_understanding shows")
     answers = []
     for name in ("response_a", "response_b"):
         parts = _parts(row, name, where)
         if any(not isinstance(part, str) for part in parts):
-            raise Unfit("task: an answer holds an image, which image_understanding does not show")
+            raise RowError("task: an answer holds an image, which image_understanding does not show")
         answers.append(as_text(_told(parts), name))
     return Row(
         where=where,
@@ -128,7 +128,7 @@ def _parts(row: dict[str, Any], name: str, where: str) -> list[Part]:
         response = row.get(name)
         content = response.get("response_content") if isinstance(response, dict) else None
     if not isinstance(content, list):
-        raise Unfit(f"row: {name} has no content")
+        raise RowError(f"row: {name} has no content")
     parts: list[Part] = []
     for item in content:
         match item:
@@ -137,15 +137,18 @@ def _parts(row: dict[str, Any], name: str, where: str) -> list[Part]:
             case ["image", str(path)]:
                 parts.append(medium(path, name, where))
             case _:
-                raise Unfit(f'row: {name} holds neither ["text", …] nor ["image", …]')
+                raise RowError(f'row: {name} holds neither ["text", …] nor ["image", …]')
     return parts
 
 
 def _parquet_parts(row: dict[str, Any], name: str, where: str) -> list[Part]:
-    images = [medium(one, f"{name}_image_{n}", where) for n, one in enumerate(row.get(f"{name}_images") or (), start=1)]
+    given, told = row.get(f"{name}_images"), row.get(f"{name}_text")
+    if not isinstance(given, list | None) or not isinstance(told, str | None):
+        raise RowError(f"row: {name}_text is no text, or {name}_images is no list of images")
+    images = [medium(one, f"{name}_image_{n}", where) for n, one in enumerate(given or (), start=1)]
     parts: list[Part] = []
     waiting = iter(images)
-    for number, words in enumerate(_PLACEHOLDER.split(row.get(f"{name}_text") or "")):
+    for number, words in enumerate(_PLACEHOLDER.split(told or "")):
         if number and (image := next(waiting, None)) is not None:
             parts.append(image)
         if words.strip():

@@ -17,9 +17,7 @@ The published scripts (CodeGoat24/UnifiedReward, benchmark_evaluation) differ: t
 anywhere in the text, reasoning included; their swaps are unseeded or missing; and VideoGen-RewardBench's takes what it
 cannot read for a tie.
 
-Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-13.3). What is resampled is the pair with both its orders; those of `macro` resample within each group. Where all
-resamples are alike they are Wilson intervals (`models.evaluation.scores.share_interval`).
+Intervals are those of `models.evaluation.statistics`; those of `macro` resample within each group.
 """
 
 import hashlib
@@ -32,7 +30,19 @@ import numpy as np
 
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.evaluation.scores import REFUSED, Floats, JudgedRow, Scores, share_interval
+from models.evaluation.judged_rows import REFUSED, JudgedRow
+from models.evaluation.scores import Scores
+from models.evaluation.statistics import (
+    Floats,
+    Hits,
+    check_resamples,
+    macro,
+    position_bias,
+    resample_counts,
+    right_in_both,
+    share_interval,
+    share_of,
+)
 from models.pairs.preference import PreferencePair, Preferred, agree, turned
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
@@ -62,9 +72,7 @@ def measure(
     `strict` and `listed` hold `diff`, `tau` (`None` unless `can_tie`) and `consistency`. `diff` and `tau` hold
     `overall`, `groups`, `macro` and `both_orders`, the pairs right in both. `consistency` is the share of pairs whose
     two answers name the same candidate, or say tie both times; one that does not parse names none. `position_bias` is
-    twice (the share of decided answers that name the candidate shown first, minus 0.5): 1 for a judge that always
-    says the first, -1 for always the second, 0 without bias. It is twice that of `models.evaluation.scores.score`; from
-    one seeded order it also holds the chance of the draw. `unparsed` and `refused` (with the reasons) are of the
+    that of `models.evaluation.statistics`. `unparsed` and `refused` (with the reasons) are of the
     answers that were asked for; `judged` are the pairs that were.
 
     `lenient` is what a lenient reading of the same texts gives (`models.verdict.lenient`): `overall` as that of
@@ -75,14 +83,12 @@ def measure(
     Raises `DataError` for no rows, for several modes, and for pairs judged twice or in one order where others are in
     two.
     """
-    if bootstrap < 1:
-        raise ValueError(f"bootstrap is {bootstrap}: give at least 1 resample, 1000 or more for usable intervals")
+    check_resamples(bootstrap)
     pairs = by_pair(rows)
     lost = [pair for pair in pairs if _undecodable(pair)]
     asked = [row for row in rows if row.fault != UNDECODABLE]
     refused = [row for row in asked if row.refused]
     unparsed = sum(not row.parsed and not row.refused for row in asked)
-    decided = [row.preferred for row in asked if row.preferred in (1, 2)]
     names = sorted({name for labels in (aspects or {}).values() for name in labels})
     return {
         "mode": rows[0].mode,
@@ -91,7 +97,7 @@ def measure(
         "judgments": len(rows),
         "ties": sum(pair[0].label == "tie" for pair in pairs),
         **_both_ways(pairs, bootstrap, seed, can_tie),
-        "position_bias": 2 * decided.count(1) / len(decided) - 1 if decided else None,
+        "position_bias": position_bias(row.preferred for row in asked),
         "unparsed": {"count": unparsed, "share": unparsed / len(asked) if asked else None},
         "lenient": _lenient(pairs, bootstrap, seed),
         "refused": {
@@ -220,7 +226,7 @@ def _accuracies(pairs: Sequence[Pair], bootstrap: int, seed: int) -> Scores:
         if pair[0].group:
             by_group[pair[0].group].append(_hits(pair))
     of_groups = {name: _figure(by_group[name], bootstrap, seed, f"group/{name}") for name in sorted(by_group)}
-    both = [(all(row.right for row in pair), 1) for pair in pairs if len(pair) == 2]
+    both = [(right, 1) for right in right_in_both([row.right for row in pair] for pair in pairs)]
     return {
         "overall": _figure([_hits(pair) for pair in pairs], bootstrap, seed, "overall")[0],
         "groups": {name: figure for name, (figure, _) in of_groups.items()},
@@ -234,31 +240,22 @@ def _hits(pair: Pair) -> tuple[int, int]:
     return sum(row.right for row in pair), len(pair)
 
 
-def _figure(hits: Sequence[tuple[int, int]], bootstrap: int, seed: int, name: str) -> tuple[Scores | None, Floats]:
-    """A share with its interval, and its replicates. `hits` holds the right and all answers of each pair.
-
-    Pairs with the same hits are alike, so a resample is drawn as how many of each kind it has, which is the same
-    distribution as drawing pair by pair and takes no memory for the pairs. The generator is seeded by the slice's
-    name: no slice's interval depends on which others exist.
-    """
+def _figure(hits: Hits, bootstrap: int, seed: int, name: str) -> tuple[Scores | None, Floats]:
+    """A share with its interval, and its replicates."""
     if not hits:
         return None, np.empty(0)
-    kinds = sorted(Counter(hits).items())
-    generator = np.random.default_rng([seed, *name.encode()])
-    counts = generator.multinomial(len(hits), [count / len(hits) for _, count in kinds], size=bootstrap)
-    drawn = counts @ np.array([kind for kind, _ in kinds], float)
-    replicates: Floats = drawn[:, 0] / drawn[:, 1]
-    value = sum(right for right, _ in hits) / sum(answers for _, answers in hits)
+    replicates = resample_counts(hits, bootstrap, seed, name)
+    value = share_of(hits)
     return _with_interval(value, replicates, [(value, len(hits))]), replicates
 
 
-def _macro(groups: Sequence[Sequence[tuple[int, int]]], replicates: Sequence[Floats]) -> Scores | None:
+def _macro(groups: Sequence[Hits], replicates: Sequence[Floats]) -> Scores | None:
     if not groups:
         return None
     shares = [Fraction(sum(right for right, _ in hits), sum(answers for _, answers in hits)) for hits in groups]
     value = float(sum(shares) / len(shares))  # exact until here: no order of the groups changes a digit
     parts = [(float(share), len(hits)) for share, hits in zip(shares, groups, strict=True)]
-    return _with_interval(value, np.mean(replicates, axis=0), parts)
+    return _with_interval(value, macro(replicates), parts)
 
 
 def _with_interval(value: float, replicates: Floats, parts: Sequence[tuple[float, int]]) -> Scores:

@@ -19,9 +19,9 @@ from typing import Any
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, as_text, below, given_id, label, question, text, two, usable
+from models.sources.fields import RowError, as_text, below, given_id, label, question, text, two, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Frames, InFile, Medium, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Medium, Row
 
 ANSWERS: dict[str, Preferred] = {
     "Response 1 is better than Response 2.": 1,
@@ -32,7 +32,7 @@ ANSWERS: dict[str, Preferred] = {
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file. Raises `DataError` where there is no listing."""
     layout = "data.json beside the frames, or JSON lines with chosen and rejected"
     files = find(root, "data.json", "*.jsonl", layout=layout)
@@ -49,7 +49,7 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             context=(_video(root, text(row, "video")) if chosen else _frames(root, row.get("images")),),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _responses(row: dict[str, Any]) -> tuple[str, str]:
@@ -65,7 +65,7 @@ def _said(row: dict[str, Any], name: str) -> str:
 
 def _frames(root: Path, images: object) -> Medium:
     if not isinstance(images, list) or not images:
-        raise Unfit("row: images is no list of frames")
+        raise RowError("row: images is no list of frames")
     named = [below(root, InFile(as_text(one, "a frame")), "images") for one in images]
     return Frames(tuple(one.path for one in named if isinstance(one, InFile)))
 

@@ -21,16 +21,16 @@ from typing import Any
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, given_id, label, medium, text, usable
+from models.sources.fields import RowError, given_id, label, medium, text, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
+from models.sources.rows import InvalidRow, Row
 
 LABELS: dict[str, Preferred] = {"A": 1, "B": 2, "same": "tie"}
 ASPECTS = ("VQ", "MQ", "TA")
 _NEEDED = ("path_A", "path_B", "prompt", "Overall")
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file, video A first. Raises `DataError` where there is no listing."""
     files = find(
         root,
@@ -39,12 +39,12 @@ def read(root: Path) -> Iterator[Row | Unusable]:
         "*.parquet",
         layout="videogen-rewardbench.csv beside videos/, or its Parquet conversion",
     )
-    return usable(_csv_rows(root, files) if files[0].suffix == ".csv" else rows_of(root, files), _make)
+    return valid_rows(_csv_rows(root, files) if files[0].suffix == ".csv" else rows_of(root, files), _make)
 
 
 def _make(where: str, row: dict[str, Any]) -> Row:
     if None in row:  # where csv.DictReader puts what it has no column for
-        raise Unfit("row: has more cells than the header has names")
+        raise RowError("row: has more cells than the header has names")
     return Row(
         where=where,
         id=given_id(row) or where,

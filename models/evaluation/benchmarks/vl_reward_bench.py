@@ -22,9 +22,9 @@ from typing import Any
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.pairs.preference import Preferred, Task
-from models.sources.fields import Unfit, as_text, below, medium, question, text, two, usable
+from models.sources.fields import RowError, as_text, below, medium, question, text, two, valid_rows
 from models.sources.listings import find, rows_of
-from models.sources.rows import Row, Unusable
+from models.sources.rows import InvalidRow, Row
 
 GROUPS = ("general", "hallucination", "reasoning")  # 183, 749 and 318 pairs
 # What stands before the first "-" or "_" of an id. POVID's pairs are called hallucination_pair-N; those of VLFeedback
@@ -49,7 +49,7 @@ def group_of(name: str) -> str:
     return _GROUP_OF.get(re.split("[-_]", name, maxsplit=1)[0], "general")
 
 
-def read(root: Path) -> Iterator[Row | Unusable]:
+def read(root: Path) -> Iterator[Row | InvalidRow]:
     """The pairs in the order of the file. Raises `DataError` where there is no listing."""
     files = find(root, "data.json", "data.jsonl", "data/test-*.parquet", "test/*.parquet", "*.parquet", layout=_LAYOUT)
     known: dict[str, list[tuple[str, ...]]] = {}
@@ -70,13 +70,13 @@ def read(root: Path) -> Iterator[Row | Unusable]:
             group=group_of(name),
         )
 
-    return usable(rows_of(root, files), make)
+    return valid_rows(rows_of(root, files), make)
 
 
 def _preferred(row: dict[str, Any]) -> Preferred:
     ranks = two(row, "human_ranking")
     if any(type(rank) is not int for rank in ranks):
-        raise Unfit(f"row: human_ranking is {list(ranks)!r}, no two ranks such as [0, 1]")
+        raise RowError(f"row: human_ranking is {list(ranks)!r}, no two ranks such as [0, 1]")
     if ranks[0] == ranks[1]:
         return "tie"
     return 1 if ranks[0] < ranks[1] else 2

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from models.evaluation.benchmarks.benchmark import Benchmark
 from models.evaluation.benchmarks.comparison import Comparison
 from models.evaluation.benchmarks.protocol import UNDECODABLE, order_flips
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.plots import Dot, Numbered, colour, interval_bars, scatter
 from models.evaluation.leaderboard.tables import (
     Entry,
@@ -34,7 +35,7 @@ from models.evaluation.report.data import Example
 from models.evaluation.report.environment import page_environment
 from models.evaluation.report.sections import Figure
 from models.evaluation.report.table import MISSING, percent, signed, task_name
-from models.evaluation.scores import JudgedRow, Scores
+from models.evaluation.scores import Scores
 from models.pairs.preference import PreferencePair
 
 TEMPLATE = "leaderboard.html.j2"

@@ -6,7 +6,7 @@ from typing import Any
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.protocol import paper
-from models.evaluation.report.table import MISSING, Cell, interval_text, percent
+from models.evaluation.report.table import MISSING, Cell, interval_text, percent, signed
 from models.evaluation.scores import Scores
 
 TIES = {"diff": "ties left out", "tau": "ties counted"}
@@ -123,7 +123,7 @@ def detail_table(benchmark: Benchmark, entries: Sequence[Entry]) -> tuple[list[s
         rows.append(
             [
                 *(Cell(entry.name), Cell(judged), *map(share_cell, shares)),
-                Cell(MISSING if bias is None else f"{bias:+.2f}"),
+                Cell(signed(bias)),
                 Cell(str(unparsed["count"]), "" if unparsed["share"] is None else f"{percent(unparsed['share'])} %"),
                 Cell(str(refused["count"]), ", ".join(f"{why} ({count})" for why, count in refused["reasons"].items())),
                 Cell(str(measured["undecodable"]["count"])),

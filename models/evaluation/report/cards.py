@@ -8,7 +8,8 @@ from models.evaluation.report.data import Example, Picture
 from models.evaluation.report.plots import score_bar
 from models.evaluation.report.table import MISSING
 from models.pairs.preference import Media
-from models.verdict.grammar import MAX_SCORE, Dimension, Malformed, answer_text, candidate_names, parse_verdict
+from models.verdict.grammar import MAX_SCORE, Dimension, Malformed, answer_text, candidate_names
+from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import PROMPT_LABEL
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from models.errors import MediaError
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
 from models.media.frames import data_url, shrink
 from models.pairs.preference import Media, PreferencePair, Task
 

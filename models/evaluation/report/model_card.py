@@ -90,8 +90,8 @@ def _data(summary: Mapping[str, Any]) -> list[str]:
     for split, counts in summary.get("splits", {}).items():
         tasks = ", ".join(f"{task_name(task).lower()} {count}" for task, count in counts["tasks"].items())
         lines.append(f"- {split.replace('_', '-')}: {counts['pairs']} pairs ({tasks})")
-    if quarantined := summary.get("quarantined", {}).get("count"):
-        lines.append(f"- invalid: {quarantined}")
+    if invalid := summary.get("quarantined", {}).get("count"):
+        lines.append(f"- invalid: {invalid}")
     if reasons := summary.get("hygiene", {}).get("by_reason"):
         lines.append(f"- removed by hygiene: {', '.join(f'{why} {count}' for why, count in reasons.items())}")
     if submissions := summary.get("drops"):

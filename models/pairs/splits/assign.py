@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.preference import SPLITS, PreferencePair, Split
 from models.pairs.splits.keys import Hashes, Keys, keys_of
 from models.pairs.splits.ledger import Ledger
@@ -46,7 +46,7 @@ class Assigned:
     """The pairs of each split in the order given, and those left out, with reasons that begin with `connects`."""
 
     splits: dict[Split, list[PreferencePair]]
-    left_out: list[Quarantined]
+    invalid: list[InvalidPair]
 
 
 def assign(
@@ -59,13 +59,13 @@ def assign(
     work.spread()
     work.share_out(shares)
     found: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
-    left_out = []
+    invalid = []
     for pair, split, reason in zip(pairs, work.split_of, work.reason_of, strict=True):
         if split is None:
-            left_out.append(Quarantined(pair.id, reason))
+            invalid.append(InvalidPair(pair.id, reason))
         else:
             found[split].append(pair)
-    return Assigned(found, left_out)
+    return Assigned(found, invalid)
 
 
 def touched(keys: Keys, ledger: Ledger, near: Near | None = None) -> Touched:

@@ -9,7 +9,8 @@ from models.shapes.lessons.lesson import CHECK, LOOK, VERIFY, Lesson, any_names,
 from models.shapes.lessons.seeing import all_seen
 from models.shapes.lessons.styles import STYLES, Style, random_style
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import answer_text, is_better, mode_instructions
+from models.verdict.grammar import answer_text, is_better
+from models.verdict.instructions import mode_instructions
 from models.verdict.prompts import chat
 
 # Shares of the comparisons of generated media in which one or both differ from what is asked in many ways.

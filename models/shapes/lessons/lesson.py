@@ -11,7 +11,8 @@ from PIL import Image
 from models.pairs.preference import Task
 from models.shapes.lessons.styles import NOUNS, STYLES
 from models.shapes.pairs import MadePair
-from models.verdict.grammar import candidate_names, mode_instructions
+from models.verdict.grammar import candidate_names
+from models.verdict.instructions import mode_instructions
 from models.verdict.prompts import Message, chat
 
 CHECK = "Check this one alone."

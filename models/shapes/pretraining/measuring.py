@@ -9,8 +9,9 @@ from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.lessons.lesson import Lesson
 from models.shapes.pairs import make_pair
 from models.shapes.pretraining.batches import collate, render
-from models.verdict.grammar import Verdict, answer_text, parse_verdict
+from models.verdict.grammar import Verdict, answer_text
 from models.verdict.injection import HARMLESS, INJECTIONS, attacks, share_flipped
+from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import chat
 
 

@@ -7,7 +7,8 @@ from models.pairs.preference import Task
 from models.shapes.base_model import instruction_tokens
 from models.shapes.lessons.lesson import REQUESTS
 from models.shapes.lessons.mixes import draw_lesson
-from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, Dimension, Verdict, render_verdict
+from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 
 def tokenizer_texts(seed: int, count: int = 4000) -> Iterator[str]:

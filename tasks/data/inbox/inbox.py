@@ -34,8 +34,9 @@ from models.sources.drops import PREFIX
 from models.sources.jsonl import Rows, read_rows
 from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
 from tasks.data.inbox.reading import LIMITS, Changed, Limits, Submission, fetch, stem
-from tasks.store.artifact_types import digest_of, entries_of, read_sources
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Lease, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry, digest_of, entries_of, read_sources
+from tasks.store.artifacts import Store
+from tasks.store.leases import Lease
 from tasks.store.objects.base import Found, segment
 
 INBOX = "inbox"
@@ -226,10 +227,10 @@ def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits:
 
 def _facts(rows: Rows) -> dict[str, Any]:
     """The counts of a drop. Raises `DataError` if none of its rows is usable, `Passing` if one may be another time."""
-    if not rows.pairs and any(one.passing for _, one in rows.left_out):
+    if not rows.pairs and any(one.passing for _, one in rows.invalid):
         raise Passing
     if not rows.pairs:
-        shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.left_out[:ROWS_SHOWN]]
+        shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.invalid[:ROWS_SHOWN]]
         more = rows.count - len(shown)
         said = [*shown, f"and {more} more"] if more else shown
         raise DataError("\n".join([f"none of its {rows.count} rows is usable", *said]))
@@ -237,7 +238,7 @@ def _facts(rows: Rows) -> dict[str, Any]:
         "rows": rows.count,
         "usable": len(rows.pairs),
         "tasks": dict(Counter(str(pair.task) for pair in rows.pairs)),
-        "quarantined": dict(Counter(one.reason for _, one in rows.left_out)),
+        "quarantined": dict(Counter(one.reason for _, one in rows.invalid)),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.errors import DataError, StoreError
 from models.sources.archives import SUFFIXES, is_archive, is_litter, unpack
-from models.sources.jsonl import LISTING
+from models.sources.pair_format import LISTING
 from tasks.store.artifacts import Store
 from tasks.store.objects.base import Found, in_parallel, relative_path
 

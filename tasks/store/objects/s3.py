@@ -14,15 +14,13 @@ Large files travel in parts, several at a time, and are hashed meanwhile (upload
 
 import hashlib
 import os
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import StoreError, StoreUnreachable
+from models.retry_policy import RetryPolicy
 from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, in_parallel, prefetch
 from tasks.store.objects.s3_checksums import chosen, client_options, with_body
 from tasks.store.objects.s3_errors import (
@@ -46,8 +44,8 @@ _CONNECTIONS = TRANSFER_THREADS * PARTS_AT_ONCE + 8
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
 # An operation is not begun again after this long, whatever it had left of its attempts.
-_PATIENCE_S = 20.0
-_FIRST_PAUSE_S = 0.1
+_BUDGET_S = 20.0
+_FIRST_PAUSE_S = 0.2
 
 
 class S3Objects(Objects):
@@ -279,20 +277,19 @@ class S3Objects(Objects):
 
         Raises `FileNotFoundError` when there is no such object, `StoreUnreachable`, or `StoreError` with the cure.
         """
-        deadline = time.monotonic() + _PATIENCE_S
-        for attempt in count(1):
-            try:
-                return ask(self._fs())
-            except self._failures as error:
-                if is_absent(error):
-                    raise FileNotFoundError(self.uri(path)) from error
-                transient = is_transient(error, self._lost)
-                if not transient or attempt >= _attempts() or time.monotonic() > deadline:
-                    reason = explain_error(error, self._bucket, transient=transient, checksums=self._checksums)
-                    kind = StoreUnreachable if transient else StoreError
-                    raise kind(f"{doing} {self.uri(path)} failed: {reason}") from error
-            time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE_S * 2**attempt)
-        raise AssertionError("unreachable")
+        policy = RetryPolicy(_attempts(), _FIRST_PAUSE_S, jitter=0.5, budget_s=_BUDGET_S)
+        try:
+            return policy.call(lambda: ask(self._fs()), self._is_transient)
+        except self._failures as error:
+            if is_absent(error):
+                raise FileNotFoundError(self.uri(path)) from error
+            transient = self._is_transient(error)
+            reason = explain_error(error, self._bucket, transient=transient, checksums=self._checksums)
+            kind = StoreUnreachable if transient else StoreError
+            raise kind(f"{doing} {self.uri(path)} failed: {reason}") from error
+
+    def _is_transient(self, error: BaseException) -> bool:
+        return isinstance(error, self._failures) and not is_absent(error) and is_transient(error, self._lost)
 
 
 def _list_uploads(asked: dict[str, str], fs: Any) -> Any:

@@ -146,7 +146,7 @@ def test_estimate_counts_samples_and_steps(tmp_path: Path) -> None:
     assert amounts["teacher cost"].startswith("nothing")
 
 
-def test_unusable_rows_are_grouped_by_reason_with_the_first_few_and_the_count() -> None:
+def test_invalid_rows_are_grouped_by_reason_with_the_first_few_and_the_count() -> None:
     rows = [{"where": f"data.json#{at}", "reason": "media: does not exist", "uri": f"{at}.mp4"} for at in range(1886)]
     rows.insert(3, {"where": "data.json#x", "reason": "row: prompt is missing", "uri": ""})
     lines = grouped_by_reason(rows)

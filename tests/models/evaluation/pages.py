@@ -3,7 +3,8 @@
 from html.parser import HTMLParser
 
 from models.pairs.preference import PreferencePair, Preferred
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 Attributes = dict[str, str | None]
 

@@ -9,10 +9,11 @@ import pytest
 
 from models.errors import DataError
 from models.evaluation.comparison import accuracy, both_orders, brier, compare, evidence, valid_rate
-from models.evaluation.paired import interval
-from models.evaluation.scores import JudgedRow
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.statistics import paired_interval
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 TASK = Task.IMAGE_GENERATION
 Answers = tuple[Preferred | None, Preferred | None]  # as stored, and swapped
@@ -109,7 +110,10 @@ def test_every_task_has_a_difference_of_its_own() -> None:
     better = evidence([*judge(RIGHT, RIGHT), *judge(WRONG, task=other)])
     worse = evidence([*judge(WRONG, RIGHT), *judge(RIGHT, task=other)])
     tasks = compare(better, worse).tasks
-    assert tasks == {str(TASK): interval([np.array([1.0, 0.0])]), str(other): interval([np.array([-1.0])])}
+    assert tasks == {
+        str(TASK): paired_interval([np.array([1.0, 0.0])]),
+        str(other): paired_interval([np.array([-1.0])]),
+    }
 
 
 def test_a_bias_for_the_other_position_is_as_bad() -> None:
@@ -119,18 +123,18 @@ def test_a_bias_for_the_other_position_is_as_bad() -> None:
 
 @pytest.mark.parametrize(("pairs", "width"), [(1, 0.92), (10, 0.23), (100, 0.027), (400, 0.0069)])
 def test_where_nothing_differs_the_interval_is_as_wide_as_so_few_pairs_allow(pairs: int, width: float) -> None:
-    found = interval([np.zeros(pairs)])
+    found = paired_interval([np.zeros(pairs)])
     assert -found.low == found.high == pytest.approx(width, rel=0.06)
 
 
 def test_where_everything_differs_it_has_width_too() -> None:
-    found = interval([np.ones(10)])
+    found = paired_interval([np.ones(10)])
     assert found.mean == 1.0 and found.low < 0.75 and found.high <= 1.0
 
 
 def test_the_interval_of_two_tasks_is_that_of_their_mean() -> None:
     """By hand: 2 of 4 and -1 of 5 with the made-up pairs have means 1/4 and -1/5, and variances 11/64 and 14/125."""
-    found = interval([np.array([1.0, 0.0]), np.array([-1.0, 0.0, 0.0])])
+    found = paired_interval([np.array([1.0, 0.0]), np.array([-1.0, 0.0, 0.0])])
     half = 1.959964 * math.sqrt((11 / 64 + 14 / 125) / 4)
     assert found.mean == pytest.approx((1 / 2 - 1 / 3) / 2)
     assert (found.low, found.high) == (pytest.approx(0.025 - half), pytest.approx(0.025 + half))
@@ -138,7 +142,7 @@ def test_the_interval_of_two_tasks_is_that_of_their_mean() -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_no_interval_reaches_beyond_what_a_difference_can_be(sign: float) -> None:
-    found = interval([np.array([sign])])
+    found = paired_interval([np.array([sign])])
     assert sign * (found.high if sign > 0 else found.low) == 1.0
 
 
@@ -148,7 +152,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing:
     random = np.random.default_rng(0)
     truth = differing * 0.2
     chances = [differing * 0.4, 1 - differing, differing * 0.6]
-    found = [interval([random.choice([-1.0, 0.0, 1.0], size=pairs, p=chances)]) for _ in range(2000)]
+    found = [paired_interval([random.choice([-1.0, 0.0, 1.0], size=pairs, p=chances)]) for _ in range(2000)]
     held = np.mean([one.low <= truth <= one.high for one in found])
     too_high = np.mean([one.low > truth for one in found])
     assert held > 0.94 and too_high < 0.035

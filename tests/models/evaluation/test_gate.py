@@ -8,7 +8,7 @@ import pytest
 
 from models.evaluation.comparison import Comparison
 from models.evaluation.gate import Check, GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
-from models.evaluation.paired import Estimate
+from models.evaluation.statistics import Estimate
 
 GOOD = GateFacts(accuracy=0.92, valid_rate=0.99, both_orders=0.85)
 LIMITS = Limits(

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from models.errors import DataError
-from models.evaluation.scores import JudgedRow, paired_difference, read_rows, score, write_rows
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
+from models.evaluation.scores import paired_difference, score
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.verdict.grammar import Dimension, Fault, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Fault, Mode, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 
 IMAGES = str(Task.IMAGE_GENERATION)
 VIDEOS = str(Task.VIDEO_GENERATION)

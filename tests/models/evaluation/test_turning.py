@@ -4,10 +4,12 @@ from random import Random
 
 import pytest
 
-from models.evaluation.scores import JudgedRow
-from models.evaluation.turning import LEVEL, Turning, at_least, nearest, turning
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.statistics import fisher_p
+from models.evaluation.turning import LEVEL, Turning, nearest, turning
 from models.pairs.preference import PreferencePair
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 from tests.models.pairs.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34
@@ -62,7 +64,7 @@ def test_one_quiet_night_in_a_hundred_at_most_is_told_as_an_anomaly() -> None:
     told = 0
     for _ in range(nights):
         near, others = (sum(rng.random() < 0.1 for _ in range(count)) for count in (50, 150))
-        told += at_least(near, 50, near + others, 200) < LEVEL
+        told += fisher_p(near, 50, others, 150) < LEVEL
     assert 0 < told <= nights * LEVEL + 3 * (nights * LEVEL) ** 0.5  # three standard deviations of so many
 
 
@@ -91,4 +93,4 @@ def test_pictures_that_look_a_little_alike_are_near_whatever_the_caption_or_task
 @pytest.mark.parametrize(("right", "ways"), [(4, 1), (3, 17), (2, 53), (1, 69), (0, 70)])
 def test_the_chance_is_that_of_the_lady_tasting_tea(right: int, ways: int) -> None:
     """R. A. Fisher, The Design of Experiments, 1935, chapter II: 4 of 8 cups, all right in 1 of 70 ways."""
-    assert at_least(right, 4, 4, 8) == pytest.approx(ways / 70)
+    assert fisher_p(right, 4, 4 - right, 4) == pytest.approx(ways / 70)

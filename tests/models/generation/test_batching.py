@@ -11,41 +11,37 @@ import pytest
 
 from models.errors import Cancelled
 from models.generation.batching import BatchingGenerator, NotGenerated, QueueFull
-from models.generation.protocol import Generated, OnText
+from models.generation.protocol import Generated, SamplingParams, Seed
 from models.verdict.prompts import Message
+from tests.generators import FakeStreamingGenerator, last_text
 
 
 def conversation(text: str) -> list[Message]:
     return [{"role": "user", "content": [{"type": "text", "text": text}]}]
 
 
-class Echo:
+class Echo(FakeStreamingGenerator):
     """Says each conversation's text in capitals, a letter at a time; waits for `go` before each batch."""
 
-    tells = True
-
     def __init__(self) -> None:
-        self.batches: list[list[str]] = []
-        self.options: list[dict[str, Any]] = []
+        super().__init__()
         self.go = threading.Event()
         self.go.set()
         self.began = threading.Event()
 
-    def generate(
-        self, conversations: Sequence[list[Message]], *, on_text: OnText | None = None, **options: Any
-    ) -> list[list[Generated]]:
-        texts = [one[0]["content"][0]["text"] for one in conversations]
-        self.batches.append(texts)
-        self.options.append(options)
+    @property
+    def batches(self) -> list[list[str]]:
+        return [[last_text(one) for one in call.conversations] for call in self.calls]
+
+    def generate(self, conversations: Sequence[list[Message]], *arguments: Any, **options: Any) -> Any:
         self.began.set()
+        return super().generate(conversations, *arguments, **options)
+
+    def answer(self, conversation: list[Message], sample: int) -> str:
         assert self.go.wait(10)
-        if "bad" in texts:
+        if "bad" in self.batches[-1]:
             raise RuntimeError("a bad one")
-        for at, text in enumerate(texts):
-            for letter in text.upper():
-                if on_text:
-                    on_text(at, 0, letter)
-        return [[Generated(text.upper(), truncated=False)] for text in texts]
+        return last_text(conversation).upper()
 
 
 @contextmanager
@@ -58,8 +54,11 @@ def batching(echo: Echo, **options: Any) -> Iterator[BatchingGenerator]:
         made.close()
 
 
-def ask(generator: BatchingGenerator, *texts: str, **options: Any) -> list[str]:
-    said = generator.generate([conversation(text) for text in texts], **{"max_tokens": 9, **options})
+def ask(
+    generator: BatchingGenerator, *texts: str, temperature: float = 0.0, seed: Seed = 0, **options: Any
+) -> list[str]:
+    params = SamplingParams(max_tokens=9, temperature=temperature, seed=seed)
+    said = generator.generate([conversation(text) for text in texts], params, **options)
     return [samples[0].text for samples in said]
 
 
@@ -101,7 +100,7 @@ def test_a_batch_has_one_kind_of_generation_and_the_oldest_goes_first() -> None:
                 until(lambda: generator.waiting == len(asked))
         assert [one.result(10) for one in asked] == [["A"], ["B"], ["C"]]
     assert echo.batches == [["first"], ["a", "c"], ["b"]]
-    assert [one["temperature"] for one in echo.options] == [0.0, 0.0, 1.0]
+    assert [call.params.temperature for call in echo.calls] == [0.0, 0.0, 1.0]
 
 
 def test_callers_with_other_seeds_share_a_batch_in_which_each_keeps_its_own() -> None:
@@ -114,7 +113,7 @@ def test_callers_with_other_seeds_share_a_batch_in_which_each_keeps_its_own() ->
             until(lambda: generator.waiting == 3)
         assert [one.result(10) for one in asked] == [["A"], ["B", "C"]]
     assert echo.batches == [["first"], ["a", "b", "c"]]
-    assert echo.options[1]["seed"] == [3, 4, 5]
+    assert echo.calls[1].params.seed == [3, 4, 5]
 
 
 def test_more_than_may_wait_are_refused_whole() -> None:
@@ -209,9 +208,9 @@ def test_one_bad_member_of_a_batch_costs_itself_alone() -> None:
 
 def test_a_conversation_that_the_model_cannot_take_is_told_to_its_caller_alone() -> None:
     class Choosy(Echo):
-        def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
-            said = super().generate(conversations, **options)
-            return [[Generated("", False, refused="too thin")] if one[0].text == "THIN" else one for one in said]
+        def complete(self, conversation: list[Message], sample: int) -> Generated:
+            done = super().complete(conversation, sample)
+            return Generated("", truncated=False, refused="too thin") if done.text == "THIN" else done
 
     with batching(Choosy()) as generator:
         with pytest.raises(NotGenerated, match="too thin"):

@@ -20,7 +20,7 @@ from PIL import Image
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
 from models.generation.openai_client import Endpoint
-from models.generation.protocol import Generated, Generator
+from models.generation.protocol import Generated, Generator, SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
@@ -136,7 +136,7 @@ def test_results_come_in_the_order_given_and_progress_is_told() -> None:
     with serving(slower_first) as server:
         generator: Generator = server.generator()
         found = generator.generate(
-            ask(*"abcdefgh"), max_tokens=9, on_progress=lambda done, total: heard.append((done, total))
+            ask(*"abcdefgh"), SamplingParams(max_tokens=9), on_progress=lambda done, total: heard.append((done, total))
         )
     assert texts(found) == [[letter] for letter in "ABCDEFGH"]
     assert heard == [(done, 8) for done in range(1, 9)]
@@ -144,8 +144,8 @@ def test_results_come_in_the_order_given_and_progress_is_told() -> None:
 
 def test_the_request_names_model_greed_tokens_and_seed() -> None:
     with serving(lambda number, body: ok("x")) as server:
-        server.generator().generate(ask("a"), max_tokens=77, seed=5)
-        server.generator().generate(ask("a"), max_tokens=77, seed=6, temperature=0.8, n=1)
+        server.generator().generate(ask("a"), SamplingParams(max_tokens=77, seed=5))
+        server.generator().generate(ask("a"), SamplingParams(n=1, temperature=0.8, max_tokens=77, seed=6))
     sent = [{name: value for name, value in body.items() if name != "messages"} for body in server.bodies]
     assert sent == [
         {"model": "m", "temperature": 0.0, "max_tokens": 77, "seed": 5},
@@ -156,9 +156,9 @@ def test_the_request_names_model_greed_tokens_and_seed() -> None:
 def test_each_conversation_has_its_own_seed_cut_to_what_servers_take() -> None:
     with serving(lambda number, body: ok("x")) as server:
         generator = server.generator(concurrency=1)
-        generator.generate(ask("a", "b"), temperature=1.0, max_tokens=9, seed=[5, 2**40 + 6])
+        generator.generate(ask("a", "b"), SamplingParams(temperature=1.0, max_tokens=9, seed=[5, 2**40 + 6]))
         with pytest.raises(ValueError, match="1 seeds for 2 conversations"):
-            generator.generate(ask("a", "b"), max_tokens=9, seed=[5])
+            generator.generate(ask("a", "b"), SamplingParams(max_tokens=9, seed=[5]))
     assert [(question(body), body["seed"]) for body in server.bodies] == [("a", 5), ("b", 6)]
 
 
@@ -171,7 +171,7 @@ def test_decoded_images_travel_as_data_urls_in_their_place() -> None:
     image = Image.new("RGB", (3, 2), (250, 10, 20))
     content = [{"type": "text", "text": "before"}, image_part(image), {"type": "text", "text": "after"}]
     with serving(lambda number, body: ok("x")) as server:
-        server.generator().generate([[{"role": "user", "content": content}]], max_tokens=9)
+        server.generator().generate([[{"role": "user", "content": content}]], SamplingParams(max_tokens=9))
     first, shown, last = server.bodies[0]["messages"][0]["content"]
     assert (first["text"], shown["type"], last["text"]) == ("before", "image_url", "after")
     head, _, payload = shown["image_url"]["url"].partition("base64,")
@@ -182,12 +182,14 @@ def test_decoded_images_travel_as_data_urls_in_their_place() -> None:
 
 def test_an_answer_that_met_the_token_limit_is_truncated() -> None:
     with serving(lambda number, body: (200, {}, completion(" cut o", finish="length"))) as server:
-        assert server.generator().generate(ask("a"), max_tokens=9) == [[Generated("cut o", truncated=True)]]
+        assert server.generator().generate(ask("a"), SamplingParams(max_tokens=9)) == [
+            [Generated("cut o", truncated=True)]
+        ]
 
 
 def test_several_samples_come_from_one_request() -> None:
     with serving(lambda number, body: ok(*"xyz"[: body["n"]])) as server:
-        found = server.generator().generate(ask("a", "b"), n=3, temperature=1.0, max_tokens=9)
+        found = server.generator().generate(ask("a", "b"), SamplingParams(n=3, temperature=1.0, max_tokens=9))
     assert texts(found) == [["x", "y", "z"]] * 2
     assert [body["n"] for body in server.bodies] == [3, 3]
 
@@ -201,7 +203,7 @@ def test_an_endpoint_that_gives_one_sample_is_asked_again_with_other_seeds(refus
 
     with serving(single) as server:
         generator = server.generator()
-        found = generator.generate(ask("a", "b"), n=3, temperature=1.0, max_tokens=9, seed=7)
+        found = generator.generate(ask("a", "b"), SamplingParams(n=3, temperature=1.0, max_tokens=9, seed=7))
     assert texts(found) == [["a7", "a8", "a9"], ["b7", "b8", "b9"]]
     assert sum("n" in body for body in server.bodies) == 1  # learnt from the first
     assert generator.spent.requests == 6
@@ -213,7 +215,7 @@ def test_no_more_requests_are_under_way_than_allowed() -> None:
         return ok("x")
 
     with serving(slow) as server:
-        server.generator(concurrency=3).generate(ask(*"abcdefghij"), max_tokens=9)
+        server.generator(concurrency=3).generate(ask(*"abcdefghij"), SamplingParams(max_tokens=9))
     assert server.most_under_way == 3
 
 
@@ -227,7 +229,7 @@ def test_tokens_are_counted_as_the_endpoint_reports_them() -> None:
     with serving(reply) as server:
         generator = server.generator()
         for _ in range(2):
-            generator.generate(ask("a", "b", "c"), n=2, max_tokens=9)
+            generator.generate(ask("a", "b", "c"), SamplingParams(n=2, max_tokens=9))
     spent = generator.spent
     assert (spent.requests, spent.prompt_tokens, spent.completion_tokens) == (6, 400, 80)
     assert (spent.rejected, spent.retries) == (0, 0)
@@ -239,7 +241,7 @@ def test_retry_after_is_waited_for() -> None:
 
     with serving(limited_once) as server:
         generator = server.generator()
-        assert texts(generator.generate(ask("a"), max_tokens=9)) == [["x"]]
+        assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [["x"]]
     assert server.seen[1][0] - server.seen[0][0] >= 0.4
     assert generator.spent.retries == 1
 
@@ -247,7 +249,7 @@ def test_retry_after_is_waited_for() -> None:
 @pytest.mark.parametrize("fault", [(500, {}, error("oops")), (503, {}, "busy"), (200, {}, '{"id": '), "cut"])
 def test_a_passing_fault_is_tried_again(fault: Reply) -> None:
     with serving(lambda number, body: fault if number <= 2 else ok("x")) as server:
-        assert texts(server.generator().generate(ask("a"), max_tokens=9)) == [["x"]]
+        assert texts(server.generator().generate(ask("a"), SamplingParams(max_tokens=9))) == [["x"]]
     assert len(server.seen) == 3
 
 
@@ -256,7 +258,7 @@ def test_a_lasting_fault_ends_after_the_bounded_tries_and_says_what_to_do() -> N
         serving(lambda number, body: ok("x") if number == 1 else (500, {}, error(f"broken {KEY}"))) as server,
         pytest.raises(TeacherUnreachable, match=r"3 tries .*500 .*broken .*start it again") as raised,
     ):
-        server.generator(concurrency=1).generate(ask("a", "b", "c"), max_tokens=9)
+        server.generator(concurrency=1).generate(ask("a", "b", "c"), SamplingParams(max_tokens=9))
     assert len(server.seen) == 4
     assert KEY not in str(raised.value) and "distill" not in str(raised.value)
 
@@ -268,7 +270,7 @@ def test_a_refused_key_costs_one_request_and_is_never_shown(status: int, caplog:
         serving(lambda number, body: (status, {}, error(f"wrong key {KEY}"))) as server,
         pytest.raises(TeacherRefused, match="OPENAI_API_KEY") as raised,
     ):
-        server.generator().generate(ask(*"abcdef"), max_tokens=9)
+        server.generator().generate(ask(*"abcdef"), SamplingParams(max_tokens=9))
     assert len(server.seen) == 1
     assert KEY not in str(raised.value) + caplog.text + repr(server.generator().endpoint)
 
@@ -277,7 +279,7 @@ def test_an_unknown_model_is_named() -> None:
     with TeacherServer() as teacher:
         generator = EndpointGenerator(Endpoint(teacher.base_url, teacher.api_key, "other"))
         with pytest.raises(TeacherRefused, match=r"no model 'other'.*the model's name"):
-            generator.generate(ask("a"), max_tokens=9)
+            generator.generate(ask("a"), SamplingParams(max_tokens=9))
 
 
 def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,14 +322,16 @@ def test_an_unusable_key_or_address_is_refused_without_showing_it(
 )
 def test_a_refusal_or_an_empty_answer_is_an_answer(message: Body, text: str) -> None:
     with serving(lambda number, body: (200, {}, completion(None, **message))) as server:
-        assert server.generator().generate(ask("a"), max_tokens=9) == [[Generated(text, truncated=False)]]
+        assert server.generator().generate(ask("a"), SamplingParams(max_tokens=9)) == [
+            [Generated(text, truncated=False)]
+        ]
 
 
 @pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
 def test_a_request_rejected_for_its_content_is_an_empty_answer_even_where_it_is_the_only_one(code: str) -> None:
     with serving(lambda number, body: (400, {}, error("flagged", code))) as server:
         generator = server.generator()
-        assert texts(generator.generate(ask("a"), n=2, max_tokens=9)) == [["", ""]]
+        assert texts(generator.generate(ask("a"), SamplingParams(n=2, max_tokens=9))) == [["", ""]]
     assert (generator.spent.rejected, len(server.seen)) == (1, 1)
 
 
@@ -337,8 +341,10 @@ def test_a_single_rejected_request_is_an_empty_answer_and_is_logged(caplog: pyte
 
     with serving(picky) as server:
         generator = server.generator()
-        assert texts(generator.generate(ask(*"abcd"), max_tokens=9)) == [[""], ["x"], ["x"], [""]]
-        assert texts(generator.generate(ask("a"), max_tokens=9)) == [[""]]  # it has answered others before
+        assert texts(generator.generate(ask(*"abcd"), SamplingParams(max_tokens=9))) == [[""], ["x"], ["x"], [""]]
+        assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [
+            [""]
+        ]  # it has answered others before
     assert generator.spent.rejected == 3
     assert "rejects request 3: 400" in caplog.text and "image too large" in caplog.text
 
@@ -349,7 +355,7 @@ def test_requests_that_are_all_rejected_stop_everything_with_the_reason(count: i
         serving(lambda number, body: (400, {}, error("images are not supported"))) as server,
         pytest.raises(TeacherRefused, match=r"rejects every request.*images are not supported"),
     ):
-        server.generator().generate(ask(*"abcdefghi"[:count]), max_tokens=9)
+        server.generator().generate(ask(*"abcdefghi"[:count]), SamplingParams(max_tokens=9))
     assert len(server.seen) == min(count, PROBES)
 
 
@@ -360,14 +366,14 @@ def test_a_model_that_wants_max_completion_tokens_gets_it() -> None:
         return ok(str(body["max_completion_tokens"]))
 
     with serving(newer) as server:
-        assert texts(server.generator().generate(ask(*"abc"), max_tokens=9)) == [["9"]] * 3
+        assert texts(server.generator().generate(ask(*"abc"), SamplingParams(max_tokens=9))) == [["9"]] * 3
     assert len(server.seen) == 4
 
 
 def test_a_direct_answer_is_asked_for_without_thinking_where_the_endpoint_takes_that() -> None:
     with serving(lambda number, body: (200, {}, completion("fine"))) as server:
-        server.generator().generate(ask("a"), max_tokens=5, mode="direct")
-        server.generator().generate(ask("a"), max_tokens=5)
+        server.generator().generate(ask("a"), SamplingParams(max_tokens=5), mode="direct")
+        server.generator().generate(ask("a"), SamplingParams(max_tokens=5))
     direct, thinking = server.bodies
     assert direct["chat_template_kwargs"] == {"enable_thinking": False}
     assert "chat_template_kwargs" not in thinking
@@ -380,7 +386,7 @@ def test_an_endpoint_that_knows_no_template_arguments_is_asked_without_them() ->
         return 200, {}, completion("fine")
 
     with serving(script) as server:
-        said = server.generator(concurrency=1).generate(ask(*"abcd"), max_tokens=5, mode="direct")
+        said = server.generator(concurrency=1).generate(ask(*"abcd"), SamplingParams(max_tokens=5), mode="direct")
     assert [one.text for (one,) in said] == ["fine"] * 4
     assert len(server.bodies) == 5
 
@@ -405,8 +411,8 @@ def test_a_field_that_is_refused_is_left_out_from_the_first_refusal_on(
 
     with serving(picky) as server:
         generator = server.generator(concurrency=1)
-        assert texts(generator.generate(ask(*"abc"), max_tokens=9)) == [["fine"]] * 3
-        assert texts(generator.generate(ask("d"), max_tokens=9)) == [["fine"]]
+        assert texts(generator.generate(ask(*"abc"), SamplingParams(max_tokens=9))) == [["fine"]] * 3
+        assert texts(generator.generate(ask("d"), SamplingParams(max_tokens=9))) == [["fine"]]
     assert [field in body for body in server.bodies] == [True, False, False, False, False]
     assert all({"temperature", "seed"} - {field} <= body.keys() for body in server.bodies)
     told = generator.learned.told()
@@ -426,7 +432,7 @@ def test_fields_are_learned_one_after_another_and_several_at_once_as_far_as_name
 
     with serving(picky) as server:
         generator = server.generator(concurrency=4)
-        assert texts(generator.generate(ask(*"abcdef"), max_tokens=9, mode="direct")) == [["fine"]] * 6
+        assert texts(generator.generate(ask(*"abcdef"), SamplingParams(max_tokens=9), mode="direct")) == [["fine"]] * 6
     assert len(server.bodies) == 4 + 6
     assert generator.learned.told()["sent"] == ["max_completion_tokens"]
 
@@ -439,7 +445,7 @@ def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try
 
     with serving(script) as server:
         generator = server.generator(concurrency=1)
-        said = generator.generate(ask("a", "bad", "bad", "b"), max_tokens=9)
+        said = generator.generate(ask("a", "bad", "bad", "b"), SamplingParams(max_tokens=9))
     assert [one.refused for (one,) in said] == ["", "400", "400", ""]
     assert [{"temperature", "seed"} <= body.keys() for body in server.bodies].count(False) == 2
     assert generator.learned.told()["refused"] == {}
@@ -447,7 +453,7 @@ def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try
 
 def test_what_is_refused_for_its_content_is_not_tried_in_another_form() -> None:
     with serving(lambda number, body: (400, {}, error("a seed of hate", "content_filter"))) as server:
-        server.generator().generate(ask("a"), max_tokens=9)
+        server.generator().generate(ask("a"), SamplingParams(max_tokens=9))
     assert len(server.bodies) == 1
 
 
@@ -460,7 +466,7 @@ def test_fields_are_found_in_the_servers_own_words_and_shown_without_the_key(key
 
     with serving(picky) as server:
         generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
-        assert texts(generator.generate(ask("a"), max_tokens=9)) == [["fine"]]
+        assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [["fine"]]
     assert f"key {key}" not in generator.learned.told()["refused"]["temperature"]
 
 
@@ -469,34 +475,34 @@ def test_reasoning_that_stands_beside_the_content_is_put_back_in_front() -> None
     for name in ("reasoning", "reasoning_content"):
         reply: Reply = (200, {}, completion(answer, **{name: "1. ..."}))
         with serving(lambda number, body, reply=reply: reply) as server:  # type: ignore[misc]
-            ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+            ((said,),) = server.generator().generate(ask("a"), SamplingParams(max_tokens=5))
         assert said.text == f"<think>\n1. ...\n</think>\n{answer}"
     whole = f"<think>\n1. ...\n</think>\n{answer}"
     with serving(lambda number, body: (200, {}, completion(whole, reasoning="first I think"))) as server:
-        ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+        ((said,),) = server.generator().generate(ask("a"), SamplingParams(max_tokens=5))
     assert said.text == whole
 
 
 def test_an_answer_whose_block_the_prompt_opened_gets_its_opening() -> None:
     with serving(lambda number, body: ok("1. ...\n</think>\n<answer>Image 1 is better</answer>")) as server:
-        ((said,),) = server.generator().generate(ask("a"), max_tokens=5)
+        ((said,),) = server.generator().generate(ask("a"), SamplingParams(max_tokens=5))
     assert said.text == "<think>\n1. ...\n</think>\n<answer>Image 1 is better</answer>"
 
 
 def test_it_runs_in_a_thread_without_a_loop_and_inside_a_running_one() -> None:
     async def inside() -> list[list[Generated]]:
-        return generator.generate(ask("a"), max_tokens=9)
+        return generator.generate(ask("a"), SamplingParams(max_tokens=9))
 
     with serving(lambda number, body: ok("x")) as server:
         generator = server.generator()
         with ThreadPoolExecutor(1) as other:
-            assert texts(other.submit(generator.generate, ask("a"), max_tokens=9).result()) == [["x"]]
+            assert texts(other.submit(generator.generate, ask("a"), SamplingParams(max_tokens=9)).result()) == [["x"]]
         assert texts(asyncio.run(inside())) == [["x"]]
 
 
 def test_no_conversations_make_no_request() -> None:
     with serving(lambda number, body: ok("x")) as server:
-        assert server.generator().generate([], max_tokens=9) == []
+        assert server.generator().generate([], SamplingParams(max_tokens=9)) == []
     assert server.seen == []
 
 
@@ -543,4 +549,4 @@ def test_a_short_key_neither_hides_the_servers_words_nor_is_shown(key: str) -> N
 
     with serving(newer) as server:
         generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
-        assert texts(generator.generate(ask("a"), max_tokens=9)) == [["yes"]]
+        assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [["yes"]]

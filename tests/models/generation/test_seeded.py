@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.generation.protocol import seeds_of
+from models.generation.protocol import SamplingParams
 from models.generation.seeded import SeededSampling, row_seed
 
 
@@ -45,4 +45,4 @@ def test_a_token_that_is_excluded_is_never_drawn_and_the_chosen_one_alone_is_lef
 
 def test_as_many_seeds_as_conversations_are_asked_for() -> None:
     with pytest.raises(ValueError, match="2 seeds for 3 conversations"):
-        seeds_of([1, 2], 3)
+        SamplingParams(max_tokens=9, seed=[1, 2]).seeds(3)

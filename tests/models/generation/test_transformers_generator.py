@@ -10,12 +10,14 @@ from PIL import Image
 
 from models.backbone import load_model, load_processor, save, takes_video
 from models.errors import Cancelled
-from models.generation.protocol import transformers_identity
+from models.generation.open import LocalOptions, open_generator
+from models.generation.protocol import SamplingParams, transformers_identity
 from models.generation.transformers_generator import LocalGenerator
 from models.judging.judge import UNKNOWN_RATE, Judge
 from models.media.frames import decode, inspect
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from tests.generators import batch_shapes
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 PAIRS = [make_pair(task, number, seed=5, held_out=True) for number in range(2) for task in Task]
@@ -63,7 +65,7 @@ class Recorded(LocalGenerator):
 
 def asked(folder: Path, pair: PreferencePair, *, native: bool) -> dict[str, Any]:
     generator = Recorded.of(folder)
-    Judge(generator, frames, seconds=seconds if native else None).judge([pair], "direct", max_tokens=2)
+    Judge(generator, frames, seconds=seconds if native else None).judge([pair], "direct", SamplingParams(max_tokens=2))
     return generator.shown
 
 
@@ -96,19 +98,19 @@ def test_the_same_video_is_four_images_without(foreign: Path) -> None:
 
 
 def test_images_and_videos_may_stand_in_one_batch_in_any_order(foreign: Path) -> None:
-    generator = LocalGenerator.load(foreign, device="cpu", dtype="float32", attention="sdpa", batch=3)
+    generator = open_generator(foreign, LocalOptions(device="cpu", batch=3))
     judge = Judge(generator, frames, seconds=seconds)
     pairs = [made.pair for made in PAIRS]
-    together = [one.text for one in judge.judge(pairs, "direct", max_tokens=4)]
-    alone = [one.text for pair in pairs for one in judge.judge([pair], "direct", max_tokens=4)]
+    together = [one.text for one in judge.judge(pairs, "direct", SamplingParams(max_tokens=4))]
+    alone = [one.text for pair in pairs for one in judge.judge([pair], "direct", SamplingParams(max_tokens=4))]
     assert together == alone
-    assert [one.text for one in judge.judge(pairs[::-1], "direct", max_tokens=4)] == together[::-1]
+    assert [one.text for one in judge.judge(pairs[::-1], "direct", SamplingParams(max_tokens=4))] == together[::-1]
 
 
 def test_a_video_that_tells_no_time_has_the_usual_rate(foreign: Path) -> None:
     generator = Recorded.of(foreign)
     pair = next(made.pair for made in PAIRS if made.pair.task == Task.VIDEO_UNDERSTANDING)
-    Judge(generator, frames, seconds=lambda uri: 0.0).judge([pair], "direct", max_tokens=2)
+    Judge(generator, frames, seconds=lambda uri: 0.0).judge([pair], "direct", SamplingParams(max_tokens=2))
     assert f"<{0.5 / UNKNOWN_RATE:.1f} seconds>" in generator.shown["texts"][0]
 
 
@@ -116,11 +118,9 @@ def sampled(
     pairs: list[PreferencePair], *, batch: int, seed: int = 1, micro_tokens: int | None = None
 ) -> dict[tuple[str, bool, int], str]:
     """Three sampled answers to each presentation, by pair, order and sample."""
-    generator = LocalGenerator.load(
-        BASE, device="cpu", dtype="float32", attention="sdpa", batch=batch, micro_tokens=micro_tokens
-    )
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=batch, tokens=micro_tokens))
     judged = Judge(generator, frames).judge(
-        pairs, "think", 3, both_orders=True, temperature=1.0, max_tokens=24, seed=seed
+        pairs, "think", SamplingParams(n=3, temperature=1.0, max_tokens=24, seed=seed), both_orders=True
     )
     return {(one.pair.id, one.swapped, one.sample): one.text for one in judged}
 
@@ -140,19 +140,15 @@ def test_sampled_texts_depend_on_no_batch_no_order_and_no_company() -> None:
 
 def test_no_batch_holds_more_tokens_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, prompts padded to the longest, and what is yet to be written."""
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=64, micro_tokens=600)
-    shapes: list[tuple[int, int]] = []
-    inner = generator.model.generate
-
-    def noted(**inputs: Any) -> Any:
-        shapes.append(tuple(inputs["input_ids"].shape))
-        return inner(**inputs)
-
-    monkeypatch.setattr(generator.model, "generate", noted)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=64, tokens=600))
+    shapes = batch_shapes(generator.model, monkeypatch)
     done: list[tuple[int, int]] = []
     pairs = [made.pair for made in PAIRS]
     Judge(generator, frames).judge(
-        pairs, "think", 2, temperature=1.0, max_tokens=8, on_progress=lambda at, of: done.append((at, of))
+        pairs,
+        "think",
+        SamplingParams(n=2, temperature=1.0, max_tokens=8),
+        on_progress=lambda at, of: done.append((at, of)),
     )
     assert all(2 * rows * (width + 8) <= 600 or rows == 1 for rows, width in shapes)
     assert sum(rows for rows, _ in shapes) == len(pairs)
@@ -171,13 +167,13 @@ def test_sampling_leaves_the_random_state_of_this_process_alone() -> None:
 
 
 def test_what_wrote_a_text_is_named_as_it_was_before_loading() -> None:
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=1)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=1))
     assert generator.identity == transformers_identity("float32")
     assert (generator.identity.kind, generator.identity.precision) == ("transformers", "float32")
 
 
 def test_a_pair_that_the_processor_refuses_costs_itself_alone() -> None:
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=8))
     pairs = [made.pair for made in PAIRS if made.pair.task == Task.IMAGE_GENERATION]
     good = pairs[0]
     thin = {medium.uri for medium in pairs[1].media()}
@@ -186,17 +182,17 @@ def test_a_pair_that_the_processor_refuses_costs_itself_alone() -> None:
         return [Image.new("RGB", (400, 1))] if uri in thin else frames(uri)
 
     judge = Judge(generator, shown)
-    (alone,) = judge.judge([good], "direct", max_tokens=4)
-    kept, refused = judge.judge([good, pairs[1]], "direct", max_tokens=4)
+    (alone,) = judge.judge([good], "direct", SamplingParams(max_tokens=4))
+    kept, refused = judge.judge([good, pairs[1]], "direct", SamplingParams(max_tokens=4))
     assert (kept.text, kept.refused) == (alone.text, "")
     assert "aspect ratio" in refused.refused
     assert refused.preferred is None
     with pytest.raises(ValueError, match="aspect ratio"):  # nothing else succeeded, so the fault may be the model's
-        judge.judge([pairs[1]], "direct", max_tokens=4)
+        judge.judge([pairs[1]], "direct", SamplingParams(max_tokens=4))
 
 
 def test_nothing_more_is_written_once_nobody_waits() -> None:
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=4)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=4))
     judge = Judge(generator, frames)
     conversations = [judge.conversation(made.pair, "think") for made in PAIRS[:2]]
     asked = 0
@@ -207,8 +203,8 @@ def test_nothing_more_is_written_once_nobody_waits() -> None:
         return asked > 5
 
     with pytest.raises(Cancelled, match="nobody waits"):
-        generator.generate(conversations, max_tokens=200, gone=gone)
+        generator.generate(conversations, SamplingParams(max_tokens=200), gone=gone)
     assert asked == 6  # at the sixth token, not after two hundred
     with pytest.raises(Cancelled):
-        generator.generate(conversations, max_tokens=200, gone=lambda: True)
-    assert len(generator.generate(conversations, max_tokens=4, gone=lambda: False)) == 2
+        generator.generate(conversations, SamplingParams(max_tokens=200), gone=lambda: True)
+    assert len(generator.generate(conversations, SamplingParams(max_tokens=4), gone=lambda: False)) == 2

@@ -1,8 +1,7 @@
 """Judging in one and both orders, with a generator that answers what it is shown."""
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,47 +9,19 @@ import pytest
 from PIL import Image
 
 from models.errors import MediaError
-from models.generation.protocol import Generated, Generator, GeneratorIdentity, Progress, transformers_identity
+from models.generation.protocol import (
+    Generated,
+    SamplingParams,
+)
 from models.judging.judge import Judge, sampling_seed
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
 from models.verdict.wordings.unified_reward_think import DIRECTORY
+from tests.generators import Answer, FakeGenerator, shades
 
 FRAMES = {"bright.png": [Image.new("L", (1, 1), 200)], "dark.png": [Image.new("L", (1, 1), 20)]}
-
-
-def shade(conversation: list[Message]) -> list[Any]:
-    return [p["image"].getpixel((0, 0)) for p in conversation[0]["content"] if p["type"] == "image"]
-
-
-@dataclass
-class Fake:
-    """A generator that answers with `answer(conversation, sample)`, and notes what it was asked."""
-
-    answer: Callable[[list[Message], int], str]
-    conversations: list[list[Message]] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def generate(
-        self,
-        conversations: Sequence[list[Message]],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: int = 0,
-        mode: Mode = "think",
-        on_progress: Progress | None = None,
-    ) -> list[list[Generated]]:
-        self.conversations = list(conversations)
-        self.options = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        if on_progress is not None:
-            on_progress(len(conversations), len(conversations))
-        return [
-            [Generated(text := self.answer(one, at), truncated="<answer>" not in text) for at in range(n)]
-            for one in conversations
-        ]
 
 
 def pair(name: str, preferred: Preferred = 1) -> PreferencePair:
@@ -68,14 +39,21 @@ def thinking(better: Preferred) -> str:
 
 
 def brightest(conversation: list[Message], sample: int) -> str:
-    first, second = shade(conversation)
+    first, second = shades(conversation)
     return thinking(1 if first > second else 2)
 
 
-def judge(answer: Callable[[list[Message], int], str]) -> tuple[Judge, Fake]:
-    fake = Fake(answer)
-    generator: Generator = fake  # the type checker holds the fake to the protocol
-    return Judge(generator, FRAMES.__getitem__), fake
+class Ending(FakeGenerator):
+    """Its texts are truncated if they have no answer."""
+
+    def complete(self, conversation: list[Message], sample: int) -> Generated:
+        text = self.answer(conversation, sample)
+        return Generated(text, truncated="<answer>" not in text)
+
+
+def judge(answer: Answer) -> tuple[Judge, FakeGenerator]:
+    fake = Ending(answer)
+    return Judge(fake, FRAMES.__getitem__), fake
 
 
 def test_a_judge_that_sees_is_right_in_both_orders() -> None:
@@ -97,18 +75,21 @@ def test_a_judge_of_positions_is_right_in_one_order_alone() -> None:
 def test_media_are_shown_in_the_order_of_the_presentation() -> None:
     judging, fake = judge(brightest)
     judging.judge([pair("a")], both_orders=True)
-    assert [shade(conversation) for conversation in fake.conversations] == [[200, 20], [20, 200]]
+    assert [shades(conversation) for conversation in fake.conversations] == [[200, 20], [20, 200]]
 
 
 def test_samples_follow_one_another_and_options_reach_the_generator() -> None:
     judging, fake = judge(lambda conversation, sample: thinking(2 if sample else 1))
     done: list[tuple[int, int]] = []
     judgments = judging.judge(
-        [pair("a")], n=2, temperature=0.7, max_tokens=99, seed=5, on_progress=lambda at, of: done.append((at, of))
+        [pair("a")],
+        params=SamplingParams(n=2, temperature=0.7, max_tokens=99, seed=5),
+        on_progress=lambda at, of: done.append((at, of)),
     )
     assert [(one.sample, one.preferred) for one in judgments] == [(0, 1), (1, 2)]
     seeds = [sampling_seed(5, pair("a"), "think")]
-    assert fake.options == {"n": 2, "temperature": 0.7, "max_tokens": 99, "seed": seeds}
+    (call,) = fake.calls
+    assert call.params == SamplingParams(n=2, temperature=0.7, max_tokens=99, seed=seeds)
     assert done == [(1, 1)]
 
 
@@ -143,12 +124,19 @@ def test_a_judge_asks_in_its_wording(tmp_path: Path, monkeypatch: pytest.MonkeyP
     script = tmp_path / "infer_cot_image_generation.py"
     script.write_text("problem = f'which shows [{prompt}]?'\n", encoding="utf-8")
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    fake = Fake(brightest)
+    fake = FakeGenerator(brightest)
     judgments = Judge(fake, FRAMES.__getitem__, "unified_reward_think").judge([pair("a")], both_orders=True)
     contents = [conversation[0]["content"] for conversation in fake.conversations]
     assert [content[-1]["text"] for content in contents] == ["which shows [a bright square]?"] * 2
     assert [[part["type"] for part in content] for content in contents] == [["image", "image", "text"]] * 2
     assert [one.correct for one in judgments] == [True, True]
+
+
+def test_seeds_of_each_pair_are_derived_and_not_given() -> None:
+    judging, fake = judge(brightest)
+    with pytest.raises(ValueError, match="2 seeds: give one"):
+        judging.judge([pair("a"), pair("b")], params=SamplingParams(max_tokens=9, seed=[1, 2]))
+    assert not fake.calls
 
 
 def test_no_pairs_give_no_judgments() -> None:
@@ -164,30 +152,28 @@ def test_a_pair_whose_medium_cannot_be_decoded_costs_itself_alone() -> None:
     broken = Candidate(media=Media(kind="image", uri="broken.png", sha256="0" * 64))
     good = pair("good")
     bad = good.model_copy(update={"id": "bad", "candidates": (broken, good.candidates[1])})
-    judging = Judge(Fake(brightest), frames)
-    judgments = judging.judge([bad, good], n=2, both_orders=True)
+    judging = Judge(FakeGenerator(brightest), frames)
+    judgments = judging.judge([bad, good], params=SamplingParams(n=2, max_tokens=1024), both_orders=True)
     assert [one.refused for one in judgments] == ["media: cannot be decoded: cut off"] * 4 + [""] * 4
     assert [one.preferred for one in judgments[4:]] == [1, 1, 2, 2]
     with pytest.raises(MediaError, match=r"broken\.png"):
         judging.judge([bad])
 
 
-class Weighing:
-    """A generator that says nothing and notes how many frames are alive whenever it is asked."""
+class Weighing(FakeGenerator):
+    """Says nothing, and notes how many frames are alive whenever it is asked."""
 
     def __init__(self) -> None:
+        super().__init__(lambda conversation, sample: "")
         self.asked: list[int] = []
         self.alive: list[int] = []
 
-    @property
-    def identity(self) -> GeneratorIdentity:
-        return transformers_identity("float32")
-
-    def generate(self, conversations: Sequence[list[Message]], *, n: int = 1, **options: Any) -> list[list[Generated]]:
+    def generate(self, conversations: Sequence[list[Message]], *arguments: Any, **options: Any) -> Any:
         self.asked.append(len(conversations))
         self.alive.append(sum(one() is not None for one in ALIVE))
-        options["on_progress"](len(conversations), len(conversations))
-        return [[Generated("", truncated=False)] * n for _ in conversations]
+        completions = super().generate(conversations, *arguments, **options)
+        self.calls.clear()  # which hold the frames
+        return completions
 
 
 ALIVE: "list[weakref.ref[Image.Image]]" = []

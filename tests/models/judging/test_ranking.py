@@ -1,7 +1,7 @@
 """Ranking by few comparisons: simulated judges with a known best, what is refused, and what is said when nothing is."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError
-from models.generation.protocol import Generated
 from models.judging.ranking import (
     MAX_CANDIDATES,
     VIRTUAL,
@@ -26,7 +25,7 @@ from models.judging.ranking import (
 )
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Task
-from models.verdict.prompts import Message
+from tests.generators import FakeGenerator, brighter, more_x
 
 Shares = dict[Pair, float | None]
 Noise = Callable[[np.random.Generator, float], float]
@@ -229,51 +228,33 @@ def test_strengths_are_those_of_the_mm_algorithm() -> None:
     assert strengths == pytest.approx(np.log(weights), abs=1e-6)
 
 
-class Brightest:
-    """A generator that prefers the brighter of two images; it counts how often it is asked, and how much at once."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
-        self.sizes.append(len(conversations))
-        return [[Generated(self.answer(one), truncated=False)] for one in conversations]
-
-    def answer(self, conversation: list[Message]) -> str:
-        parts = conversation[0]["content"]
-        shades = [part["image"].getpixel((0, 0))[0] for part in parts if part["type"] == "image"]
-        return f"Image {1 if shades[0] > shades[1] else 2} is better"
-
-
 def greys(*shades: int) -> list[Image.Image]:
     return [Image.new("RGB", (32, 32), (shade,) * 3) for shade in shades]
 
 
 def test_a_reward_model_ranks_in_rounds_of_both_orders() -> None:
-    generator = Brightest()
+    generator = FakeGenerator(brighter)
     images = greys(40, 90, 10, 200, 70, 120, 30, 5)
     options: dict[str, Any] = {"task": "image_generation", "mode": "direct"}
     found = RewardModel(generator).rank("a light square", images, **options)
     assert found.order[:2] == (3, 5)
-    assert generator.sizes[0] == 8  # four pairs in both orders
-    assert sum(generator.sizes) == 2 * len(found.comparisons) <= 28
+    assert len(generator.calls[0].conversations) == 8  # four pairs in both orders
+    assert len(generator.conversations) == 2 * len(found.comparisons) <= 28
     assert RewardModel(generator).best_of("a light square", images, **options) == 3
     assert asyncio.run(RewardModel(generator).arank("a light square", images, **options)) == found
 
 
 def test_answers_are_ranked_about_their_image() -> None:
-    class Longer(Brightest):
-        def answer(self, conversation: list[Message]) -> str:
-            text = "".join(part.get("text", "") for part in conversation[0]["content"])
-            first, second = text.rsplit("Answer 1", 1)[1].split("Answer 2", 1)
-            return f"Answer {1 if first.count('x') > second.count('x') else 2} is better"
-
     options: dict[str, Any] = {"task": Task.IMAGE_UNDERSTANDING, "media": greys(1), "mode": "direct"}
-    assert RewardModel(Longer()).rank("How many?", ["x", "xxx", "xx"], most=3, **options).order == (1, 2, 0)
+    assert RewardModel(FakeGenerator(more_x)).rank("How many?", ["x", "xxx", "xx"], most=3, **options).order == (
+        1,
+        2,
+        0,
+    )
 
 
 def test_a_bad_candidate_is_named_before_any_is_judged() -> None:
-    generator = Brightest()
+    generator = FakeGenerator(brighter)
     model = RewardModel(generator)
     with pytest.raises(MediaError, match="candidate 2: cannot be decoded"):
         model.rank("a square", [*greys(1, 2), b"no picture"], task="image_generation")
@@ -283,7 +264,7 @@ def test_a_bad_candidate_is_named_before_any_is_judged() -> None:
         model.rank("a square", greys(1, 2), task="image_generation", mode="slowly")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="1 candidates cannot be ranked"):
         model.best_of("a square", greys(1), task="image_generation")
-    assert generator.sizes == []
+    assert not generator.calls
 
 
 @pytest.mark.parametrize(

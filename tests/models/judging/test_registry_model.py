@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError, ModelError
-from models.generation.protocol import Generated, Progress
 from models.judging.request_rows import read_media
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
+from tests.generators import FakeGenerator, batch_shapes
 
+BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 CONTEXT = None  # the judge needs no MLflow context once it is loaded
 
 
@@ -35,27 +37,16 @@ def film(kind: str, frames: int = 3) -> bytes:
     return buffer.getvalue()
 
 
-class Script:
-    """A generator that says the next line of its script for each conversation, and keeps what it was shown."""
+class Script(FakeGenerator):
+    """Says the next line of its script for each conversation."""
 
     def __init__(self, *lines: str) -> None:
+        super().__init__()
         self.lines = list(lines)
-        self.shown: list[list[Message]] = []
 
-    def generate(
-        self,
-        conversations: Sequence[list[Message]],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int,
-        seed: int = 0,
-        mode: Mode = "think",
-        on_progress: Progress | None = None,
-    ) -> list[list[Generated]]:
-        assert temperature == 0.0
-        self.shown += conversations
-        return [[Generated(self.lines.pop(0), truncated=False)] for _ in conversations]
+    def answer(self, conversation: list[Message], sample: int) -> str:
+        assert self.calls[-1].params.temperature == 0.0
+        return self.lines.pop(0)
 
 
 def served(script: Script, max_frames: int = 8, max_pixels: int = 147_456) -> Any:
@@ -133,7 +124,7 @@ def test_both_orders_agree_when_the_same_candidate_wins_from_either_place(second
     answer = served(script).predict(CONTEXT, pd.DataFrame([generation()]), {"both_orders": True}).iloc[0]
     assert answer["preferred"] == 1
     assert answer["both_orders_agree"] is agree
-    given, swapped = script.shown
+    given, swapped = script.conversations
     assert [image.getpixel((0, 0)) for image in images_of(given)] == [(255, 0, 0), (0, 0, 255)]
     assert [image.getpixel((0, 0)) for image in images_of(swapped)] == [(0, 0, 255), (255, 0, 0)]
 
@@ -156,7 +147,7 @@ def test_a_video_is_its_frames_up_to_the_cap(kind: str) -> None:
     script = Script(answer_text(Task.VIDEO_UNDERSTANDING, 1))
     row = understanding(task="video_understanding", media=film(kind, 6))
     served(script, max_frames=4).predict(CONTEXT, pd.DataFrame([row]), {"mode": "direct"})
-    assert len(images_of(script.shown[0])) == 4
+    assert len(images_of(script.conversations[0])) == 4
 
 
 def test_several_context_images_may_come_as_a_list_or_an_array() -> None:
@@ -166,13 +157,13 @@ def test_several_context_images_may_come_as_a_list_or_an_array() -> None:
     rows = [understanding(media=[png("red"), png("blue")]), understanding(media=several)]
     answers = served(script).predict(CONTEXT, rows, {"mode": "direct"})
     assert list(answers["preferred"]) == [2, 2]
-    assert [len(images_of(conversation)) for conversation in script.shown] == [2, 2]
+    assert [len(images_of(conversation)) for conversation in script.conversations] == [2, 2]
 
 
 def test_images_are_reduced_to_the_cap() -> None:
     script = Script(reasoning(1))
     served(script, max_pixels=2500).predict(CONTEXT, [generation(candidate_1=png("red", (500, 100)))])
-    assert all(image.width * image.height <= 2500 for image in images_of(script.shown[0]))
+    assert all(image.width * image.height <= 2500 for image in images_of(script.conversations[0]))
 
 
 BAD_ROWS = [
@@ -198,11 +189,34 @@ def test_a_bad_row_is_named_before_any_row_is_judged(row: dict[str, Any], error:
     with pytest.raises(error) as refused:
         served(script).predict(CONTEXT, [generation(), row])
     assert message in str(refused.value)
-    assert script.shown == []
+    assert script.conversations == []
 
 
 def test_no_rows_give_no_answers() -> None:
     assert len(served(Script()).predict(CONTEXT, pd.DataFrame([], columns=["task", "prompt"]))) == 0
+
+
+def test_a_bound_of_generation_tokens_splits_a_batch_and_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.pyfunc.model import PythonModelContext
+
+    from models.judging.registry_defaults import DEFAULTS
+    from models.judging.registry_model import PairwiseJudge
+
+    assert DEFAULTS["generation_tokens"] is None, "MLflow lets only be set what a model was saved with"
+    context: Any = PythonModelContext
+    rows = [understanding(candidate_1="a b " * at, mode="direct") for at in range(1, 5)]
+    answers, batches = [], []
+    for bound in (None, 150):
+        model = PairwiseJudge()
+        config = {"device": "cpu", "max_tokens": 8, "decoding_processes": 0, "generation_tokens": bound}
+        model.load_context(context({"model": str(BASE)}, config))
+        shapes = batch_shapes(model.judge.generator.model, monkeypatch)
+        answers.append(list(model.predict(CONTEXT, pd.DataFrame(rows))["text"]))
+        batches.append(shapes)
+    assert answers[0] == answers[1]
+    assert [rows for rows, _ in batches[0]] == [4]
+    assert len(batches[1]) > 1
+    assert all(rows * (width + 8) <= 150 or rows == 1 for rows, width in batches[1])
 
 
 def test_a_model_without_a_processor_is_refused_when_it_is_loaded(tmp_path: Path) -> None:

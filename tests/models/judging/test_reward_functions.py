@@ -13,46 +13,21 @@ import torch
 from PIL import Image
 
 from models.errors import DataError
+from models.generation.open import LocalOptions, open_generator
 from models.generation.protocol import Generated
-from models.generation.transformers_generator import LocalGenerator
 from models.judging.answer_watch import AnswerWatch, JudgeSilent
 from models.judging.reward_functions import answer_reward_function, image_reward_function, meetings
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.verdict.prompts import Message
+from tests.generators import FakeGenerator, brighter, more_x
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 
 
-class Brightest:
-    """A generator that prefers the brighter of two images, or the longer of two answers; it counts what it is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[list[Message]] = []
-
-    def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
-        self.asked += conversations
-        return [[Generated(self.answer(one), truncated=False)] for one in conversations]
-
-    def answer(self, conversation: list[Message]) -> str:
-        parts = conversation[0]["content"]
-        shades = [part["image"].getpixel((0, 0))[0] for part in parts if part["type"] == "image"]
-        return f"Image {1 if shades[0] > shades[1] else 2} is better"
-
-
-class Longest(Brightest):
-    """Prefers the answer with more of the letter x."""
-
-    def answer(self, conversation: list[Message]) -> str:
-        text = "".join(part.get("text", "") for part in conversation[0]["content"])
-        first, second = text.rsplit("Answer 1", 1)[1].split("Answer 2", 1)
-        return f"Answer {1 if first.count('x') > second.count('x') else 2} is better"
-
-
-class Silent(Brightest):
-    def answer(self, conversation: list[Message]) -> str:
-        return "I would rather not say."
+def silent(conversation: list[Message], sample: int) -> str:
+    return "I would rather not say."
 
 
 def grey(shade: int) -> Image.Image:
@@ -60,7 +35,7 @@ def grey(shade: int) -> Image.Image:
 
 
 def test_an_answer_is_rewarded_by_its_wins_over_the_others_of_its_prompt() -> None:
-    generator = Longest()
+    generator = FakeGenerator(more_x)
     reward = answer_reward_function(RewardModel(generator), mode="direct")
     rewards = reward(
         prompts=["How many?", "What colour?", "How many?", "How many?", "What colour?"],
@@ -70,18 +45,18 @@ def test_an_answer_is_rewarded_by_its_wins_over_the_others_of_its_prompt() -> No
         trainer_state=None,
     )
     assert rewards == [0.0, 1.0, 1.0, 0.5, 0.0]
-    assert len(generator.asked) == 2 * (3 + 1)  # both orders of the three pairs of one group and the one of the other
+    assert len(generator.conversations) == 2 * (3 + 1)
 
 
 def test_one_question_about_two_images_is_two_groups() -> None:
-    reward = answer_reward_function(RewardModel(Longest()), mode="direct")
+    reward = answer_reward_function(RewardModel(FakeGenerator(more_x)), mode="direct")
     images = [grey(1), grey(2), grey(1), grey(2)]
     rewards = reward(prompts=["What?"] * 4, completions=["x", "xx", "xx", "x"], image=images)
     assert rewards == [0.0, 1.0, 1.0, 0.0]
 
 
 def test_messages_and_their_own_images_are_read_as_trl_hands_them_over() -> None:
-    generator = Longest()
+    generator = FakeGenerator(more_x)
     prompt = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "image", "image": grey(3)}, {"type": "text", "text": "How many?"}]},
@@ -89,7 +64,7 @@ def test_messages_and_their_own_images_are_read_as_trl_hands_them_over() -> None
     completions = [[{"role": "assistant", "content": text}] for text in ("x", "xx")]
     reward = answer_reward_function(RewardModel(generator), mode="direct")
     assert reward(prompts=[prompt, prompt], completions=completions) == [0.0, 1.0]
-    shown = generator.asked[0][0]["content"]
+    shown = generator.conversations[0][0]["content"]
     assert sum(part["type"] == "image" for part in shown) == 1
     text = "".join(part.get("text", "") for part in shown)
     assert "How many?" in text
@@ -97,36 +72,38 @@ def test_messages_and_their_own_images_are_read_as_trl_hands_them_over() -> None
 
 
 def test_frames_of_a_video_are_one_medium() -> None:
-    reward = answer_reward_function(RewardModel(Longest()), task="video_understanding", mode="direct", media="clip")
+    reward = answer_reward_function(
+        RewardModel(FakeGenerator(more_x)), task="video_understanding", mode="direct", media="clip"
+    )
     frames = [grey(1), grey(2), grey(3)]
     assert reward(prompts=["What moves?"] * 2, completions=["x", "xx"], clip=[frames, frames]) == [0.0, 1.0]
 
 
 def test_equal_and_empty_answers_need_no_judge() -> None:
-    generator = Longest()
+    generator = FakeGenerator(more_x)
     reward = answer_reward_function(RewardModel(generator), mode="direct")
     completions = ["same", " same", "", "  "]
     assert reward(prompts=["What?"] * 4, completions=completions, image=[grey(1)] * 4) == [2.5 / 3] * 2 + [0.5 / 3] * 2
-    assert generator.asked == []
+    assert generator.conversations == []
 
 
 def test_a_sample_alone_has_the_reward_one_half() -> None:
-    reward = answer_reward_function(RewardModel(Longest()))
+    reward = answer_reward_function(RewardModel(FakeGenerator(more_x)))
     assert reward(prompts=["What?", "Why?"], completions=["x", "xx"], image=[grey(1)] * 2) == [0.5, 0.5]
 
 
 def test_answers_without_a_valid_judgment_are_logged_and_worth_one_half() -> None:
     logged: dict[str, float] = {}
-    reward = answer_reward_function(RewardModel(Silent()), mode="direct")
+    reward = answer_reward_function(RewardModel(FakeGenerator(silent)), mode="direct")
     found = reward(prompts=["What?"] * 2, completions=["x", "xx"], image=[grey(1)] * 2, log_metric=logged.__setitem__)
     assert (found, logged) == ([0.5, 0.5], {"win_rate/unanswered": 1.0})
 
 
 @pytest.mark.parametrize("kind", ["answers", "images"])
 def test_a_judge_that_answers_next_to_nothing_ends_the_training(kind: str) -> None:
-    class Refusing(Brightest):
-        def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
-            return [[Generated("", truncated=False, refused="400")] for _ in conversations]
+    class Refusing(FakeGenerator):
+        def complete(self, conversation: list[Message], sample: int) -> Generated:
+            return Generated("", truncated=False, refused="400")
 
     def ask(**options: Any) -> Any:
         judge, shown = RewardModel(Refusing()), [grey(shade) for shade in range(5)]
@@ -177,7 +154,7 @@ def test_the_share_is_of_the_latest_comparisons(told: list[str | None], raises: 
 )
 def test_a_question_without_text_or_media_is_named(prompt: Any, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        answer_reward_function(RewardModel(Longest()))(prompts=[prompt], completions=["x"], **columns)
+        answer_reward_function(RewardModel(FakeGenerator(more_x)))(prompts=[prompt], completions=["x"], **columns)
 
 
 def forms(shades: Sequence[int]) -> dict[str, Any]:
@@ -195,7 +172,7 @@ def forms(shades: Sequence[int]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", list(forms([0])))
 def test_an_image_is_rewarded_by_its_wins_over_the_others_of_its_prompt(form: str) -> None:
-    reward = image_reward_function(RewardModel(Brightest()), mode="direct")
+    reward = image_reward_function(RewardModel(FakeGenerator(brighter)), mode="direct")
     images = forms([10, 200, 100, 50, 60])[form]
     rewards, info = reward(images, ("a", "a", "a", "b", "b"), [{}] * 5, only_strict=True)
     assert rewards == [0.0, 1.0, 0.5, 0.0, 1.0]
@@ -203,19 +180,21 @@ def test_an_image_is_rewarded_by_its_wins_over_the_others_of_its_prompt(form: st
 
 
 def test_pairs_without_a_valid_answer_are_worth_one_half_and_counted() -> None:
-    rewards, info = image_reward_function(RewardModel(Silent()))([grey(1), grey(2), grey(3)], ["a", "a", "b"], {})
+    rewards, info = image_reward_function(RewardModel(FakeGenerator(silent)))(
+        [grey(1), grey(2), grey(3)], ["a", "a", "b"], {}
+    )
     assert rewards == [0.5, 0.5, 0.5]
     assert info == {"comparisons": 1.0, "unanswered": 1.0, "alone": 1.0}
 
 
 def test_equal_images_tie() -> None:
-    generator = Brightest()
+    generator = FakeGenerator(brighter)
     assert image_reward_function(RewardModel(generator))([grey(1), grey(1)], ["a", "a"])[0] == [0.5, 0.5]
-    assert generator.asked == []
+    assert generator.conversations == []
 
 
 def test_rivals_limit_the_comparisons_and_keep_the_drift() -> None:
-    generator = Brightest()
+    generator = FakeGenerator(brighter)
     shades = [int(shade) for shade in np.random.default_rng(0).permutation(24) * 10]
     reward = image_reward_function(RewardModel(generator), mode="direct", rivals=4)
     rewards, info = reward([grey(shade) for shade in shades], ["a"] * 24)
@@ -244,19 +223,17 @@ def test_everyone_meets_the_same_number_of_different_rivals(count: int, rivals: 
 )
 def test_other_images_are_refused(images: Any, prompts: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        image_reward_function(RewardModel(Brightest()))(images, prompts)
+        image_reward_function(RewardModel(FakeGenerator(brighter)))(images, prompts)
 
 
 def test_no_rivals_are_refused() -> None:
     with pytest.raises(ValueError, match="rivals is 0: give at least 1, or None for all"):
-        image_reward_function(RewardModel(Brightest()), rivals=0)([grey(1), grey(2)], ["a", "a"])
+        image_reward_function(RewardModel(FakeGenerator(brighter)), rivals=0)([grey(1), grey(2)], ["a", "a"])
 
 
 @pytest.fixture(scope="module")
 def tiny() -> RewardModel:
-    return RewardModel(
-        LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8), max_tokens=8
-    )
+    return RewardModel(open_generator(BASE, LocalOptions(device="cpu", batch=8)), max_tokens=8)
 
 
 def test_a_real_model_rewards_the_better_image(tiny: RewardModel) -> None:
@@ -281,7 +258,7 @@ def test_a_real_model_rewards_answers_to_a_question(tiny: RewardModel) -> None:
 
 
 def test_pairwise_order_of_rewards_is_that_of_brightness() -> None:
-    rewards, _ = image_reward_function(RewardModel(Brightest()), mode="direct")(
+    rewards, _ = image_reward_function(RewardModel(FakeGenerator(brighter)), mode="direct")(
         [grey(shade) for shade in range(0, 80, 10)], ["a"] * 8
     )
     assert all(one < other for one, other in pairwise(rewards))

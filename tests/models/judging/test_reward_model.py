@@ -3,7 +3,6 @@
 import asyncio
 import math
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +10,43 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError, MediaError
-from models.generation.protocol import Generated
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.open import LocalOptions, open_generator
 from models.judging.reward_model import MARGIN_SCALE, RewardModel
 from models.pairs.preference import Preferred, Task
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Verdict, answer_text
 from models.verdict.prompts import Message
+from models.verdict.rendering import render_verdict
+from tests.generators import FakeGenerator, shades
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 
 
-class Brightest:
-    """A generator that prefers the brighter of two pictures, in direct mode or thinking as it is asked."""
+class Brightest(FakeGenerator):
+    """Prefers the brighter of two pictures, in direct mode or thinking as it is asked."""
 
-    def generate(
-        self, conversations: Sequence[list[Message]], *, n: int = 1, max_tokens: int, **options: Any
-    ) -> list[list[Generated]]:
-        return [[Generated(self.answer(one), truncated=False)] for one in conversations]
-
-    def answer(self, conversation: list[Message]) -> str:
-        shades = [p["image"].getpixel((0, 0))[0] for p in conversation[0]["content"] if p["type"] == "image"]
-        better: Preferred = 1 if shades[0] > shades[1] else 2
-        if "Do not explain" in conversation[0]["content"][0]["text"]:
+    def answer(self, conversation: list[Message], sample: int) -> str:
+        first, second = shades(conversation)
+        better: Preferred = 1 if first > second else 2
+        if self.calls[-1].mode == "direct":
             return answer_text(Task.IMAGE_GENERATION, better)
         scores = (9, 2) if better == 1 else (2, 9)
         light = Dimension("Light", scores, ("a", "b"))
         return render_verdict(Verdict.from_dimensions(Task.IMAGE_GENERATION, (light,), better))
 
 
-class First(Brightest):
-    """A generator that sees nothing and always says the first."""
+class First(FakeGenerator):
+    """Sees nothing and always answers the first."""
 
-    def answer(self, conversation: list[Message]) -> str:
+    def answer(self, conversation: list[Message], sample: int) -> str:
         return "Image 1 is better"
 
 
 class Contrary(Brightest):
-    """A generator that scores the brighter picture higher and, where it stands first, answers the other."""
+    """Scores the brighter picture higher and, where it is first, answers the other."""
 
-    def answer(self, conversation: list[Message]) -> str:
-        return super().answer(conversation).replace("Image 1 is better", "Image 2 is better")
+    def answer(self, conversation: list[Message], sample: int) -> str:
+        return super().answer(conversation, sample).replace("Image 1 is better", "Image 2 is better")
 
 
 def row(first: int, second: int, **more: Any) -> dict[str, Any]:
@@ -113,27 +108,19 @@ def test_rows_may_ask_in_different_modes_and_keep_their_order() -> None:
     ],
 )
 def test_a_bad_row_is_named_before_any_is_judged(bad: dict[str, Any], error: type[Exception], message: str) -> None:
-    class Untouched(Brightest):
-        def answer(self, conversation: list[Message]) -> str:
-            raise AssertionError("judged")
-
+    generator = Brightest()
     with pytest.raises(error, match=message):
-        RewardModel(Untouched()).compare([row(1, 2), bad])
+        RewardModel(generator).compare([row(1, 2), bad])
+    assert not generator.calls
 
 
 def test_a_list_of_frames_is_a_video() -> None:
     frames = [Image.new("RGB", (32, 32), (shade, 0, 0)) for shade in (10, 20, 30)]
     asked = {"task": "video_understanding", "prompt": "What moves?", "candidate_1": "a", "candidate_2": "b"}
-    shown: list[int] = []
-
-    class Counting(First):
-        def answer(self, conversation: list[Message]) -> str:
-            shown.append(sum(part["type"] == "image" for part in conversation[0]["content"]))
-            return "Answer 1 is better"
-
-    RewardModel(Counting()).compare_one(mode="direct", both_orders=False, media=frames, **asked)
-    RewardModel(Counting()).compare_one(mode="direct", both_orders=False, media=[frames], **asked)
-    assert shown == [3, 3]
+    generator = First()
+    RewardModel(generator).compare_one(mode="direct", both_orders=False, media=frames, **asked)
+    RewardModel(generator).compare_one(mode="direct", both_orders=False, media=[frames], **asked)
+    assert [len(shades(conversation)) for conversation in generator.conversations] == [3, 3]
 
 
 def test_candidates_are_ranked_and_the_best_is_found() -> None:
@@ -160,7 +147,7 @@ def test_a_coroutine_awaits_the_same_outcome() -> None:
 
 @pytest.fixture(scope="module")
 def tiny() -> RewardModel:
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=8)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=8))
     return RewardModel(generator, max_tokens=24)
 
 
@@ -187,7 +174,7 @@ def test_an_event_loop_may_listen(tiny: RewardModel) -> None:
 
 def test_what_a_generator_raises_reaches_who_listens() -> None:
     class Broken(First):
-        def answer(self, conversation: list[Message]) -> str:
+        def answer(self, conversation: list[Message], sample: int) -> str:
             raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):

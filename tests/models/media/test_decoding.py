@@ -179,19 +179,26 @@ def test_pictures_are_decoded_in_them() -> None:
     assert isinstance(cut, MediaError) and cut.reason.startswith("cannot be decoded: ")
 
 
-def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("last", "seconds"),
+    [("time.sleep(600)", 300), ("re.match('(a+)+b', 'a' * 60)", 0.5)],
+    ids=["at-once", "held-up-in-c-when-its-time-is-over"],
+)
+def test_workers_end_with_a_program_that_is_killed(last: str, seconds: float, tmp_path: Path) -> None:
     (tmp_path / "decodes.py").write_text(
-        dedent("""
-        import os, time
+        dedent(f"""
+        import os, re, time
         from models.media.decoding import Decoders
 
         def report(wait):
             print(os.getpid(), flush=True)
             time.sleep(wait)
+            if wait > 0.1:
+                {last}
 
         def main():
-            with Decoders(2, seconds=0.5) as decoders:
-                list(decoders.map(report, [("a", 0), ("b", 0), ("c", 0.3), ("d", 600)]))
+            with Decoders(2, seconds={seconds}) as decoders:
+                list(decoders.map(report, [("a", 0), ("b", 0), ("c", 0.1), ("d", 0.2)]))
         """)
     )
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
@@ -199,11 +206,15 @@ def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as program:
         assert program.stdout is not None
         workers = {int(program.stdout.readline()) for _ in range(4)}
+        time.sleep(0.3)  # the last is amid what holds it up
         program.kill()
     until = time.monotonic() + 20
     while any(map(runs, workers)) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not [worker for worker in workers if runs(worker)]
+    left = [worker for worker in workers if runs(worker)]
+    for worker in left:
+        os.kill(worker, signal.SIGKILL)
+    assert not left
 
 
 def runs(process: int) -> bool:

@@ -14,16 +14,8 @@ from PIL import Image
 
 from models.errors import MediaError
 from models.media import frames as media
-from models.media.frames import (
-    MAX_IMAGE_PIXELS,
-    MediaInfo,
-    data_url,
-    decode,
-    inspect,
-    pack_frames,
-    sample_frames,
-    shrink,
-)
+from models.media.frame_times import sample_frames
+from models.media.frames import MAX_IMAGE_PIXELS, MediaInfo, data_url, decode, inspect, pack_frames, shrink
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta", "white", "black", "gray", "orange"]
 

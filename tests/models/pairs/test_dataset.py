@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.errors import DataError, MediaError
 from models.pairs import dataset
-from models.pairs.dataset import PreferenceDataset, Quarantined, write_dataset
+from models.pairs.dataset import InvalidPair, PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Split, Task
 
 
@@ -55,17 +55,17 @@ SPLITS: dict[Split, list[PreferencePair]] = {"train": [pair("a", 1), pair("b", 2
 
 def written(folder: Path, splits: Mapping[Split, list[PreferencePair]] = SPLITS, **caps: int) -> PreferenceDataset:
     folder.mkdir(exist_ok=True)
-    write_dataset(folder, splits, BLOBS, [Quarantined("x", "media: does not exist", "x.png")])
+    write_dataset(folder, splits, BLOBS, [InvalidPair("x", "media: does not exist", "x.png")])
     limits = {"max_pixels": 10_000, "max_frames": 8} | caps
     return PreferenceDataset(folder, max_pixels=limits["max_pixels"], max_frames=limits["max_frames"])
 
 
 def test_the_same_pairs_and_media_give_the_same_bytes(tmp_path: Path) -> None:
     written(tmp_path / "one")
-    write_dataset(tmp_path / "one", SPLITS, BLOBS, [Quarantined("x", "media: does not exist", "x.png")])  # over itself
+    write_dataset(tmp_path / "one", SPLITS, BLOBS, [InvalidPair("x", "media: does not exist", "x.png")])  # over itself
     (tmp_path / "two").mkdir()
     shuffled = dict(reversed(BLOBS.items()))
-    write_dataset(tmp_path / "two", SPLITS, shuffled, [Quarantined("x", "media: does not exist", "x.png")])
+    write_dataset(tmp_path / "two", SPLITS, shuffled, [InvalidPair("x", "media: does not exist", "x.png")])
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
 
@@ -108,7 +108,7 @@ def test_labels_of_one_class_are_refused_since_they_teach_the_position_alone(tmp
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="held_out split has no usable pair"):
+    with pytest.raises(DataError, match="held_out split has no valid pair"):
         write_dataset(tmp_path, {"train": SPLITS["train"], "held_out": []}, BLOBS)
 
 

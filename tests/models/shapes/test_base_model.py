@@ -11,8 +11,10 @@ from models.pairs.preference import Task
 from models.shapes import base_model
 from models.shapes.base_model import END, PAD, build_config, build_processor, build_tokenizer, instruction_tokens
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import Dimension, Verdict, instructions, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.instructions import instructions
 from models.verdict.prompts import image_part
+from models.verdict.rendering import render_verdict
 
 BASE = Path(base_model.__file__).parent / "base"
 VERDICT = render_verdict(

@@ -13,8 +13,10 @@ from models.shapes.lessons.lesson import CHECK, FOLLOW, GLANCE, VERIFY, Lesson
 from models.shapes.lessons.mixes import MATCHING, SEEING, draw_lesson
 from models.shapes.lessons.styles import COUNT, NOUNS, STYLES
 from models.shapes.world import FRAMES, parse_caption
-from models.verdict.grammar import Malformed, parse_verdict, task_instructions
+from models.verdict.grammar import Malformed
 from models.verdict.injection import INJECTIONS
+from models.verdict.instructions import task_instructions
+from models.verdict.parsing import parse_verdict
 
 PART = r"an? \w+ \w+ (?:at \w+ \w+|moving \w+ (?:at|on) the \w+)"
 CAPTION = re.compile(rf"{PART}(?: and {PART})*")

@@ -15,7 +15,8 @@ from models.shapes.pretraining.batches import batches
 from models.shapes.pretraining.schedule import Phase
 from models.shapes.pretraining.sight import train_sight
 from models.shapes.pretraining.training import settle_unseen_tokens
-from models.verdict.grammar import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, mode_instructions
+from models.verdict.grammar import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from models.verdict.instructions import mode_instructions
 
 BASE = Path(base_model.__file__).parent / "base"
 

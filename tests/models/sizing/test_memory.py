@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from models.generation.protocol import SamplingParams
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
 from models.rehearsal.architecture import fit_tokens, read_config, reduced, write_random_model
@@ -135,14 +136,14 @@ def test_policy_optimisation_allocates_what_is_estimated(small: Rehearsed, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_judging_allocates_what_is_estimated(small: Rehearsed, dtype: str) -> None:
+    from models.generation.open import LocalOptions, open_generator
     from models.judging.judge import Judge
 
-    judge = Judge.load(
-        small.folder / "model", frames=small.media.frames, device="cpu", dtype=dtype, attention="sdpa", batch=TOGETHER
-    )
+    generator = open_generator(small.folder / "model", LocalOptions(device="cpu", dtype=dtype, batch=TOGETHER))
+    judge = Judge(generator, small.media.frames)
     pairs = longest(small.media, tuple(Task), TOGETHER)
     with Peak() as peak:
-        judge.judge(pairs, "think", 1, max_tokens=TOKENS)
+        judge.judge(pairs, "think", SamplingParams(n=1, max_tokens=TOKENS))
     within_the_factor(generating(small.shape, dtype, together(small.shape), device="cpu"), peak.bytes)
 
 

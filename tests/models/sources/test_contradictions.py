@@ -28,7 +28,7 @@ def brought(*pairs: PreferencePair, by: str = "") -> list[Brought]:
     return [Brought(f"drop/{at}{by} {pair.id}", by or f"bringer {at}", pair) for at, pair in enumerate(pairs)]
 
 
-def left_out(own: list[PreferencePair], *pairs: PreferencePair, rule: Any = "drop") -> list[str]:
+def invalid(own: list[PreferencePair], *pairs: PreferencePair, rule: Any = "drop") -> list[str]:
     given = brought(*pairs)
     found = contradicting(own, given, HASHES, rule, within=4)
     assert set(found) <= {one.name for one in given}
@@ -51,29 +51,29 @@ def left_out(own: list[PreferencePair], *pairs: PreferencePair, rule: Any = "dro
     ],
 )
 def test_the_sources_own_label_stands(pair: PreferencePair, reason: str) -> None:
-    assert left_out([OWN], pair) == [reason]
-    assert left_out([OWN], pair, rule="majority") == [reason]
-    assert left_out([OWN], pair, rule="keep") == [""]
+    assert invalid([OWN], pair) == [reason]
+    assert invalid([OWN], pair, rule="majority") == [reason]
+    assert invalid([OWN], pair, rule="keep") == [""]
 
 
 def test_of_an_own_pair_that_has_two_labels_already_neither_is_a_contradiction() -> None:
     both = [OWN, flipped(generated("own too", "a", "b", "A red kite"))]
     assert (
-        left_out(both, generated("n", "a", "b", "a red kite"), flipped(generated("m", "a", "b", "a red kite")))
+        invalid(both, generated("n", "a", "b", "a red kite"), flipped(generated("m", "a", "b", "a red kite")))
         == [""] * 2
     )
 
 
 def test_answers_to_a_question_contradict_each_other_about_the_same_picture_alone() -> None:
-    assert left_out([asked("own", "a")], flipped(asked("n", "a")), flipped(asked("m", "b"))) == [OWN_LABEL, ""]
+    assert invalid([asked("own", "a")], flipped(asked("n", "a")), flipped(asked("m", "b"))) == [OWN_LABEL, ""]
 
 
 def test_drops_that_disagree_are_all_left_out_or_outvoted() -> None:
     pair = generated("p", "a", "b", "a red kite")
     near = generated("q", "a again", "b again", "a red kite")
-    assert left_out([], pair, flipped(near), near) == [DISAGREE] * 3
-    assert left_out([], pair, flipped(near), near, rule="majority") == ["", DISAGREE, ""]
-    assert left_out([], pair, flipped(near), rule="majority") == [DISAGREE] * 2
+    assert invalid([], pair, flipped(near), near) == [DISAGREE] * 3
+    assert invalid([], pair, flipped(near), near, rule="majority") == ["", DISAGREE, ""]
+    assert invalid([], pair, flipped(near), rule="majority") == [DISAGREE] * 2
 
 
 def test_whoever_drops_a_label_ten_times_has_one_vote() -> None:

@@ -10,8 +10,8 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.conversations import read, understood
-from models.sources.fields import Unfit
-from models.sources.rows import Frames, InFile, Row, Unusable
+from models.sources.fields import RowError
+from models.sources.rows import Frames, InFile, InvalidRow, Row
 
 GENERATED = "Given a caption and two {kind}s, decide. Your task is provided as follows:\nText Caption: [{caption}]"
 ASKED = "Given a question and a reference {kind}.\nQuestion: [{question}]\nAnswer 1: [{first}]\nAnswer 2: [{second}]"
@@ -34,9 +34,9 @@ def asked(kind: str, answer: str, images: Any, question: str = "What flies?", **
     return row(ASKED.format(kind=kind, question=question, first="a dog", second="a kite"), answer, images, **more)
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_pairs_of_all_four_tasks_are_read_with_their_odd_rows(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_every_published_question_is_understood(question: str, task: str, parts:
     ],
 )
 def test_a_question_that_cannot_be_taken_apart_is_refused(question: str, reason: str) -> None:
-    with pytest.raises(Unfit, match=reason):
+    with pytest.raises(RowError, match=reason):
         understood(question)
 
 

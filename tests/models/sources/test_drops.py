@@ -33,7 +33,7 @@ def test_dropped_pairs_are_the_first_of_every_task_and_the_held_out_split_stays(
     dropped = write_drop(tmp_path / "a", seed=7, count=2)
     found = added(tmp_path / "a")
     assert found.splits["held_out"] == SPLITS["held_out"]
-    assert found.counts == {"drop-a": 8} and found.left_out == []
+    assert found.counts == {"drop-a": 8} and found.invalid == []
     for task in Task:
         own = ids(SPLITS["train"], task)
         assert ids(found.splits["train"], task) == [f"drop-a/{name}" for name in ids(dropped, task)] + own
@@ -46,7 +46,7 @@ def test_the_held_out_file_of_a_dataset_is_the_same_bytes_with_drops(tmp_path: P
     without.mkdir()
     with_drops.mkdir()
     write_dataset(without, SPLITS, BLOBS)
-    summary = write_dataset(with_drops, found.splits, found.blobs, found.left_out, found.counts)
+    summary = write_dataset(with_drops, found.splits, found.blobs, found.invalid, found.counts)
     assert (without / "pairs-held_out.parquet").read_bytes() == (with_drops / "pairs-held_out.parquet").read_bytes()
     assert summary["drops"] == {"drop-a": 8} and "drops" not in json.loads((without / "summary.json").read_text())
     read = PreferenceDataset(with_drops, max_pixels=64 * 64, max_frames=8)
@@ -93,11 +93,11 @@ def test_a_pair_with_a_medium_of_the_held_out_split_is_left_out(tmp_path: Path) 
     shown = row_of(image) | {"id": "i", "prompt": "a caption that nobody wrote"}
     write_drop(tmp_path / "a", seed=7, count=1, more=[other, shown])
     found = added(tmp_path / "a")
-    assert [(one.id, one.reason) for one in found.left_out] == [
+    assert [(one.id, one.reason) for one in found.invalid] == [
         ("drop-a/line 5 (q)", "leak: shows a medium of the held-out split"),
         ("drop-a/line 6 (i)", "leak: shows a medium of the held-out split"),
     ]
-    assert found.left_out[0].uri == question.media()[0].uri
+    assert found.invalid[0].uri == question.media()[0].uri
     assert found.counts == {"drop-a": 4}
 
 
@@ -105,14 +105,14 @@ def test_a_caption_of_the_held_out_split_is_a_leak_where_the_source_keeps_captio
     caption = next(pair.prompt for pair in SPLITS["held_out"] if pair.task is Task.VIDEO_GENERATION)
     (pair,) = write_drop(tmp_path / "a", seed=7, count=1, tasks=[Task.VIDEO_GENERATION])
     (tmp_path / "a" / "pairs.jsonl").write_text(json.dumps(row_of(pair) | {"id": "v", "prompt": f" {caption.upper()}"}))
-    (one,) = added(tmp_path / "a").left_out
+    (one,) = added(tmp_path / "a").invalid
     assert (one.id, one.reason) == ("drop-a/line 1 (v)", "leak: has a caption of the held-out split")
     own = next(pair for pair in SPLITS["train"] if pair.task is Task.VIDEO_GENERATION)
     shared: dict[Split, list[PreferencePair]] = {
         **SPLITS,
         "train": [*SPLITS["train"], own.model_copy(update={"id": "shared", "prompt": caption})],
     }
-    assert added(tmp_path / "a", splits=shared).left_out == []
+    assert added(tmp_path / "a", splits=shared).invalid == []
 
 
 def test_equal_pairs_are_kept_once_whatever_they_are_called_and_however_they_are_presented(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_equal_pairs_are_kept_once_whatever_they_are_called_and_however_they_are
     own = write_drop(tmp_path / "c", seed=0, count=1)
     found = added(tmp_path / "a", tmp_path / "b", tmp_path / "c")
     assert found.counts == {"drop-a": 4, "drop-b": 0, "drop-c": 0}
-    assert {one.reason for one in found.left_out} == {"duplicate: the training split has this pair already"}
-    assert len(found.left_out) == 9 and own[0] in SPLITS["train"]
+    assert {one.reason for one in found.invalid} == {"duplicate: the training split has this pair already"}
+    assert len(found.invalid) == 9 and own[0] in SPLITS["train"]
 
 
 def test_the_other_answer_to_the_same_question_is_a_contradiction(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_other_answer_to_the_same_question_is_a_contradiction(tmp_path: Path
     (tmp_path / "b" / pair.media()[0].uri).write_bytes((tmp_path / "a" / pair.media()[0].uri).read_bytes())
     found = added(tmp_path / "a", tmp_path / "b")
     assert found.counts == {"drop-a": 0, "drop-b": 0}
-    assert {one.reason for one in found.left_out} == {DISAGREE}
+    assert {one.reason for one in found.invalid} == {DISAGREE}
     folders = {f"drop-{name}": tmp_path / name for name in "ab"}
     kept = add_drops(SPLITS, BLOBS, folders, max_frames=8, conflicts="keep")
     assert kept.counts == {"drop-a": 1, "drop-b": 1}
@@ -152,7 +152,7 @@ def test_a_drop_that_contradicts_the_sources_own_label_is_left_out_in_either_ord
         (tmp_path / "a" / media.uri).write_bytes(BLOBS[media.uri])
     for rule in ("drop", "majority"):
         found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, conflicts=rule)  # type: ignore[arg-type]
-        assert [(one.id, one.reason) for one in found.left_out] == [("drop-a/line 5 (flipped)", OWN_LABEL)]
+        assert [(one.id, one.reason) for one in found.invalid] == [("drop-a/line 5 (flipped)", OWN_LABEL)]
         assert found.counts == {"drop-a": 4} and own in found.splits["train"]
 
 
@@ -160,7 +160,7 @@ def test_one_drop_has_no_more_than_its_share_of_any_beginning_of_a_task(tmp_path
     write_drop(tmp_path / "a", seed=7, count=3)
     found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
     # Of 4 own pairs a task: the first place, and the fifth.
-    assert found.counts == {"drop-a": 8} and {one.reason for one in found.left_out} == {BEYOND}
+    assert found.counts == {"drop-a": 8} and {one.reason for one in found.invalid} == {BEYOND}
     for task in Task:
         assert [name.startswith("drop-") for name in ids(found.splits["train"], task)] == [
             True,
@@ -198,16 +198,16 @@ def test_a_pair_of_another_world_is_left_out_where_the_source_is_shapes(tmp_path
     write_drop(tmp_path / "a", seed=7, count=1, more=harbour)
     found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, foreign=foreign)
     assert found.counts == {"drop-a": 4}
-    assert [one.id for one in found.left_out] == [
+    assert [one.id for one in found.invalid] == [
         "drop-a/line 5 (image_generation)",
         "drop-a/line 6 (image_understanding)",
     ]
-    assert all(one.reason.startswith("world: ") for one in found.left_out)
+    assert all(one.reason.startswith("world: ") for one in found.invalid)
     assert added(tmp_path / "a").counts == {"drop-a": 6}, "a source of people's own pairs takes any"
 
 
 def test_rows_that_cannot_be_read_are_named_by_drop_and_line(tmp_path: Path) -> None:
     write_drop(tmp_path / "a", seed=7, count=1, more=[b"{", {"id": "x", "task": "poetry"}])
     found = added(tmp_path / "a")
-    assert [one.id for one in found.left_out] == ["drop-a/line 5", "drop-a/line 6 (x)"]
+    assert [one.id for one in found.invalid] == ["drop-a/line 5", "drop-a/line 6 (x)"]
     assert found.counts == {"drop-a": 4}

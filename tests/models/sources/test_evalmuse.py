@@ -10,7 +10,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.evalmuse import read
-from models.sources.rows import InFile, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Row
 
 ASKED = "<image>\n<image>\nCompare the two images.\n\nText Caption: [{}]"
 
@@ -26,9 +26,9 @@ def row(
     return fields | changes
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_published_rows_are_read_with_their_odd_ones(tmp_path: Path) -> None:

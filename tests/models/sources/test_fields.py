@@ -9,7 +9,7 @@ import pytest
 
 from models.pairs.preference import Task
 from models.sources import fields
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 
 def row(where: str) -> Row:
@@ -27,8 +27,8 @@ def row(where: str) -> Row:
         (json.loads('"a \\ud83d kite"'), "row: prompt holds half a character: surrogates not allowed"),
     ],
 )
-def test_a_text_that_says_nothing_or_is_none_is_unfit(value: Any, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_a_text_that_says_nothing_or_is_none_is_invalid(value: Any, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.text({"prompt": value}, "prompt")
     assert str(told.value) == reason
 
@@ -47,20 +47,20 @@ def test_a_text_comes_back_as_it_is_written() -> None:
         (float("inf"), "row: rank is inf, no finite number"),
     ],
 )
-def test_what_is_no_finite_number_is_unfit(value: Any, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_what_is_no_finite_number_is_invalid(value: Any, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.number({"rank": value}, "rank")
     assert str(told.value) == reason
 
 
-def test_a_whole_number_beyond_any_float_is_unfit() -> None:
-    with pytest.raises(fields.Unfit, match="row: rank is too large a number"):
+def test_a_whole_number_beyond_any_float_is_invalid() -> None:
+    with pytest.raises(fields.RowError, match="row: rank is too large a number"):
         fields.number({"rank": 10**400}, "rank")
 
 
 def test_a_label_outside_the_known_ones_is_named_with_those_that_are() -> None:
     assert fields.label({"vote": " left "}, "vote", {"left": 1, "right": 2}) == 1
-    with pytest.raises(fields.Unfit, match="row: vote is 'up', none of left, right"):
+    with pytest.raises(fields.RowError, match="row: vote is 'up', none of left, right"):
         fields.label({"vote": "up"}, "vote", {"left": 1, "right": 2})
 
 
@@ -73,8 +73,8 @@ def test_a_label_outside_the_known_ones_is_named_with_those_that_are() -> None:
         (["1.png", "2.png", "3.png"], "row: images is no list of two but 3 values"),
     ],
 )
-def test_what_is_no_list_of_two_is_unfit(value: Any, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_what_is_no_list_of_two_is_invalid(value: Any, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.two({"images": value}, "images")
     assert str(told.value) == reason
 
@@ -98,16 +98,16 @@ def test_a_medium_is_bytes_in_the_row_or_a_file_by_its_path() -> None:
         (4, "row: image1 is no text but of type int"),
     ],
 )
-def test_a_medium_without_bytes_or_path_is_unfit(value: Any, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_a_medium_without_bytes_or_path_is_invalid(value: Any, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.medium(value, "image1", "d.parquet#3")
     assert str(told.value) == reason
 
 
 def test_one_image_twice_is_no_pair() -> None:
-    with pytest.raises(fields.Unfit, match="row: both candidates are the same"):
+    with pytest.raises(fields.RowError, match="row: both candidates are the same"):
         fields.different(InFile("1.png"), InFile("1.png"))
-    with pytest.raises(fields.Unfit, match="row: both candidates are the same"):
+    with pytest.raises(fields.RowError, match="row: both candidates are the same"):
         fields.different(InRow("d#1/chosen", b"x"), InRow("d#1/rejected", b"x"))
     fields.different(InRow("d#1/chosen", b"x"), InRow("d#1/rejected", b"y"))
 
@@ -132,8 +132,8 @@ def test_a_file_is_looked_for_in_the_folder_that_its_listing_leaves_out(tmp_path
         ([{"from": "human"}, {"from": "gpt", "value": "b"}], "row: the question is no text but of type NoneType"),
     ],
 )
-def test_a_conversation_that_is_no_question_with_its_answer_is_unfit(turns: Any, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_a_conversation_that_is_no_question_with_its_answer_is_invalid(turns: Any, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.asked_and_answered({"conversations": turns})
     assert str(told.value) == reason
 
@@ -155,41 +155,41 @@ def test_the_caption_is_what_stands_after_its_marker(asked: str, caption: str) -
     ("asked", "reason"),
     [("Judge.", "row: the question holds no 'Text Caption:'"), ("Text Caption: []", "row: the caption is empty")],
 )
-def test_a_question_without_a_caption_is_unfit(asked: str, reason: str) -> None:
-    with pytest.raises(fields.Unfit) as told:
+def test_a_question_without_a_caption_is_invalid(asked: str, reason: str) -> None:
+    with pytest.raises(fields.RowError) as told:
         fields.caption(asked)
     assert str(told.value) == reason
 
 
-def test_rows_that_are_unfit_or_none_are_passed_on_with_their_place_and_id() -> None:
+def test_rows_that_are_invalid_or_none_are_passed_on_with_their_place_and_id() -> None:
     def make(where: str, given: dict[str, Any]) -> Row:
         fields.text(given, "prompt")
         return row(where)
 
     given = [
         ("d#1", {"prompt": "a kite"}),
-        ("d#2", Unusable("d#2", "", "row: not JSON: x")),
+        ("d#2", InvalidRow("d#2", "", "row: not JSON: x")),
         ("d#3", ["a kite"]),
         ("d#4", {"id": "four"}),
         ("d#5", {"id": 5}),
     ]
-    assert list(fields.usable(given, make)) == [
+    assert list(fields.valid_rows(given, make)) == [
         row("d#1"),
-        Unusable("d#2", "", "row: not JSON: x"),
-        Unusable("d#3", "", "row: is no object but of type list"),
-        Unusable("d#4", "four", "row: prompt is missing"),
-        Unusable("d#5", "5", "row: prompt is missing"),
+        InvalidRow("d#2", "", "row: not JSON: x"),
+        InvalidRow("d#3", "", "row: is no object but of type list"),
+        InvalidRow("d#4", "four", "row: prompt is missing"),
+        InvalidRow("d#5", "5", "row: prompt is missing"),
     ]
 
 
-def test_a_row_of_several_pairs_keeps_those_before_the_one_that_is_unfit() -> None:
+def test_a_row_of_several_pairs_keeps_those_before_the_one_that_is_invalid() -> None:
     def make(where: str, given: dict[str, Any]) -> Iterator[Row]:
         yield row(f"{where}/1")
-        raise fields.Unfit("row: the second is missing")
+        raise fields.RowError("row: the second is missing")
 
     assert list(fields.expanded([("d#1", {})], make)) == [
         row("d#1/1"),
-        Unusable("d#1", "", "row: the second is missing"),
+        InvalidRow("d#1", "", "row: the second is missing"),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.gpt4o_t2i import read
-from models.sources.rows import InRow, Row, Unusable
+from models.sources.rows import InRow, InvalidRow, Row
 
 NAME = "data/train-00000-of-00001.parquet"
 QUESTIONS = ("preference", "alignment", "coherence")
@@ -44,9 +44,9 @@ def write(root: Path, rows: list[dict[str, Any]], *, schema: pa.Schema = SCHEMA)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), root / NAME)
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_hub_s_rows_are_read_with_their_odd_ones(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.grpo_json import read
-from models.sources.rows import Frames, InFile, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Row
 
 
 def row(problem: str, solution: Any, images: Any, **more: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def test_the_form_is_read_with_its_odd_rows(tmp_path: Path) -> None:
     ]
     (tmp_path / "grpo.json").write_text(json.dumps(rows), encoding="utf-8")
     found = list(read(tmp_path))
-    good, bad = [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    good, bad = [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
     assert Counter(one.preferred for one in good) == {2: 3, 1: 1, "tie": 1}
     assert [one.id for one in good] == ["a", "grpo.json#2", "grpo.json#3", "grpo.json#4", "a"]
     assert good[0].candidates == (InFile("1.jpg"), InFile("2.jpg")) and good[0].prompt == "a <b>kite</b> 凧"

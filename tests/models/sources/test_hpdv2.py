@@ -10,7 +10,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.hpdv2 import read
-from models.sources.rows import InFile, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Row
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def ranked(rank: list[Any], **changes: Any) -> dict[str, Any]:
     return {"prompt": "a red kite", "image_path": images, "rank": rank, "raw_annotations": []} | changes
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_training_half_is_read_with_its_odd_rows(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_ranking_gives_the_pairs_that_differ_and_its_lowest_rank_is_the_best(t
 )
 def test_a_broken_ranking_gives_no_pair_and_says_why(tmp_path: Path, odd: dict[str, Any], says: str) -> None:
     (tmp_path / "test.json").write_text(json.dumps([odd | {"id": "x"}]))
-    assert list(read(tmp_path)) == [Unusable("test.json#1", "x", says)]
+    assert list(read(tmp_path)) == [InvalidRow("test.json#1", "x", says)]
 
 
 def test_only_the_training_half_is_read_where_both_are_there(tmp_path: Path) -> None:

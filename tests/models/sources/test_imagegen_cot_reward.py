@@ -10,7 +10,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources.imagegen_cot_reward import read
-from models.sources.rows import InFile, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Row
 
 ASKED = "<image>\n<image>\nGiven a caption and two images, think and answer.\nText Caption: [{}]"
 
@@ -38,9 +38,9 @@ def row(number: int, answered: str | None = None, caption: str | None = None, **
     return fields | changes
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_pairs_are_read_with_their_reasoning_and_the_label_of_its_answer(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_pairs_are_read_with_their_reasoning_and_the_label_of_its_answer(tmp_pat
 def test_a_row_that_gives_no_pair_says_why(tmp_path: Path, odd: dict[str, Any], says: str) -> None:
     (tmp_path / "train_data.json").write_text(json.dumps([row(7), odd | {"id": "x"}]))
     good, bad = split(tmp_path)
-    assert [one.prompt for one in good] == ["caption 7"] and bad == [Unusable("train_data.json#2", "x", says)]
+    assert [one.prompt for one in good] == ["caption 7"] and bad == [InvalidRow("train_data.json#2", "x", says)]
 
 
 def test_a_folder_without_a_listing_is_refused_with_the_layout(tmp_path: Path) -> None:

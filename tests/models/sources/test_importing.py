@@ -1,4 +1,4 @@
-"""Importing rows: media looked at, faulty rows named, shards resumed, memory bounded."""
+"""Importing rows: media looked at, invalid rows named, shards resumed, memory bounded."""
 
 import io
 import os
@@ -14,10 +14,10 @@ from models.media.decoding import Decoders
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import Preferred, Task
 from models.sources import importing
-from models.sources.imported import ImportedShard, read_faulty, read_imported, statistics
+from models.sources.imported import ImportedShard, read_imported, read_invalid, statistics
 from models.sources.importing import ImportJob
 from models.sources.probing import ProbeRequest, ProbeResult, probe
-from models.sources.rows import Frames, InFile, InRow, Read, Row, Unusable
+from models.sources.rows import Frames, InFile, InRow, InvalidRow, Read, Row
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def reader(*rows: Row | Unusable) -> Read:
+def reader(*rows: Row | InvalidRow) -> Read:
     return lambda root: iter(rows)
 
 
@@ -102,32 +102,32 @@ def test_what_cannot_be_used_is_named_with_its_row_and_reason(root: Path, decode
         row(2, candidates=(InFile("a.png"), InFile("missing.png"))),
         row(3, candidates=(InFile("a.png"), InFile("cut.png"))),
         row(4, candidates=(InFile("a.png"), InFile("../outside.png"))),
-        Unusable("data.json#5", "", "row: prompt is missing"),
+        InvalidRow("data.json#5", "", "row: prompt is missing"),
         row(6, id="r1"),
         row(7, prompt=""),
         row(8),
     ]
     folder = imported(reader(*rows), root, decoders, max_bad_share=0.8)
-    faulty = {one.where: one for one in read_faulty(folder)}
-    assert sorted(faulty) == [f"data.json#{number}" for number in range(2, 8)]
-    assert faulty["data.json#2"].uri == "missing.png"
-    assert faulty["data.json#2"].reason.startswith("media: ")
-    assert faulty["data.json#2"].preferred == 1  # a judge counts as wrong there
-    assert faulty["data.json#5"].reason == "row: prompt is missing"
-    assert "twice" in faulty["data.json#6"].reason
+    invalid = {one.where: one for one in read_invalid(folder)}
+    assert sorted(invalid) == [f"data.json#{number}" for number in range(2, 8)]
+    assert invalid["data.json#2"].uri == "missing.png"
+    assert invalid["data.json#2"].reason.startswith("media: ")
+    assert invalid["data.json#2"].preferred == 1  # a judge counts as wrong there
+    assert invalid["data.json#5"].reason == "row: prompt is missing"
+    assert "twice" in invalid["data.json#6"].reason
     counted = statistics(folder)
     assert (counted["rows"], counted["usable"], counted["quarantined"]["count"]) == (8, 2, 6)
 
 
 def test_too_many_faulty_rows_stop_an_import_with_the_reasons(root: Path, decoders: Decoders) -> None:
-    rows = [row(1), *(Unusable(f"data.json#{n}", "", "row: prompt is missing") for n in range(2, 5))]
+    rows = [row(1), *(InvalidRow(f"data.json#{n}", "", "row: prompt is missing") for n in range(2, 5))]
     with pytest.raises(DataError, match=r"3 of 4 rows .*max_bad_share 0.5 .*prompt is missing \(3\)"):
         imported(reader(*rows), root, decoders)
 
 
-def test_a_set_without_a_usable_row_is_an_error(root: Path, decoders: Decoders) -> None:
-    with pytest.raises(DataError, match="no usable row among 1"):
-        imported(reader(Unusable("data.json#1", "", "row: empty")), root, decoders, max_bad_share=1.0)
+def test_a_set_without_a_valid_row_is_an_error(root: Path, decoders: Decoders) -> None:
+    with pytest.raises(DataError, match="no valid row among 1"):
+        imported(reader(InvalidRow("data.json#1", "", "row: empty")), root, decoders, max_bad_share=1.0)
 
 
 def test_a_video_in_frames_becomes_one_medium(root: Path, decoders: Decoders) -> None:
@@ -183,9 +183,9 @@ def test_an_id_of_a_finished_shard_is_not_taken_twice(
     monkeypatch.setattr(importing, "SHARD_ROWS", 1)
     rows = [row(1), row(2, id="r1")]
     whole = imported(reader(*rows), root, decoders)
-    assert [one.where for one in read_faulty(whole)] == ["data.json#2"]
+    assert [one.where for one in read_invalid(whole)] == ["data.json#2"]
     imported(reader(*rows), root, decoders, kept=lambda number: number == 0)
-    assert [one.where for one in read_faulty(whole)] == ["data.json#2"]
+    assert [one.where for one in read_invalid(whole)] == ["data.json#2"]
 
 
 def test_a_codec_that_crashes_costs_its_row_alone(
@@ -195,8 +195,8 @@ def test_a_codec_that_crashes_costs_its_row_alone(
     monkeypatch.setattr(importing, "probe", crash_on_b)
     folder = imported(reader(row(1, candidates=(InFile("a.png"), InFile("c.png"))), row(2)), root, decoders)
     assert [one.pair.id for one in read_imported(folder)] == ["r1"]
-    (faulty,) = read_faulty(folder)
-    assert (faulty.where, faulty.reason, faulty.uri) == ("data.json#2", "media: crashes its decoder", "b.png")
+    (invalid,) = read_invalid(folder)
+    assert (invalid.where, invalid.reason, invalid.uri) == ("data.json#2", "media: crashes its decoder", "b.png")
 
 
 def crash_in_company(several: list[ProbeRequest]) -> list[ProbeResult | MediaError]:

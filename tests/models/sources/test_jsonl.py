@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.errors import DataError, MediaError
 from models.media.decoding import Decoders, Here
-from models.pairs.dataset import Quarantined, write_dataset
+from models.pairs.dataset import InvalidPair, write_dataset
 from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
@@ -45,24 +45,22 @@ def folder_of(folder: Path, rows: list[Any], images: int = 40) -> Path:
 
 def read(
     folder: Path, share: float = 0.3
-) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[Quarantined]]:
+) -> tuple[dict[Split, list[PreferencePair]], dict[str, bytes], list[InvalidPair]]:
     rows = read_rows(folder, max_frames=8)
     splits = assign(rows.pairs, rows.hashes, Ledger(), Shares(share, 0.2), near_bits=4).splits
-    return splits, rows.blobs, [one for _, one in rows.left_out]
+    return splits, rows.blobs, [one for _, one in rows.invalid]
 
 
 def ids(splits: dict[Split, list[PreferencePair]]) -> dict[str, set[str]]:
     return {split: {pair.id for pair in pairs} for split, pairs in splits.items()}
 
 
-def left_out(tmp_path: Path, bad: Any) -> Quarantined:
+def invalid(tmp_path: Path, bad: Any) -> InvalidPair:
     """The one row left out, among good ones before and after it that are read."""
-    splits, blobs, quarantined = read(
-        folder_of(tmp_path, [row("a", "0.png", "1.png"), bad, row("z", "2.png", "3.png")])
-    )
+    splits, blobs, invalid = read(folder_of(tmp_path, [row("a", "0.png", "1.png"), bad, row("z", "2.png", "3.png")]))
     assert {pair.id for pairs in splits.values() for pair in pairs} == {"a", "z"}
     assert set(blobs) == {"0.png", "1.png", "2.png", "3.png"}, "media that no pair shows are not carried along"
-    (one,) = quarantined
+    (one,) = invalid
     return one
 
 
@@ -76,13 +74,13 @@ def test_pairs_are_read_with_their_media_and_the_folder_as_source(tmp_path: Path
         "candidates": [{"text": "a dog"}, {"text": "a kite"}],
         "group": "birds",
     }
-    splits, blobs, quarantined = read(folder_of(tmp_path, [row("a", "1.png", "2.png", source="mine"), asked]), share=0)
+    splits, blobs, invalid = read(folder_of(tmp_path, [row("a", "1.png", "2.png", source="mine"), asked]), share=0)
     given, question = splits["train"]
     assert (given.source, question.source, question.group) == ("mine", "jsonl", "birds")
     assert [media.uri for media in given.media()] == ["1.png", "2.png"]
     assert question.candidates[1].text == "a kite"
     assert blobs == {name: (tmp_path / name).read_bytes() for name in ("0.png", "1.png", "2.png")}
-    assert quarantined == []
+    assert invalid == []
 
 
 @pytest.mark.parametrize(
@@ -97,7 +95,7 @@ def test_pairs_are_read_with_their_media_and_the_folder_as_source(tmp_path: Path
         ("n" * 400, "media: cannot be read"),  # longer than a file name may be
     ],
 )
-def test_a_pair_whose_medium_is_unusable_is_left_out_and_the_medium_named(
+def test_a_pair_whose_medium_is_unusable_is_invalid_and_the_medium_named(
     tmp_path: Path, name: str, reason: str
 ) -> None:
     folder = tmp_path / "data"
@@ -105,7 +103,7 @@ def test_a_pair_whose_medium_is_unusable_is_left_out_and_the_medium_named(
     (tmp_path / "outside.png").write_bytes(png(1))
     (folder / "broken.png").write_bytes(png(1)[:50])
     (folder / "words.txt").write_text("no picture")
-    assert left_out(folder, row("bad", "5.png", name)) == Quarantined("bad", reason, name)
+    assert invalid(folder, row("bad", "5.png", name)) == InvalidPair("bad", reason, name)
 
 
 def test_a_link_out_of_the_folder_is_outside(tmp_path: Path) -> None:
@@ -113,39 +111,40 @@ def test_a_link_out_of_the_folder_is_outside(tmp_path: Path) -> None:
     folder.mkdir()
     (tmp_path / "secret.png").write_bytes(png(1))
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    assert left_out(folder, row("bad", "5.png", "link.png")).reason == "media: lies outside the data folder"
+    assert invalid(folder, row("bad", "5.png", "link.png")).reason == "media: lies outside the data folder"
 
 
 @pytest.mark.parametrize(
     ("line", "name", "says"),
     [
         (b'{"id": "cut", "task": ', "line 2", "not JSON"),
-        (b"\xff\xfe\xfd", "line 2", "decode"),  # no UTF-8
-        (b"[1, 2]", "line 2", "no JSON object"),
-        (b'"a text"', "line 2", "no JSON object"),
+        (b"\xff\xfe\xfd", "line 2", "not JSON"),  # begins as UTF-16 does
+        (b'{"id": "\xff"}', "line 2", "can't decode byte 0xff"),  # no UTF-8
+        (b"[1, 2]", "line 2", "is no object but of type list"),
+        (b'"a text"', "line 2", "is no object but of type str"),
         (b"[" * 100_000, "line 2", "recursion"),
-        ({"id": "t", "prompt": "p"}, "t", "'task' is missing"),
-        (row("t", "0.png", "1.png", task="poetry"), "t", "'poetry' is not a valid Task"),
+        ({"id": "t", "prompt": "p"}, "t", "candidates is missing"),
+        (row("t", "0.png", "1.png", task="poetry"), "t", "task is 'poetry', none of image_generation"),
         (row("p", "0.png", "1.png", preferred=3), "p", "preferred"),
         (row("p", "0.png", "1.png", prompt=""), "p", "prompt"),
         (row("w", "0.png", "1.png", winner=1), "w", "winner"),  # an unknown field
-        (row("c", "0.png", "1.png", context=["2.png"]), "c", "takes no context media"),
-        (row("c", "0.png", "1.png", context="2.png"), "c", "context is a text"),
-        (row("n", "0.png", "1.png", candidates=["0.png", "1.png"]), "n", "a candidate is neither"),
+        (row("c", "0.png", "1.png", context=["2.png"]), "c", "context has 1 media, and image_generation takes none"),
+        (row("c", "0.png", "1.png", context="2.png"), "c", "context is of type str: give a list of media"),
+        (row("n", "0.png", "1.png", candidates=["0.png", "1.png"]), "n", "candidates[0] is neither"),
         (row("o", "0.png", "1.png", candidates=[{"media": "0.png"}]), "o", "candidates"),
-        (row("e", "0.png", "1.png", candidates=None), "e", "NoneType"),
+        (row("e", "0.png", "1.png", candidates=None), "e", "candidates is missing"),
         (row("a", "0.png", "1.png"), "a", "its id is there twice"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_left_out_with_its_reason(tmp_path: Path, line: Any, name: str, says: str) -> None:
-    one = left_out(tmp_path, line)
+    one = invalid(tmp_path, line)
     assert one.id == name and one.uri == ""
     assert one.reason.startswith("row: ") and says in one.reason
 
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
-    _, _, quarantined = read(folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), b"  ", b"{"]))
-    assert [one.id for one in quarantined] == ["line 4"]
+    _, _, invalid = read(folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), b"  ", b"{"]))
+    assert [one.id for one in invalid] == ["line 4"]
 
 
 def test_every_row_is_known_by_its_line(tmp_path: Path) -> None:
@@ -154,16 +153,24 @@ def test_every_row_is_known_by_its_line(tmp_path: Path) -> None:
         folder_of(tmp_path, [b"", row("a", "0.png", "1.png"), bad, row("b", "2.png", "3.png")]), max_frames=8
     )
     assert [pair.id for pair in rows.pairs] == ["a", "b"] and rows.lines == {"a": 2, "b": 4}
-    assert [(at, one.id) for at, one in rows.left_out] == [(3, "bad")]
+    assert [(at, one.id) for at, one in rows.invalid] == [(3, "bad")]
     assert rows.count == 3
+
+
+@pytest.mark.parametrize("name", ["a\x00b.png", "loop.png"])
+def test_a_name_that_no_file_can_have_costs_its_pair_alone(tmp_path: Path, name: str) -> None:
+    tmp_path.joinpath("loop.png").symlink_to("other.png")
+    tmp_path.joinpath("other.png").symlink_to("loop.png")
+    one = invalid(tmp_path, row("bad", "5.png", name))
+    assert (one.reason, one.uri) == ("media: cannot be read", name)
 
 
 def test_windows_line_ends_and_line_separators_within_texts_break_no_line(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row("a", "0.png", "1.png", prompt="one\u2028two\x85three")])
     text = json.dumps(json.loads((folder / "pairs.jsonl").read_bytes()), ensure_ascii=False)
     (folder / "pairs.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\r\n")
-    splits, _, quarantined = read(folder)
-    assert quarantined == []
+    splits, _, invalid = read(folder)
+    assert invalid == []
     assert [pair.prompt for pairs in splits.values() for pair in pairs] == ["one\u2028two\x85three"]
 
 
@@ -171,9 +178,9 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path) -> None:
     rows = [row(f"g{n}", f"{n}.png", f"{n + 1}.png", preferred=1 + n % 2) for n in range(0, 30, 2)]
     rows += [row(f"p{n}", f"{n}.png", f"{n + 1}.png", preferred=2) for n in range(30, 38, 2)]
     rows += [row(f"m{n}", "gone.png", "0.png") for n in range(3)]
-    splits, blobs, quarantined = read(folder_of(tmp_path / "data", rows), share=0.5)
+    splits, blobs, invalid = read(folder_of(tmp_path / "data", rows), share=0.5)
     splits = {"train": [pair for pairs in splits.values() for pair in pairs]}
-    summary = write_dataset(tmp_path, splits, blobs, quarantined)
+    summary = write_dataset(tmp_path, splits, blobs, invalid)
     assert summary["quarantined"]["count"] == 3
     assert summary["quarantined"]["by_reason"] == {"media: does not exist": 3}
 
@@ -227,7 +234,7 @@ def test_a_codec_that_crashes_costs_its_pairs_alone(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [row("a", "0.png", "1.png"), row("b", "2.png", "1.png"), row("c", "3.png", "0.png")])
     rows = read_rows(folder, max_frames=8, decoding=Crashing())
     assert [pair.id for pair in rows.pairs] == ["a", "c"]
-    assert rows.left_out == [(2, Quarantined("b", "media: crashes its decoder", "2.png"))]
+    assert rows.invalid == [(2, InvalidPair("b", "media: crashes its decoder", "2.png"))]
 
 
 def test_media_are_decoded_in_processes_of_their_own(tmp_path: Path) -> None:
@@ -238,7 +245,7 @@ def test_media_are_decoded_in_processes_of_their_own(tmp_path: Path) -> None:
     with Decoders(2, 60) as decoders:
         apart = read_rows(folder, max_frames=8, decoding=decoders)
     assert apart == read_rows(folder, max_frames=8)
-    assert [one.id for _, one in apart.left_out] == ["b"]
+    assert [one.id for _, one in apart.invalid] == ["b"]
 
 
 def test_each_medium_is_decoded_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import DataError
 from models.sources.listings import MOST_NESTED, find, rows_of
-from models.sources.rows import Unusable
+from models.sources.rows import InvalidRow
 
 FOUND = Path(__file__).parent / "found"
 
@@ -30,10 +30,10 @@ def test_rows_are_named_by_file_and_number(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_that_is_no_json_is_one_unusable_row(tmp_path: Path) -> None:
+def test_a_line_that_is_no_json_is_one_invalid_row(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes(b'{"n": 1}\n{"n": \n\xff\n{"n": 4}\n')
     found = [row for _, row in rows_of(tmp_path, [tmp_path / "x.jsonl"])]
-    assert [isinstance(row, Unusable) for row in found] == [False, True, True, False]
+    assert [isinstance(row, InvalidRow) for row in found] == [False, True, True, False]
     assert found[1].where == "x.jsonl#2"
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.fields import Unfit
+from models.sources.fields import RowError
 from models.sources.llava_critic import preferred_by, read
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 ASKED = (
     "<image>\nGiven an image and a corresponding question, determine which answer is better.\nQuestion: [{question}]\n"
@@ -27,9 +27,9 @@ def row(judgment: str, name: str | None = "1", question: str = "What is 七?", *
     return {"id": name, "source": "llava", "conversations": turns, "image": IMAGE} | changes
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_hub_s_parquet_is_read_with_its_odd_rows(tmp_path: Path) -> None:
@@ -129,12 +129,12 @@ def test_a_judgment_says_which_answer_is_better(judgment: str, preferred: object
     ],
 )
 def test_a_judgment_that_says_nothing_or_two_things_is_refused(judgment: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(RowError):
         preferred_by(judgment)
 
 
 def test_a_judgment_of_any_length_is_read_in_one_pass() -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(RowError):
         preferred_by("the first response is clearly much " * 20_000)
 
 

@@ -12,8 +12,9 @@ from PIL import Image as Picture
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.own import FIELDS, read
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.own import read
+from models.sources.pair_format import FIELDS
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 
 def row(name: Any, **changes: Any) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def asked(name: Any, **changes: Any) -> dict[str, Any]:
     return row(name, task="image_understanding", preferred="tie", **(said | changes))
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_json_lines_are_read_with_their_odd_rows(tmp_path: Path) -> None:

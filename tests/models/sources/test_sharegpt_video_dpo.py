@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.rows import Frames, InFile, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Row
 from models.sources.sharegpt_video_dpo import read
 
 
@@ -18,13 +18,13 @@ def line(name: Any, video: Any, **changes: Any) -> dict[str, Any]:
     return fields | {"rejected": "no"} | changes
 
 
-def read_lines(root: Path, lines: list[Any]) -> tuple[list[Row], list[Unusable]]:
+def read_lines(root: Path, lines: list[Any]) -> tuple[list[Row], list[InvalidRow]]:
     folder = root / "video_instruction" / "train" / "dpo"
     folder.mkdir(parents=True, exist_ok=True)
     texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
     (folder / "sft_dpo_17k.jsonl").write_text("\n".join(texts), encoding="utf-8")
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_published_lines_are_read_with_their_odd_rows(tmp_path: Path) -> None:

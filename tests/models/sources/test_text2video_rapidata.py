@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 from models.sources.text2video_rapidata import read
 
 
@@ -22,11 +22,11 @@ def row(first: Any, second: Any, **changes: Any) -> dict[str, Any]:
     return fields | votes | aspects | changes
 
 
-def read_rows(root: Path, rows: list[dict[str, Any]]) -> tuple[list[Row], list[Unusable]]:
+def read_rows(root: Path, rows: list[dict[str, Any]]) -> tuple[list[Row], list[InvalidRow]]:
     (root / "data").mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), root / "data" / "train-00000-of-00001.parquet")
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_votes_become_labels_and_equal_votes_a_tie(tmp_path: Path) -> None:

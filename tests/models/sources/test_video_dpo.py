@@ -9,13 +9,13 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.rows import Frames, InFile, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Row
 from models.sources.video_dpo import read
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def numbered(first: Any, second: Any, label: Any = 0, **more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from models.errors import DataError
 from models.pairs.preference import Task
 from models.sources import webdataset
-from models.sources.rows import InRow, Row, Unusable
+from models.sources.rows import InRow, InvalidRow, Row
 from models.sources.webdataset import read
 
 ROW = {"task": "image_generation", "prompt": "a <b>kite</b> 凧", "preferred": 1}
@@ -52,9 +52,9 @@ def shard(path: Path, *runs: list[tuple[tarfile.TarInfo, bytes]], **options: Any
     return path
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_shards_are_read_with_their_odd_rows(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.verdict import rewards
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 REAL = load_settings("qwen2_5_vl_7b_full")

@@ -6,7 +6,7 @@ from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.training.rows import training_rows
-from models.verdict.grammar import mode_instructions
+from models.verdict.instructions import mode_instructions
 
 
 def test_a_row_is_asked_in_its_own_mode(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.training.checkpoints import Hooks
-from models.verdict.grammar import Dimension, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Verdict
+from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,6 +9,8 @@ from PIL import Image
 
 from models.backbone import load_model, load_processor, save
 from models.errors import ModelError
+from models.generation.open import LocalOptions, open_generator
+from models.generation.protocol import SamplingParams
 from models.generation.tokens import placeholder_tokens, stop_tokens
 from models.generation.transformers_generator import LocalGenerator
 from models.pairs.dataset import PreferenceDataset, write_dataset
@@ -16,8 +18,9 @@ from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.verdict import chat_template
 from models.verdict.chat_template import normalise, opening, prompt_text, target, turn_end
-from models.verdict.grammar import Dimension, Mode, Verdict, render_verdict
+from models.verdict.grammar import Dimension, Mode, Verdict
 from models.verdict.prompts import Message, image_part
+from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 EMPTY = "<think>\n\n</think>\n\n"
@@ -163,7 +166,7 @@ def prompts_of_sampling(folder: Path, data: Any, mode: Mode, monkeypatch: pytest
     from models.judging.judge import Judge
 
     dataset, pairs, _ = data
-    generator = LocalGenerator.load(folder, device="cpu", dtype="float32", attention="sdpa", batch=4)
+    generator = open_generator(folder, LocalOptions(device="cpu", batch=4))
     seen: list[list[int]] = []
 
     def generate(**inputs: Any) -> Any:
@@ -267,7 +270,7 @@ class Scripted:
     def __init__(self, folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
 
-        self.generator = LocalGenerator.load(folder, device="cpu", dtype="float32", attention="sdpa", batch=4)
+        self.generator = open_generator(folder, LocalOptions(device="cpu", batch=4))
         self.configs: list[Any] = []
         tokens = self.generator.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
 
@@ -290,10 +293,12 @@ def test_what_is_sampled_is_the_whole_answer_and_so_is_what_is_streamed(
     rest = "1. ...\n</think>\n<answer>Image 1 is better</answer>"
     scripted = Scripted(with_template(tmp_path / "model", "opens"), f"{rest}<|im_end|>", monkeypatch)
     heard: list[str] = []
-    ((done,),) = scripted.generator.generate([user()], max_tokens=99, on_text=lambda _, __, piece: heard.append(piece))
+    ((done,),) = scripted.generator.generate(
+        [user()], SamplingParams(max_tokens=99), on_text=lambda _, __, piece: heard.append(piece)
+    )
     assert done.text == f"<think>\n{rest}" == "".join(heard)
     assert not done.truncated
-    ((direct,),) = scripted.generator.generate([user()], max_tokens=99, mode="direct")
+    ((direct,),) = scripted.generator.generate([user()], SamplingParams(max_tokens=99), mode="direct")
     assert direct.text == rest
 
 
@@ -303,11 +308,11 @@ def test_every_end_that_the_models_own_config_names_ends_an_answer(
     scripted = Scripted(BASE, "Image 1<|endoftext|>better", monkeypatch)
     generator = scripted.generator
     end = generator.processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    ((before,),) = generator.generate([user()], max_tokens=9)
+    ((before,),) = generator.generate([user()], SamplingParams(max_tokens=9))
     assert before.truncated
     generator.model.generation_config.eos_token_id = [end, generator.processor.tokenizer.eos_token_id]
     named = LocalGenerator(generator.model, generator.processor, batch=4)
-    ((after,),) = named.generate([user()], max_tokens=9)
+    ((after,),) = named.generate([user()], SamplingParams(max_tokens=9))
     assert (after.text, after.truncated) == ("Image 1", False)
     assert set(scripted.configs[-1].eos_token_id) == {end, generator.processor.tokenizer.eos_token_id}
 
@@ -334,7 +339,7 @@ def test_tokens_of_media_are_never_written() -> None:
 
     model.generate = generate
     for temperature in (0.0, 1.0):
-        generator.generate([picture], max_tokens=8, temperature=temperature)
+        generator.generate([picture], SamplingParams(temperature=temperature, max_tokens=8))
         assert not set(tokens[-1][0, -8:].tolist()) & set(never)
 
 

@@ -1,265 +1,46 @@
-"""The grammar: what reads as a verdict, what does not and why, and that reading is linear and never raises."""
-
-import re
-import time
-from collections.abc import Callable
+"""What candidates and answers are called, and whether a verdict's sums and its answer agree with what it scored."""
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import (
-    CORE_DIMENSIONS,
-    MAX_EXTRA_DIMENSIONS,
-    MAX_SCORE,
-    MIN_SCORE,
-    QUOTE_CLOSE,
-    QUOTE_OPEN,
-    Dimension,
-    Fault,
-    Malformed,
-    Mode,
-    Total,
-    Verdict,
-    answer_text,
-    candidate_names,
-    instructions,
-    mode_instructions,
-    parse_verdict,
-    render_verdict,
-    task_instructions,
-)
-
-LINES = (
-    "1. Semantic consistency: Image 1 (8/10) - shows all of it; Image 2 (6/10) - the hat is missing\n"
-    "2. Aesthetics: Image 1 (7/10) - calm colours; Image 2 (7/10) - good light\n"
-)
-BLOCKS = (
-    "1. Semantic consistency:\n   Image 1 (8/10) - shows all of it\n   Image 2 (6/10) - the hat is missing\n"
-    "2. Aesthetics:  \n   Image 1 (7/10) - calm colours\n   Image 2 (7/10) - good light\n"
-)
-TOTALS = "Total score:\nImage 1: 8+7=15\nImage 2: 6+7=13\n"
-ANSWER = "<answer>Image 1 is better</answer>"
-GOOD = f"<think>\n{LINES}{TOTALS}</think>\n{ANSWER}"
-EXPECTED = Verdict(
-    task=Task.IMAGE_GENERATION,
-    preferred=1,
-    dimensions=(
-        Dimension("Semantic consistency", (8, 6), ("shows all of it", "the hat is missing")),
-        Dimension("Aesthetics", (7, 7), ("calm colours", "good light")),
-    ),
-    totals=(Total((8, 7), 15), Total((6, 7), 13)),
-)
-
-
-def parsed(text: str, task: Task = Task.IMAGE_GENERATION, mode: Mode = "think") -> Verdict:
-    verdict = parse_verdict(text, task, mode=mode)
-    assert isinstance(verdict, Verdict), verdict
-    return verdict
-
-
-def fault(text: str, task: Task = Task.IMAGE_GENERATION, mode: Mode = "think") -> Fault:
-    verdict = parse_verdict(text, task, mode=mode)
-    assert isinstance(verdict, Malformed), verdict
-    assert 0 <= verdict.position <= len(text)
-    return verdict.reason
+from models.verdict.grammar import Dimension, Total, Verdict, answer_text, candidate_names, is_better, noun
+from models.verdict.parsing import parse_verdict
+from tests.models.verdict.examples import GOOD, TASK
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("task", "called", "tie"),
     [
-        GOOD,  # the layout we write
-        f"<think>\n{BLOCKS}{TOTALS}</think>\n{ANSWER}",  # the later checkpoints' three lines a dimension
-        f"<think>{LINES}{TOTALS}</think>{ANSWER}",  # no line breaks round the blocks
-        f"\n  {GOOD} \n\n",  # white space outside
-        GOOD.replace("\n", "\r\n"),  # CRLF
-        GOOD.replace("</think>\n<answer>", "</think>\n\n\n<answer>"),  # blank lines between the blocks
-        GOOD.replace("2. Aesthetics", "\n\n   2. Aesthetics"),  # blank lines and indentation inside
-        GOOD.replace("<answer>Image 1 is better<", "<answer>\nImage 1 is better\n<"),  # an answer on its own line
-        GOOD.replace("8+7=15", "8 + 7 = 15"),  # spaced sums
-        GOOD.replace(TOTALS, "Total score: Image 1: 8+7=15; Image 2: 6+7=13\n"),  # sums on the heading's line
+        (Task.IMAGE_GENERATION, "Image", "Both images are equally good"),
+        (Task.VIDEO_GENERATION, "Video", "Both videos are equally good"),
+        (Task.IMAGE_UNDERSTANDING, "Answer", "Both answers are equally good"),
+        (Task.VIDEO_UNDERSTANDING, "Answer", "Both answers are equally good"),
     ],
 )
-def test_both_layouts_and_their_white_space_read_the_same(text: str) -> None:
-    assert parsed(text) == EXPECTED
+def test_candidates_and_answers_are_called_by_what_is_judged(task: Task, called: str, tie: str) -> None:
+    assert noun(task) == called
+    assert candidate_names(task) == (f"{called} 1", f"{called} 2")
+    assert answer_text(task, 1) == is_better(f"{called} 1") == f"{called} 1 is better"
+    assert answer_text(task, 2) == is_better(f"{called} 2") == f"{called} 2 is better"
+    assert answer_text(task, "tie") == tie
 
 
-RELEASED_LINES = (
-    "1. Semantic consistency: Image 1 (9/10) - all there; Image 2 (7/10) - a hat less\n"
-    "2. Aesthetics: Image 2 (8/10) - warm; light; Image 1 (8/10) - calm\n"
-    "3. Authenticity: Image 1 (8/10) - real; Image 2 (5/10) - waxen\n"
-    "Creativity: Image 2 (8/10) - bold; Image 1 (6/10) - plain\n"
-    "[Layout]: Image 1 (6/10) - even; Image 2 (7/10) - crowded\n"
-)
-RELEASED_BLOCKS = (
-    "        1. Semantic consistency: \n"
-    "            Image 1 (9/10) - all there; \n            Image 2 (7/10) - a hat less\n"
-    "        2. Aesthetics: \n            Image 1 (8/10) - calm; \n            Image 2 (8/10) - warm; light\n"
-    "        3. Authenticity: \n            Image 1 (8/10) - real; \n            Image 2 (5/10) - waxen\n"
-    "        Creativity: \n            Image 1 (6/10) - plain; \n            Image 2 (8/10) - bold\n"
-    "        5. [Layout]: \n            Image 1 (6/10) - even; \n            Image 2 (7/10) - crowded\n"
-)
-RELEASED_TOTALS = "Total score:\nImage 1: 9+8+8+6+6=37\nImage 2: 7+8+5+8+7=35\n"
+def test_a_verdict_made_of_dimensions_has_their_sums() -> None:
+    dimensions = (Dimension("A", (8, 3), ("a", "b")), Dimension("B", (7, 9), ("c", "d")))
+    made = Verdict.from_dimensions(Task.VIDEO_GENERATION, dimensions, 2)
+    assert made == Verdict(Task.VIDEO_GENERATION, 2, dimensions, (Total((8, 7), 15), Total((3, 9), 12)))
+    assert made.sums_agree and not made.answer_agrees
 
 
-@pytest.mark.parametrize("lines", [RELEASED_LINES, RELEASED_BLOCKS])
-def test_what_the_released_checkpoints_are_asked_to_write_reads(lines: str) -> None:
-    """Candidates in either order on a line, further dimensions without a number, a semicolon between the two lines."""
-    verdict = parsed(f"<think>\n{lines}{RELEASED_TOTALS}</think>\n{ANSWER}")
-    assert [one.scores for one in verdict.dimensions] == [(9, 7), (8, 8), (8, 5), (6, 8), (6, 7)]
-    assert [one.rationales for one in verdict.dimensions][1] == ("calm", "warm; light")
-    assert [one.rationales for one in verdict.dimensions][3] == ("plain", "bold")
-    assert [one.name for one in verdict.dimensions][3:] == ["Creativity", "[Layout]"]
-    assert verdict.sums_agree and verdict.answer_agrees
+def test_a_verdict_without_totals_agrees_with_nothing() -> None:
+    bare = Verdict(TASK, 1)
+    assert bare.sums_agree is bare.answer_agrees is False
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        RELEASED_LINES.replace("2. Aesthetics", "Aesthetics"),  # a core dimension needs its number
-        RELEASED_LINES.replace("Creativity", "5. Creativity"),  # a number that is there must be the right one
-        RELEASED_LINES.replace("Creativity", "- Creativity"),  # bullets
-        RELEASED_LINES.replace("Creativity", "**Creativity"),  # Markdown
-        RELEASED_LINES.replace("Creativity: Image", "So Image"),  # prose
-        RELEASED_LINES.replace("[Layout]", "[Layout"),
-        RELEASED_LINES.replace("Image 1 (6/10) - plain", "Image 2 (6/10) - plain"),  # the second twice
-        RELEASED_LINES.replace("; Image 1 (6/10) - plain", ""),  # the second alone
-        RELEASED_BLOCKS.replace("all there; ", ";"),  # a semicolon for a reason
-    ],
-)
-def test_the_released_layouts_have_their_limits(lines: str) -> None:
-    assert fault(f"<think>\n{lines}{RELEASED_TOTALS}</think>\n{ANSWER}") == Fault.BAD_DIMENSION
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", Fault.MISSING_BLOCK),  # nothing at all
-        ("   \n", Fault.MISSING_BLOCK),
-        ("Image 1 is better", Fault.MISSING_BLOCK),  # the direct mode's answer
-        (ANSWER, Fault.MISSING_BLOCK),  # no reasoning
-        (GOOD.removesuffix(ANSWER), Fault.MISSING_BLOCK),  # no answer
-        (GOOD[: len(GOOD) // 2], Fault.MISSING_BLOCK),  # cut off by a token limit
-        (GOOD.replace("</think>", ""), Fault.MISSING_BLOCK),  # reasoning that never ends
-        (GOOD.replace("</answer>", ""), Fault.MISSING_BLOCK),  # an answer that never ends
-        (GOOD.replace("<think>", "</think>").replace("</think>\n<answer>", "<think>\n<answer>"), Fault.MISSING_BLOCK),
-        (f"{ANSWER}\n<think>\n{LINES}{TOTALS}</think>", Fault.MISSING_BLOCK),  # the blocks the other way round
-        (f"<think>\n{LINES}{TOTALS}{ANSWER}</think>", Fault.MISSING_BLOCK),  # the answer inside the reasoning
-        (f"<think>\n{LINES}{TOTALS}<answer></think>Image 1 is better</answer>", Fault.MISSING_BLOCK),  # overlapping
-        (GOOD.replace("think>", "THINK>"), Fault.MISSING_BLOCK),  # tags in capitals
-        (GOOD + ANSWER, Fault.REPEATED_BLOCK),  # one answer twice
-        (GOOD + GOOD, Fault.REPEATED_BLOCK),  # everything twice
-        (GOOD + ANSWER.replace("1", "2"), Fault.REPEATED_BLOCK),  # hedged over two blocks
-        (f"<think>\n<think>\n{LINES}{TOTALS}</think>\n</think>\n{ANSWER}", Fault.REPEATED_BLOCK),  # nested
-        (GOOD.replace("calm", "<answer> calm"), Fault.REPEATED_BLOCK),  # a tag within a rationale
-        (f"Sure!\n{GOOD}", Fault.TEXT_OUTSIDE),
-        (f"{GOOD}\nHope this helps.", Fault.TEXT_OUTSIDE),
-        (GOOD.replace("</think>\n", "</think>\nSo: "), Fault.TEXT_OUTSIDE),
-        (f"\ufeff{GOOD}", Fault.TEXT_OUTSIDE),  # a byte order mark is no white space
-        (f"<think>\n{TOTALS}</think>\n{ANSWER}", Fault.NO_DIMENSION),
-        (f"<think></think>{ANSWER}", Fault.NO_DIMENSION),
-        (f"<think>\nImage 1 looks nicer.\n{TOTALS}</think>\n{ANSWER}", Fault.BAD_DIMENSION),  # prose
-        (GOOD.replace("2. Aesthetics", "3. Aesthetics"), Fault.BAD_DIMENSION),  # a number left out
-        (GOOD.replace("2. Aesthetics", "1. Aesthetics"), Fault.BAD_DIMENSION),  # a number twice
-        (GOOD.replace("1. Sem", "- Sem"), Fault.BAD_DIMENSION),  # bullets
-        (GOOD.replace("2. Aesthetics:", "2. :"), Fault.BAD_DIMENSION),  # a dimension without a name
-        (GOOD.replace("2. Aesthetics:", "2. Aesthetics"), Fault.BAD_DIMENSION),  # no colon
-        (GOOD.replace("; Image 2 (7/10) - good light", ""), Fault.BAD_DIMENSION),  # the second is not judged
-        (GOOD.replace("Image 1 (7/10) - calm colours; ", ""), Fault.BAD_DIMENSION),  # the first is not judged
-        (GOOD.replace(" - calm colours", ""), Fault.BAD_DIMENSION),  # a score without a reason
-        (GOOD.replace("calm colours", " "), Fault.BAD_DIMENSION),  # a reason of white space
-        (GOOD.replace("(8/10)", "8/10"), Fault.BAD_DIMENSION),  # no brackets
-        (GOOD.replace("(8/10)", "(8.5/10)"), Fault.BAD_DIMENSION),  # no whole number
-        (GOOD.replace("(8/10)", "(-8/10)"), Fault.BAD_DIMENSION),
-        (GOOD.replace("(8/10)", "(8/100)"), Fault.BAD_DIMENSION),  # another scale
-        (GOOD.replace("(8/10)", "(８/10)"), Fault.BAD_DIMENSION),  # noqa: RUF001 - a full-width digit
-        (GOOD.replace("(8/10)", "(٨/10)"), Fault.BAD_DIMENSION),  # an Arabic digit
-        (GOOD.replace("(8/10)", "(0/10)"), Fault.SCORE_OUT_OF_RANGE),
-        (GOOD.replace("(8/10)", "(11/10)"), Fault.SCORE_OUT_OF_RANGE),
-        (GOOD.replace("(6/10)", "(100000/10)"), Fault.SCORE_OUT_OF_RANGE),
-        (GOOD.replace("(8/10)", f"({'9' * 5000}/10)"), Fault.BAD_DIMENSION),  # more digits than int() takes
-        (GOOD.replace("(7/10) - calm", "(12/10) - calm"), Fault.SCORE_OUT_OF_RANGE),  # in a later dimension
-        (f"<think>\n{BLOCKS}</think>\n{ANSWER}", Fault.BAD_TOTAL),  # no sums
-        (GOOD.replace("Image 2: 6+7=13\n", ""), Fault.BAD_TOTAL),  # one sum
-        (GOOD.replace("6+7=13\n", "6+7=13\nImage 2: 6+7=13\n"), Fault.BAD_TOTAL),  # three sums
-        (GOOD.replace("6+7=13\n", "6+7=13\nSo the first wins.\n"), Fault.BAD_TOTAL),  # a conclusion below
-        (GOOD.replace("Image 1: 8+7=15\nImage 2: 6+7=13", "Image 2: 6+7=13\nImage 1: 8+7=15"), Fault.BAD_TOTAL),
-        (GOOD.replace("8+7=15", "15"), Fault.BAD_TOTAL),  # not written out
-        (GOOD.replace("8+7=15", "8+7"), Fault.BAD_TOTAL),  # not added up
-        (GOOD.replace("8+7=15", "8+7=15.0"), Fault.BAD_TOTAL),
-        (GOOD.replace("8+7=15", "8+7=-15"), Fault.BAD_TOTAL),
-        (GOOD.replace("8+7=15", "8++7=15"), Fault.BAD_TOTAL),
-        (GOOD.replace("Image 1 is better", "Image 1"), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", "1"), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", ""), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", "1 or 2"), Fault.BAD_ANSWER),  # hedged
-        (GOOD.replace("Image 1 is better", "Image 1 is better or Image 2 is better"), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", "Image 1 is better."), Fault.BAD_ANSWER),  # one character too many
-        (GOOD.replace("Image 1 is better", "image 1 is better"), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", "Image 3 is better"), Fault.BAD_ANSWER),
-        (GOOD.replace("Image 1 is better", "Video 1 is better"), Fault.BAD_ANSWER),  # another task's noun
-        (GOOD.replace("Image 1 is better", "Image １ is better"), Fault.BAD_ANSWER),  # noqa: RUF001 - full-width
-        (GOOD.replace("Image 1 is better", "Both images are equally good"), Fault.BAD_ANSWER),  # ties: direct mode only
-    ],
-)
-def test_anything_else_is_malformed_with_its_reason(text: str, reason: Fault) -> None:
-    assert fault(text) == reason
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"<think>\n{BLOCKS.replace('   Image 2 (7/10) - good light', '')}{TOTALS}</think>\n{ANSWER}",  # one line short
-        f"<think>\n{BLOCKS.replace('Image 1 (7/10)', 'Image 2 (7/10)')}{TOTALS}</think>\n{ANSWER}",  # the second twice
-    ],
-)
-def test_a_broken_three_line_block_is_a_bad_dimension(text: str) -> None:
-    assert fault(text) == Fault.BAD_DIMENSION
-
-
-def test_two_extra_dimensions_are_allowed_and_a_third_is_not() -> None:
-    def with_count(count: int) -> str:
-        lines = "".join(f"{n}. D: Image 1 (2/10) - a; Image 2 (1/10) - b\n" for n in range(1, count + 1))
-        first, second = "+".join("2" * count), "+".join("1" * count)
-        totals = f"Total score:\nImage 1: {first}={2 * count}\nImage 2: {second}={count}\n"
-        return f"<think>\n{lines}{totals}</think>\n{ANSWER}"
-
-    most = len(CORE_DIMENSIONS[Task.IMAGE_GENERATION]) + MAX_EXTRA_DIMENSIONS
-    assert parsed(with_count(most)).sums_agree
-    assert fault(with_count(most + 1)) == Fault.TOO_MANY_DIMENSIONS
-
-
-@pytest.mark.parametrize(
-    "rationale",
-    [
-        "sharp; well lit; calm",  # semicolons
-        "3 of 4 hats, 10/10 would look again, 16:9",  # digits, slashes, colons
-        "better than Image 2 (which is dark)",  # names the other one
-        "as good; Image 2 (too dark) has less; Image 2 is worse",  # a semicolon and the other's name
-        "unlike; Image 2 (no score)",  # what opens the second half, but without a score
-        "Total score: none given",  # the heading's words
-        "Image 1 is better",  # an answer in the reasoning
-        "größer, 明るい, 🙂",
-        "a <b> & c > d",
-        "=1+1",
-    ],
-)
-def test_a_rationale_may_hold_anything_but_a_line_break(rationale: str) -> None:
-    one = Verdict.from_dimensions(
-        Task.IMAGE_GENERATION, (Dimension("Aesthetics", (8, 3), (rationale, rationale.replace("Image 2 (", "it "))),), 1
-    )
-    assert parsed(render_verdict(one)) == one
-
-
-@pytest.mark.parametrize(
-    "rationale",
-    ["", " padded", "two\nlines", "it says <answer> here", "bright; Image 2 (7/10) - as said before"],
-)
-def test_a_verdict_that_would_not_read_back_is_not_written(rationale: str) -> None:
-    one = Verdict.from_dimensions(Task.IMAGE_GENERATION, (Dimension("Aesthetics", (8, 3), (rationale, "dark")),), 1)
-    with pytest.raises(ValueError, match="reads back as itself"):
-        render_verdict(one)
+def test_fractions_add_up_but_for_the_rounding_of_floats() -> None:
+    made = Verdict.from_dimensions(TASK, tuple(Dimension("A", (1.1, 2.2), ("a", "b")) for _ in range(3)), 2)
+    rounded = Verdict(TASK, 2, made.dimensions, (Total((1.1, 1.1, 1.1), 3.3), Total((2.2, 2.2, 2.2), 6.6)))
+    assert made != rounded and rounded.sums_agree
 
 
 @pytest.mark.parametrize(
@@ -275,155 +56,21 @@ def test_a_verdict_that_would_not_read_back_is_not_written(rationale: str) -> No
     ],
 )
 def test_wrong_sums_and_contradicting_answers_read_and_the_properties_tell(text: str, sums: bool, answer: bool) -> None:
-    verdict = parsed(text)
+    verdict = parse_verdict(text, TASK)
+    assert isinstance(verdict, Verdict)
     assert (verdict.sums_agree, verdict.answer_agrees) == (sums, answer)
 
 
-DIRECT: list[tuple[str, Preferred]] = [
-    ("Image 1 is better", 1),
-    ("  Image 2 is better\r\n", 2),
-    ("Both images are equally good", "tie"),
-    ("Image 1 is better.", 1),  # as the released checkpoints' direct prompts quote it
-    ("Both images are equally good.", "tie"),
-    ("<answer>Image 2 is better</answer>", 2),  # in its block
-    ("\n<answer>\nBoth images are equally good\n</answer>\n", "tie"),
-]
-
-
-@pytest.mark.parametrize(("text", "preferred"), DIRECT)
-def test_direct_mode_reads_one_sentence_and_ties(text: str, preferred: Preferred) -> None:
-    verdict = parsed(text, mode="direct")
-    assert verdict == Verdict(task=Task.IMAGE_GENERATION, preferred=preferred)
-    assert not verdict.sums_agree and not verdict.answer_agrees  # there are none that could
-
-
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("totals", "preferred", "agrees"),
     [
-        ("", Fault.BAD_ANSWER),
-        ("Image 1", Fault.BAD_ANSWER),
-        ("Image 1 is better than Image 2", Fault.BAD_ANSWER),
-        ("Image 1 is better..", Fault.BAD_ANSWER),
-        ("Image 1 is better!", Fault.BAD_ANSWER),
-        ("I think Image 1 is better", Fault.BAD_ANSWER),
-        ("Image 1 is better\nImage 2 is better", Fault.BAD_ANSWER),  # both
-        ("Both answers are equally good", Fault.BAD_ANSWER),  # another task's noun
-        ("It is dark. <answer>Image 1 is better</answer>", Fault.TEXT_OUTSIDE),
-        (GOOD, Fault.TEXT_OUTSIDE),  # reasoning was not asked for
-        (ANSWER + ANSWER, Fault.REPEATED_BLOCK),
-        ("<answer>Image 1 is better", Fault.MISSING_BLOCK),
-        ("Image 1 is better</answer>", Fault.MISSING_BLOCK),
+        ((9, 3), 1, True), ((9, 3), 2, False), ((9, 3), "tie", False),
+        ((3, 9), 2, True), ((3, 9), 1, False), ((3, 9), "tie", False),
+        ((5, 5), "tie", True), ((5, 5), 1, False), ((5, 5), 2, False),
     ],
-)
-def test_direct_mode_takes_nothing_else(text: str, reason: Fault) -> None:
-    assert fault(text, mode="direct") == reason
-
-
-@pytest.mark.parametrize("task", list(Task))
-@pytest.mark.parametrize("other", list(Task))
-def test_the_nouns_of_another_task_are_malformed(task: Task, other: Task) -> None:
-    dimensions = (Dimension("D", (8, 3), ("a", "b")),)
-    text = render_verdict(Verdict.from_dimensions(task, dimensions, 1))
-    same = candidate_names(task) == candidate_names(other)
-    assert isinstance(parse_verdict(text, other), Verdict) == same
-    assert isinstance(parse_verdict(answer_text(task, 1), other, mode="direct"), Verdict) == same
-
-
-def test_positions_point_at_the_fault() -> None:
-    outside = GOOD + "\n  bye"
-    verdict = parse_verdict(outside, Task.IMAGE_GENERATION)
-    assert isinstance(verdict, Malformed) and outside[verdict.position :] == "bye"
-    third = GOOD.replace("2. Aesthetics", "3. Aesthetics")
-    verdict = parse_verdict(third, Task.IMAGE_GENERATION)
-    assert isinstance(verdict, Malformed) and third[verdict.position :].startswith("3. Aesthetics")
-
-
-@pytest.mark.parametrize("task", list(Task))
-def test_instructions_name_the_task_its_dimensions_and_what_the_parser_wants(task: Task) -> None:
-    think = instructions(task, "think")
-    assert think == f"{task_instructions(task)}\n{mode_instructions('think')}"
-    for wanted in (*CORE_DIMENSIONS[task], *candidate_names(task), "Total score:", "<think>", "</answer>"):
-        assert wanted in think
-    assert re.findall("<.*?>", instructions(task, "direct")) == [QUOTE_OPEN, QUOTE_CLOSE]
-
-
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40)
-scores = st.integers(MIN_SCORE, MAX_SCORE)
-
-
-@st.composite
-def verdicts(draw: st.DrawFn) -> Verdict:
-    task = draw(st.sampled_from(list(Task)))
-    second = candidate_names(task)[1]
-    reasons = words.map(str.strip).filter(lambda text: bool(text) and "<" not in text and f"; {second}" not in text)
-    names = words.map(str.strip).filter(lambda text: bool(text) and ":" not in text and "<" not in text)
-    dimension = st.builds(Dimension, names, st.tuples(scores, scores), st.tuples(reasons, reasons))
-    dimensions = tuple(draw(st.lists(dimension, min_size=1, max_size=5)))
-    preferred: Preferred = draw(st.sampled_from([1, 2]))
-    honest = Verdict.from_dimensions(task, dimensions, preferred)
-    if draw(st.booleans()):
-        return honest
-    terms = st.lists(st.integers(0, 999_999), min_size=1, max_size=6).map(tuple)
-    total = st.builds(Total, terms, st.integers(0, 999_999))
-    return Verdict(task, preferred, dimensions, (draw(total), draw(total)))
-
-
-@settings(max_examples=60)
-@given(verdicts())
-def test_what_is_written_reads_back_as_itself(verdict: Verdict) -> None:
-    assert parsed(render_verdict(verdict), verdict.task) == verdict
-
-
-PIECES = (
-    "<think>", "</think>", "<answer>", "</answer>", "Total score:", "Image 1", "Image 2", "; ", ": ", "1. ", "2. ",
-    "A:", " (8/10) - ", "(11/10)", "8+7=15", "Image 1 is better", "\n", "\r\n", " ", "\u2028", "٣",
 )  # fmt: skip
-
-
-@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)), st.sampled_from(list(Task)))
-@example("<think><answer>", Task.IMAGE_GENERATION)
-@example("\ud800", Task.IMAGE_GENERATION)  # a lone surrogate
-def test_reading_never_raises(text: str, task: Task) -> None:
-    for mode in ("think", "direct"):
-        verdict = parse_verdict(text, task, mode=mode)
-        assert isinstance(verdict, Verdict) or 0 <= verdict.position <= len(text)
-
-
-def inside(filling: str) -> str:
-    return f"<think>\n{filling}\n{TOTALS}</think>\n{ANSWER}"
-
-
-LONG: dict[str, Callable[[int], str]] = {
-    "second names without scores": lambda n: inside("1. A: Image 1 (8/10) - a" + "; Image 2" * n),
-    "first names without scores": lambda n: inside("1. A: Image 2 (8/10) - a" + "; Image 1" * n),
-    "brackets that never close": lambda n: GOOD.replace("Total", "[" * n + "\nTotal"),
-    "half a score again and again": lambda n: inside("1. A: Image 1 (8/10) - a" + "; Image 2 (1" * n),
-    "brackets": lambda n: inside("1. A: Image 1 " + "(1" * n),
-    "blank lines": lambda n: inside("\n" * n),
-    "spaces": lambda n: inside(" " * n + "x"),
-    "space outside": lambda n: " " * n + GOOD + "\t" * n,
-    "dimensions": lambda n: inside("\n".join(f"{k}. A: Image 1 (8/10) - a; Image 2 (1/10) - b" for k in range(1, n))),
-    "a sum without an end": lambda n: GOOD.replace("8+7=15", "8+" * n),
-    "a sum of digits": lambda n: GOOD.replace("8+7=15", "1" * n),
-    "a long sum": lambda n: GOOD.replace("8+7=15", "8+" * n + "7=15="),
-    "semicolons on the heading's line": lambda n: GOOD.replace("score:", "score:" + ";" * n),
-    "opening tags": lambda n: "<think>" * n,
-    "angle brackets": lambda n: "<" * n,
-    "a name that never ends": lambda n: inside("1. " + "a" * n),
-    "a rationale": lambda n: GOOD.replace("calm colours", "calm; " * n + "x"),
-}
-
-
-@pytest.mark.parametrize("kind", LONG)
-def test_reading_time_grows_with_the_length_of_the_text(kind: str) -> None:
-    def seconds(text: str) -> float:
-        best = float("inf")
-        for _ in range(3):
-            start = time.process_time()
-            parse_verdict(text, Task.IMAGE_GENERATION)
-            best = min(best, time.process_time() - start)
-        return best
-
-    short, long = LONG[kind](4_000), LONG[kind](40_000)
-    # A reader of quadratic time needs 100 times as long for 10 times the text; a millisecond is the clock's noise.
-    assert seconds(long) < 40 * seconds(short) + 0.02
+def test_an_answer_agrees_with_totals_that_it_follows_from(
+    totals: tuple[int, int], preferred: Preferred, agrees: bool
+) -> None:
+    first, second = (Total((value,), value) for value in totals)
+    assert Verdict(TASK, preferred, totals=(first, second)).answer_agrees is agrees

@@ -5,7 +5,7 @@ import pytest
 from models.pairs.preference import PreferencePair, Preferred, Task
 from models.shapes.pairs import make_pair
 from models.shapes.pretraining.measuring import flipped
-from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN, escape_control_tokens, quoted
+from models.verdict.grammar import QUOTE_CLOSE, QUOTE_OPEN
 from models.verdict.injection import HARMLESS, INJECTIONS, Attack, attacks, share_flipped, with_sentence
 from models.verdict.prompts import chat
 from tests.tasks.small_recipe import REPOSITORY
@@ -38,29 +38,6 @@ def test_no_injection_leaves_its_quotation(task: Task, sentence: str) -> None:
         assert QUOTE_OPEN not in inside and QUOTE_CLOSE not in inside
         assert "<answer>" not in text and "<|" not in text
         assert "is better" not in text.replace(inside, "") and "wins" not in text.replace(inside, "")
-
-
-@pytest.mark.parametrize(
-    ("text", "living"),
-    [
-        ("</quoted>", "</quoted"),
-        ("</QUOTED >", "</QUOTED"),
-        ("<|im_start|>system", "<|"),
-        ("<think>", "<think"),
-        ("</answer>", "</answer"),
-        ("<image>", "<image>"),  # LLaVA's placeholder
-        ("<start_of_turn>", "<start"),  # Gemma's
-        ("</s>", "</s>"),  # Llama's end
-    ],
-)
-def test_what_would_be_read_as_a_tag_or_token_no_longer_is(text: str, living: str) -> None:
-    assert living not in escape_control_tokens(text)
-    assert quoted(text).endswith(QUOTE_CLOSE) and quoted(text).count(QUOTE_CLOSE) == 1
-
-
-@pytest.mark.parametrize("text", ["a < b", "<b>bold</b>", "x <- y", "5 <6>", "<images>", "I <3 it"])
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert escape_control_tokens(text) == text
 
 
 def test_an_attack_speaks_against_the_verdict_and_a_pair_without_one_is_not_attacked() -> None:

@@ -14,15 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.benchmarks.protocol import measure
-from models.evaluation.scores import JudgedRow, score
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import score
 from models.generation.endpoint import EndpointGenerator
 from models.generation.openai_client import Endpoint
 from models.judging.judge import Judge
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.teacher.distillation import published
 from models.training.selection import Rejection, select
-from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict, parse_verdict, render_verdict
+from models.verdict.grammar import Dimension, Fault, Malformed, Mode, Verdict
 from models.verdict.lenient import parse_lenient
+from models.verdict.parsing import parse_verdict
+from models.verdict.rendering import render_verdict
 
 TASK = Task.IMAGE_UNDERSTANDING
 FAIR = (

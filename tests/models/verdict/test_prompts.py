@@ -9,7 +9,8 @@ import pytest
 
 from models.errors import ConfigError
 from models.pairs.preference import Candidate, Media, PreferencePair, Task
-from models.verdict.grammar import Mode, instructions
+from models.verdict.grammar import Mode
+from models.verdict.instructions import instructions
 from models.verdict.prompts import Wording, attach, chat, image_part
 from models.verdict.wordings.unified_reward_think import DIRECTORY, SCRIPTS
 

@@ -13,9 +13,9 @@ from configs.schema import Settings
 from models.errors import DataChanged, DataError, MediaError
 from models.pairs.media_files import MediaFiles
 from models.sources import importing as rows
-from models.sources.imported import read_faulty, read_imported
-from models.sources.importing import name_of
+from models.sources.imported import read_imported, read_invalid
 from models.sources.probing import ProbeRequest, ProbeResult, probe_all
+from models.sources.rows import name_of
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
@@ -105,9 +105,9 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     late = json.loads((Path(place.path) / "pairs.jsonl").read_text().splitlines()[0])["candidates"][0]["media"]
     busy.write_text(late)
     first = store.fetch(import_set(store, settings, place))
-    (faulty,) = read_faulty(first)
-    assert (faulty.reason, faulty.uri) == ("media: takes too long", late)
-    assert read_faulty(store.fetch(import_set(store, settings, place))) == [faulty]  # still busy
+    (invalid,) = read_invalid(first)
+    assert (invalid.reason, invalid.uri) == ("media: takes too long", late)
+    assert read_invalid(store.fetch(import_set(store, settings, place))) == [invalid]  # still busy
 
     busy.unlink()
     looked: list[str] = []
@@ -117,7 +117,7 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
 
     monkeypatch.setattr(rows.ImportJob, "_seen", noting(told))
     again = import_set(store, settings, place)
-    assert read_faulty(store.fetch(again)) == []
+    assert read_invalid(store.fetch(again)) == []
     assert late in looked and len(looked) < len(list(MediaFiles(store.fetch(again)))) / 2
     assert again == import_set(store_at(tmp_path / "another"), settings, place)  # as if it had never been busy
     assert import_set(store, settings, place) == again
@@ -143,12 +143,12 @@ def test_a_file_in_place_of_a_link_is_another_import(tmp_path: Path, settings: S
     inside.rename(outside)
     inside.symlink_to(outside)
     store = store_at(tmp_path)
-    assert [one.reason for one in read_faulty(store.fetch(import_set(store, allowed, place)))] == [
+    assert [one.reason for one in read_invalid(store.fetch(import_set(store, allowed, place)))] == [
         "media: lies outside the data folder"
     ]
     inside.unlink()
     outside.rename(inside)
-    assert read_faulty(store.fetch(import_set(store, allowed, place))) == []
+    assert read_invalid(store.fetch(import_set(store, allowed, place))) == []
 
 
 def test_a_link_that_leads_elsewhere_by_now_is_another_import(tmp_path: Path, place: Place) -> None:
@@ -180,7 +180,7 @@ def test_what_was_missing_while_the_files_changed_is_no_verdict(
     ):
         import_set(store, settings, place, unmount)
     away.rename(last)
-    assert read_faulty(store.fetch(import_set(store, settings, place))) == []
+    assert read_invalid(store.fetch(import_set(store, settings, place))) == []
 
 
 def test_an_import_that_was_allowed_more_is_refused_where_less_is(

@@ -1,7 +1,7 @@
 """Judges on a benchmark through the store: asked once each, resumed, scored with what cannot be decoded."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import ConfigError, DataError, ThinkrewardError
-from models.generation.protocol import Generated
 from models.judging.judge import Judge
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
@@ -18,6 +17,7 @@ from models.verdict.prompts import Message
 from tasks.data.importing import Place
 from tasks.judging.benchmarks import NamedJudge, Protocol
 from tasks.judging.leaderboard import run_benchmarks
+from tests.generators import FakeGenerator
 from tests.tasks.published_shapes import write_vl_reward_bench
 
 PAIRS = 12
@@ -125,18 +125,14 @@ def test_what_was_judged_before_an_interruption_is_not_asked_again(
     assert teacher.served["answered"] - before <= 2 * (PAIRS - 1) - 8
 
 
-class Undecided:
-    """A generator whose first answer is the second candidate, and the others the first."""
+class Undecided(FakeGenerator):
+    """Its first answer is the second candidate, and the others the first."""
 
-    asked: dict[str, Any]
-
-    def generate(self, conversations: Sequence[list[Message]], *, n: int = 1, **options: Any) -> list[list[Generated]]:
-        self.asked = {"n": n, **options}
-        answers = ["Answer 2 is better", *["Answer 1 is better"] * (n - 1)]
-        return [[Generated(text, truncated=False) for text in answers] for _ in conversations]
+    def answer(self, conversation: list[Message], sample: int) -> str:
+        return f"Answer {2 if sample == 0 else 1} is better"
 
 
-@pytest.mark.parametrize(("votes", "bias"), [(1, -1.0), (3, 1.0)])
+@pytest.mark.parametrize(("votes", "bias"), [(1, -0.5), (3, 0.5)])
 def test_of_several_sampled_answers_the_majority_counts(
     settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch, votes: int, bias: float
 ) -> None:
@@ -147,7 +143,8 @@ def test_of_several_sampled_answers_the_majority_counts(
     measured = benched.scores["judges"]["base"]["vl_reward_bench"]
     assert measured["judgments"] == 2 * PAIRS
     assert measured["position_bias"] == bias
-    assert (generator.asked["n"], generator.asked["temperature"]) == ((3, 1.0) if votes == 3 else (1, 0.0))
+    params = generator.calls[-1].params
+    assert (params.n, params.temperature) == ((3, 1.0) if votes == 3 else (1, 0.0))
     assert benched.scores["videos"] == {"base": "frames"}
 
 

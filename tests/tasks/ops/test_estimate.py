@@ -18,10 +18,18 @@ from tasks.ops.rehearse import repeated, scaled_down
 
 def own(folder: Path, *sets: str, profile: str = "qwen3_vl_8b", **by_task: int) -> Settings:
     """A profile on a folder with so many pairs of each task, and a few lines that are no pairs."""
-    lines = [json.dumps({"id": f"{task}-{at}", "task": task}) for task, count in by_task.items() for at in range(count)]
+    lines = [json.dumps(pair(task, at)) for task, count in by_task.items() for at in range(count)]
     lines[1:1] = ["", "{no json", json.dumps({"id": "x", "task": "juggling"}), json.dumps(["a", "list"])]
     (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
     return load_settings(profile, [f"prepare.path={folder}", *sets])
+
+
+def pair(task: str, at: int) -> dict[str, Any]:
+    """A valid row, whose media need not be there."""
+    candidates = [{"media": f"{one}.png"} if Task(task).judges_media else {"text": one} for one in ("a", "b")]
+    context = [] if Task(task).judges_media else ["c.png"]
+    row = {"id": f"{task}-{at}", "task": task, "prompt": "p", "preferred": 1}
+    return row | {"context": context, "candidates": candidates}
 
 
 def amounts(rows: list[Row]) -> dict[str, str]:

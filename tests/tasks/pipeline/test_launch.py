@@ -249,6 +249,29 @@ def test_a_timeout_ends_the_whole_group_and_says_which_setting_to_raise(bodies: 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_child_outlives_a_parent_that_is_killed(bodies: Path, processes: int) -> None:
+    parent = parent_of_a_sleeper(bodies, processes)
+    child = wait_for_pids(bodies)[0]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert gone([child])
+
+
+def test_nor_does_one_that_stood_still(bodies: Path) -> None:
+    parent = parent_of_a_sleeper(bodies)
+    child = wait_for_pids(bodies)[0]
+    os.kill(child, signal.SIGSTOP)
+    while psutil.Process(child).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    ended = gone([child])
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    assert ended
+
+
+def parent_of_a_sleeper(bodies: Path, processes: int = 1) -> "subprocess.Popen[bytes]":
+    """A process that runs the body `sleeps` as a stage."""
     program = (
         "from tasks.pipeline.launch import *; from pathlib import Path\n"
         f"job = Job.model_validate_json(Path({str(bodies / 'job.json')!r}).read_text())\n"
@@ -260,8 +283,4 @@ def test_no_child_outlives_a_parent_that_is_killed(bodies: Path, processes: int)
     settings = load_settings("shapes", (kept, f"runtime.processes={processes}", *small))
     (bodies / "job.json").write_text(asked.model_copy(update={"settings": settings}).model_dump_json())
     path = os.pathsep.join([str(REPOSITORY), str(bodies)])
-    parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})
-    child = wait_for_pids(bodies)[0]
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert gone([child])
+    return subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path})

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from configs.load import load_settings
 from configs.schema import Settings
-from models.generation.protocol import Generated, GeneratorIdentity
+from models.generation.protocol import GeneratorIdentity
 from models.judging.judge import Frames, Judge, Seconds
 from models.verdict.prompts import Message
 from tasks.data.importing import IMPORTING, Place, import_set
@@ -26,6 +25,7 @@ from tasks.pipeline.once import computed_once
 from tasks.pipeline.run import open_store
 from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.leases import LeaseState, current_lease
+from tests.generators import FakeGenerator
 from tests.tasks.published_shapes import write_own, write_vl_reward_bench
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -142,20 +142,19 @@ def test_of_two_processes_that_import_one_set_one_reads_it(settings: Settings, t
     assert len(open_store(settings).entries(IMPORTING)) == 1
 
 
-class Slow:
-    """A generator that says nothing of use, and holds each call until `go`."""
+class Slow(FakeGenerator):
+    """Says nothing of use, and holds each call until `go`."""
 
     identity = GeneratorIdentity("slow", "1", "")
 
     def __init__(self) -> None:
-        self.asked = 0
+        super().__init__()
         self.begun, self.go = threading.Event(), threading.Event()
 
-    def generate(self, conversations: Sequence[list[Message]], **options: Any) -> list[list[Generated]]:
-        self.asked += len(conversations)
+    def answer(self, conversation: list[Message], sample: int) -> str:
         self.begun.set()
         assert self.go.wait(20)
-        return [[Generated("Image 1", truncated=False)] for _ in conversations]
+        return "Image 1"
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def test_of_two_that_want_a_judges_rows_one_asks_the_judge(
         time.sleep(0.3)
         judge.generator.go.set()
         assert first.result(20) == second.result(20)
-    assert judge.generator.asked == len(benchmark.pairs)
+    assert len(judge.generator.conversations) == len(benchmark.pairs)
     (kept,) = open_store(settings).entries(BENCHMARKING)
     assert kept.config["generator"] == {"kind": "slow", "version": "1", "precision": ""}
 

@@ -17,10 +17,11 @@ import openai
 import pytest
 
 from models.errors import ConfigError
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.open import LocalOptions, open_generator
 from models.judging.reward_model import RewardModel
 from models.pairs.preference import Task
 from tasks.serving.app import make_app
+from tests.generators import batch_shapes
 from tests.models.slow_media import large_png, slow_gif
 from tests.tasks.serving.running import BASE, Running, asked, encoded, png, promote, serving, settings
 
@@ -38,7 +39,7 @@ def judge() -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def alone() -> RewardModel:
     """The same model without a service."""
-    generator = LocalGenerator.load(BASE, device="cpu", dtype="float32", attention="sdpa", batch=1)
+    generator = open_generator(BASE, LocalOptions(device="cpu", batch=1))
     return RewardModel(generator, max_pixels=settings().model.max_pixels, max_tokens=32)
 
 
@@ -60,6 +61,20 @@ def test_many_at_once_get_their_own_answers_in_few_batches(judge: Running, alone
         answers = list(pool.map(lambda body: judge.post("/v1/compare", body), requests))
     assert [answer.json()["text"] for answer in answers] == expected
     assert batches(judge) - before < 12  # of 48 texts
+
+
+def test_no_batch_holds_more_tokens_than_the_settings_allow(
+    alone: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [asked(number=number) for number in range(8)]
+    expected = [outcome.text for outcome in alone.compare(requests)]
+    bounded = settings("runtime.generation_tokens=600", "serve.pause_ms=200")
+    with serving(bounded) as running, ThreadPoolExecutor(8) as pool, running.service.holder.acquire() as loaded:
+        shapes = batch_shapes(loaded.hosted.model, monkeypatch)
+        answers = list(pool.map(lambda body: running.post("/v1/compare", body), requests))
+        assert batches(running) < len(shapes)
+    assert [answer.json()["text"] for answer in answers] == expected
+    assert all(rows * (width + 32) <= 600 or rows == 1 for rows, width in shapes)
 
 
 def batches(judge: Running) -> float:

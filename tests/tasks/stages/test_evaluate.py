@@ -17,7 +17,8 @@ from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
 from tests.tasks.shapes_drop import write_drop
 
 
@@ -32,7 +33,7 @@ def preferences(store: Store, folder: Path, *, dropped: int = 0, held_out: int =
     write_drop(folder / "drop", seed=7, count=dropped)
     added = add_drops(splits, blobs, {"drop-a": folder / "drop"}, max_frames=8)
     (folder / "made").mkdir()
-    write_dataset(folder / "made", added.splits, added.blobs, added.left_out, added.counts)
+    write_dataset(folder / "made", added.splits, added.blobs, added.invalid, added.counts)
     return store.publish("preferences", folder / "made")
 
 

@@ -9,17 +9,20 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import ConfigError
-from models.evaluation.scores import JudgedRow, score
+from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.scores import score
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
-from models.verdict.grammar import Dimension, Mode, Verdict, answer_text, render_verdict
+from models.verdict.grammar import Dimension, Mode, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store, read_output
 from tasks.stages.approve import make_champion, waits_for_a_yes
 from tasks.stages.evaluate import MODES
 from tasks.stages.promote import GATE_TAG, is_stale, promote
-from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
+from tasks.store.artifact_types import ArtifactRef, IndexEntry
+from tasks.store.artifacts import Store
 from tasks.tracking.registry import CHALLENGER, CHAMPION, DIGEST_TAG, REFERENCE, get_alias, register, set_alias
 from tests.tasks.stages.test_comparing import tiny
 from tests.tasks.stages.test_evaluate import preferences

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from models.errors import ModelError, TrackingError
-from models.generation.transformers_generator import LocalGenerator
+from models.generation.open import LocalOptions, open_generator
 from models.judging.reward_model import RewardModel
 from tasks.store.artifacts import Store
 from tasks.store.lending import lend
@@ -222,7 +222,7 @@ def test_a_consumer_with_packages_of_the_same_names_judges_with_the_champion(uri
     assert "row 0, candidate_2: needs too much memory: more than 300 MiB, the limit" in refused
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     answers = json.loads(line.removeprefix("ANSWER "))
-    generator = LocalGenerator.load(MODEL, device="cpu", dtype="float32", attention="sdpa", batch=64)
+    generator = open_generator(MODEL, LocalOptions(device="cpu", batch=64))
     own = RewardModel(generator, max_tokens=24).compare(rows, mode="direct", both_orders=True)
     assert [answer["mode"] for answer in answers] == ["direct", "think"]
     assert answers == [json.loads(json.dumps(outcome.row())) for outcome in own]

@@ -12,7 +12,7 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.genai_bench_image import BENCHMARK, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 
 def image(name: str) -> dict[str, Any]:
@@ -31,9 +31,9 @@ def row(number: int, vote: str | None, **changes: Any) -> dict[str, Any]:
     return fields | changes
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_hub_s_votes_are_read_with_their_odd_rows(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from models.evaluation.benchmarks.genai_bench_video import BENCHMARK, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_a_json_listing_is_read_with_its_odd_rows(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.mj_bench_video import read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Row
 
 SAME = dict.fromkeys(["Alignment", "Safety", "Fineness", "Coherence & Consistency", "Bias"], "Same")
 
@@ -33,10 +33,10 @@ def row(number: int, overall: str, **changes: Any) -> dict[str, Any]:
     return fields | changes
 
 
-def split(root: Path, rows: list[Any]) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path, rows: list[Any]) -> tuple[list[Row], list[InvalidRow]]:
     (root / "test.json").write_text(json.dumps(rows))
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_listing_is_read_with_its_odd_rows(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Multimodal RewardBench 2: what our tasks can show of it, in the repository's JSON and in the hub's Parquet."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.multimodal_reward_bench_2 import BENCHMARK, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
+FOUND = Path(__file__).parent / "found"
 NO_IMAGE = "task: the question has no image, which image_understanding shows"
 DRAWN = "task: an answer holds an image, which image_understanding does not show"
 NOT_ALONE = "task: a response is not one image alone, which image_generation compares"
@@ -70,9 +72,9 @@ REASONING = [
 ]
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def built(root: Path) -> Path:
@@ -154,6 +156,18 @@ def test_the_hub_s_parquet_puts_images_where_its_placeholders_stand(tmp_path: Pa
     assert (image.id, image.group, image.preferred) == ("p1", "t2i", 2)
     assert text.prompt == "[image 1]\nor\n[image 2]\n?" and len(text.context) == 2
     assert [(one.id, one.reason) for one in bad] == [("p2", NOT_ALONE), ("p4", DRAWN)]
+
+
+@pytest.mark.parametrize(
+    ("group", "found"), [("reasoning", "reasoning_text_is_a_number"), ("t2i", "t2i_images_are_a_number")]
+)
+def test_a_cell_of_another_type_costs_its_row_alone(tmp_path: Path, group: str, found: str) -> None:
+    """Found by tests/proofs/fuzz.py: each ended the whole benchmark in a traceback."""
+    (tmp_path / group).mkdir()
+    shutil.copy(FOUND / f"{found}.parquet", tmp_path / group / "test-0.parquet")
+    good, bad = split(tmp_path)
+    assert not good
+    assert ["no text" in one.reason and one.reason.startswith("row: ") for one in bad] == [True]
 
 
 def test_one_of_its_files_alone_is_read(tmp_path: Path) -> None:

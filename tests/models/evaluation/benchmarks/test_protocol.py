@@ -10,11 +10,13 @@ import pytest
 
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, order_flips, paper, presented, turned
-from models.evaluation.scores import JudgedRow, read_rows, score, write_rows
-from models.pairs.preference import PreferencePair, Preferred, Task
+from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, order_flips, paper, presented
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
+from models.evaluation.scores import score
+from models.pairs.preference import PreferencePair, Preferred, Task, turned
 from models.shapes.pairs import make_pair
-from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text, render_verdict
+from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text
+from models.verdict.rendering import render_verdict
 
 GROUPS = ("general", "hallucination", "reasoning")
 
@@ -122,18 +124,18 @@ def test_a_random_judge_lands_at_one_half_within_its_interval() -> None:
     assert got["overall"]["high"] - got["overall"]["low"] == pytest.approx(2 * 1.96 * (0.25 / 1000) ** 0.5, rel=0.1)
 
 
-def test_a_judge_that_always_says_the_first_has_a_position_bias_of_one() -> None:
+def test_a_judge_that_always_says_the_first_has_a_position_bias_of_one_half() -> None:
     always = [one for at in range(50) for one in both(f"p{at}", 1, 1, label=1 + at % 2)]
     got = of(always)
-    assert got["position_bias"] == 1.0
+    assert got["position_bias"] == 0.5
     assert got["strict"]["diff"]["overall"]["value"] == 0.5
     assert got["strict"]["consistency"]["value"] == 0.0
     assert got["strict"]["diff"]["both_orders"]["value"] == 0.0
-    assert of([replace(one, preferred=2) for one in always])["position_bias"] == -1.0
+    assert of([replace(one, preferred=2) for one in always])["position_bias"] == -0.5
     assert of([replace(one, preferred=one.label) for one in always])["position_bias"] == 0.0
     assert score(always, bootstrap=10, seed=0)["position_bias"] is None  # that one is of the thinking mode
     thinking = [replace(one, mode="think") for one in always]
-    assert score(thinking, bootstrap=10, seed=0)["position_bias"] == of(thinking)["position_bias"] / 2
+    assert score(thinking, bootstrap=10, seed=0)["position_bias"] == of(thinking)["position_bias"]  # one scale
 
 
 def test_ties_and_unparsed_answers_have_no_position() -> None:
@@ -264,7 +266,7 @@ def test_a_file_that_always_puts_the_better_first_is_no_gift_to_a_judge_that_say
     rows = [JudgedRow.read(pair, "direct", swapped, text, False) for pair, swapped in shown]
     got = of(rows, bootstrap=1000)
     assert got["strict"]["diff"]["overall"]["low"] <= 0.5 <= got["strict"]["diff"]["overall"]["high"]
-    assert got["position_bias"] == 1.0
+    assert got["position_bias"] == 0.5
 
 
 def test_measures_are_json_survive_storage_and_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:

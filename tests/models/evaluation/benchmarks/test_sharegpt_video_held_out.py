@@ -10,12 +10,12 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.sharegpt_video_held_out import read
 from models.pairs.preference import Task
-from models.sources.rows import Frames, InFile, Row, Unusable
+from models.sources.rows import Frames, InFile, InvalidRow, Row
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def compared(answer: str, **changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.videogen_reward_bench import BENCHMARK, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, Row, Unusable
+from models.sources.rows import InFile, InvalidRow, Row
 
 COLUMNS = ["path_A", "path_B", "A_model", "B_model", "prompt", "VQ", "MQ", "TA", "Overall"]
 COLUMNS += ["fps_A", "num_frames_A", "fps_B", "num_frames_B"]
@@ -59,9 +59,9 @@ def written(root: Path, rows: list[dict[str, Any]]) -> Path:
     return root
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_the_csv_is_read_with_its_odd_rows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from models.errors import DataError
 from models.evaluation.benchmarks.vl_reward_bench import BENCHMARK, group_of, read
 from models.pairs.preference import Task
-from models.sources.rows import InFile, InRow, Row, Unusable
+from models.sources.rows import InFile, InRow, InvalidRow, Row
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:
@@ -57,17 +57,17 @@ def written(root: Path, rows: list[Any]) -> Path:
     return root
 
 
-def split(root: Path) -> tuple[list[Row], list[Unusable]]:
+def split(root: Path) -> tuple[list[Row], list[InvalidRow]]:
     found = list(read(root))
-    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, Unusable)]
+    return [one for one in found if isinstance(one, Row)], [one for one in found if isinstance(one, InvalidRow)]
 
 
 def test_odd_rows_are_read_or_left_out_with_their_line_and_reason(tmp_path: Path) -> None:
-    rows, unusable = split(written(tmp_path, ODD))
+    rows, invalid = split(written(tmp_path, ODD))
     assert [one.where for one in rows] == [f"data.json#{number}" for number in range(1, 9)]
     assert Counter(one.group for one in rows) == {"general": 2, "hallucination": 5, "reasoning": 1}
     assert Counter(one.preferred for one in rows) == {1: 6, 2: 1, "tie": 1}
-    assert [(one.where, one.id, one.reason) for one in unusable] == [
+    assert [(one.where, one.id, one.reason) for one in invalid] == [
         ("data.json#9", "mmmu_pro_test_Art_1", "row: response 2 is empty"),
         ("data.json#10", "mmmu_pro_test_Art_2", "row: image is missing"),
         ("data.json#11", "mmmu_pro_test_Art_3", "row: human_ranking is no list of two but 1 values"),
@@ -162,10 +162,10 @@ def test_the_start_of_an_id_tells_its_official_group(name: str, group: str) -> N
 def test_the_official_counts_come_out_for_ids_in_the_official_shares(tmp_path: Path) -> None:
     counts = {"wildvision-battle-": 150, "LRVInstruction-": 33, "hallucination_pair-": 500, "RLAIF-V-": 200}
     counts |= {"RLHF-V-": 49, "mathverse_": 150, "mmmu_pro_test_": 168}
-    rows, unusable = split(
+    rows, invalid = split(
         written(tmp_path, [row(f"{start}{n}") for start, count in counts.items() for n in range(count)])
     )
-    assert unusable == []
+    assert invalid == []
     assert Counter(one.group for one in rows) == {"general": 183, "hallucination": 749, "reasoning": 318}
 
 

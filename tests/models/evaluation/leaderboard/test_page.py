@@ -13,12 +13,12 @@ from playwright.sync_api import expect, sync_playwright
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.comparison import compare
-from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, turned
+from models.evaluation.benchmarks.protocol import UNDECODABLE, measure
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.page import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.leaderboard.tables import Entry, places
 from models.evaluation.report.data import Picture, illustrate
-from models.evaluation.scores import JudgedRow
-from models.pairs.preference import Candidate, PreferencePair, Task
+from models.pairs.preference import Candidate, PreferencePair, Task, turned
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict.grammar import CORE_DIMENSIONS
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium

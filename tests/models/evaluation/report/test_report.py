@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from models.errors import MediaError
+from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.report.data import (
     ModelEntry,
     ReportData,
@@ -20,7 +21,7 @@ from models.evaluation.report.html import render_report
 from models.evaluation.report.plots import Series, line_chart, ticks
 from models.evaluation.report.sections import artifact_digests, duration, headline, yield_figure
 from models.evaluation.report.table import MISSING, group_cells, stage_table, task_name
-from models.evaluation.scores import JudgedRow, paired_difference, score
+from models.evaluation.scores import paired_difference, score
 from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from tests.models.evaluation.pages import Page, written

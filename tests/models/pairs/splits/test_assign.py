@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from models.pairs.dataset import Quarantined
+from models.pairs.dataset import InvalidPair
 from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Assigned, Shares, assign
 from models.pairs.splits.keys import Hashes
@@ -47,12 +47,12 @@ def test_pairs_that_an_earlier_version_held_do_not_move_when_pairs_that_share_th
     assert {name: new[name] for name in old} == old
     shown = {split: {m.sha256 for p in pairs for m in p.media()} for split, pairs in after.splits.items()}
     assert len(set.union(*shown.values())) == sum(map(len, shown.values())), "no medium is in two splits"
-    assert after.left_out and {one.reason.split(":")[0] for one in after.left_out} <= {
+    assert after.invalid and {one.reason.split(":")[0] for one in after.invalid} <= {
         "connects train and validation",
         "connects train and held_out",
         "connects validation and held_out",
     }
-    assert len(new) + len(after.left_out) == 210
+    assert len(new) + len(after.invalid) == 210
 
 
 def test_a_new_pair_joins_the_split_that_it_is_connected_to_also_through_other_new_pairs() -> None:
@@ -76,7 +76,7 @@ def test_what_would_connect_two_splits_is_left_out_with_the_reason(new: Preferen
     hashes = {sha256("a"): (SIDE,), sha256("a2"): (SIDE ^ 0b101,), sha256("c"): (OTHER,), sha256("c2"): (OTHER ^ 1,)}
     ledger = ledger_of(hashes, train=generated("t", "a", "b"), held_out=generated("h", "c", "d"))
     found = given([new], ledger, hashes)
-    assert found.left_out == [Quarantined("n", reason)]
+    assert found.invalid == [InvalidPair("n", reason)]
     assert not split_by_id(found)
 
 
@@ -93,7 +93,7 @@ def test_two_new_pairs_that_each_join_a_split_do_not_share_a_medium_across_them(
     ledger = ledger_of(train=generated("t", "a", "b"), held_out=generated("h", "c", "d"))
     found = given([generated("one", "a", "shared"), generated("two", "c", "shared")], ledger)
     assert len(split_by_id(found)) == 1
-    assert [one.reason for one in found.left_out] == ["connects train and held_out: same medium"]
+    assert [one.reason for one in found.invalid] == ["connects train and held_out: same medium"]
 
 
 def test_a_question_connects_nothing_and_the_picture_that_it_is_about_does() -> None:
@@ -120,7 +120,7 @@ def test_neither_the_order_of_pairs_nor_their_presentation_changes_a_split() -> 
     shuffled = [pair.swapped() for pair in rng.sample(pairs, len(pairs))]
     two = given(shuffled, ledger)
     assert split_by_id(one) == split_by_id(two)
-    assert {q.id: q.reason for q in one.left_out} == {q.id: q.reason for q in two.left_out} != {}
+    assert {q.id: q.reason for q in one.invalid} == {q.id: q.reason for q in two.invalid} != {}
 
 
 def test_a_small_set_has_a_validation_pair_where_it_has_three_groups() -> None:

@@ -21,8 +21,9 @@ from models.sources.shapes import read_shapes
 from tasks.data.inbox import moves as inbox_moves
 from tasks.data.inbox.inbox import Ingested, drops, ingest, name_of, settle
 from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
-from tasks.store.artifacts import ArtifactRef, Store
-from tasks.store.maintenance import gc
+from tasks.store.artifact_types import ArtifactRef
+from tasks.store.artifacts import Store
+from tasks.store.gc import gc
 from tasks.store.objects.base import Found, Source, hash_file
 from tests.models.slow_media import slow_gif
 from tests.tasks.seaweed import S3Server
@@ -74,7 +75,7 @@ def prepared(store: Store, tmp_path: Path) -> ArtifactRef:
     added = add_drops(SPLITS, BLOBS, folders, max_frames=8)
     folder = tmp_path / f"preferences-{time.monotonic_ns()}"
     folder.mkdir()
-    write_dataset(folder, added.splits, added.blobs, added.left_out, added.counts)
+    write_dataset(folder, added.splits, added.blobs, added.invalid, added.counts)
     return store.publish("preferences", folder)
 
 
@@ -146,7 +147,7 @@ def test_bad_rows_are_named_beside_the_accepted_drop(store: Store, tmp_path: Pat
     note = json.loads(store.objects.read(f"inbox-accepted/{version}/mixed/QUARANTINED.json"))
     assert (note["preferences"], note["drop"], note["count"]) == (version, name_of(drop.ref), 2)
     assert [row["row"] for row in note["rows"]] == ["line 5", "line 6 (x)"]
-    assert "not a valid Task" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.quarantined)
+    assert "candidates is missing" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.quarantined)
 
 
 def test_rows_that_would_show_the_held_out_split_are_named_there_too(store: Store, tmp_path: Path) -> None:

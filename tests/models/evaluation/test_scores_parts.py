@@ -8,17 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
-from models.evaluation import scores
-from models.evaluation.scores import (
-    JudgedRow,
-    mean_interval,
-    paired_difference,
-    read_rows,
-    score,
-    share_interval,
-    wilson,
-    write_rows,
-)
+from models.evaluation import statistics
+from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
+from models.evaluation.scores import paired_difference, score
+from models.evaluation.statistics import mean_interval, share_interval, wilson
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.verdict.grammar import Mode
 
@@ -107,7 +100,7 @@ def test_what_is_drawn_does_not_depend_on_how_much_is_drawn_at_once(monkeypatch:
     rows = [row(f"p{at}", 1 + at % 2) for at in range(30)]  # type: ignore[arg-type]
     whole = small(*rows)["intervals"]
     for most in (1, 30, 31, 90, 30 * 199):
-        monkeypatch.setattr(scores, "DRAWS_AT_ONCE", most)
+        monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", most)
         assert small(*rows)["intervals"] == whole
 
 

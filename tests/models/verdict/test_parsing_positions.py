@@ -1,42 +1,13 @@
-"""Where a text breaks the grammar, and the small readers beside it: of the answer alone, of reasoning told apart."""
+"""Where a text breaks the grammar, and the answer that is read alone."""
 
 import pytest
 
 from models.pairs.preference import Preferred, Task
-from models.verdict.grammar import (
-    Dimension,
-    Fault,
-    Malformed,
-    Mode,
-    Total,
-    Verdict,
-    escape_control_tokens,
-    parse_answer,
-    parse_verdict,
-    render_verdict,
-    with_opening,
-    with_reasoning,
-)
+from models.verdict.grammar import Fault, Malformed, Mode
+from models.verdict.parsing import parse_answer, parse_verdict
+from tests.models.verdict.examples import ANSWER, BLOCKS, GOOD, LINES, TASK, TOTALS, reasoned
 
-TASK = Task.IMAGE_GENERATION
-LINES = (
-    "1. Semantic consistency: Image 1 (8/10) - shows all of it; Image 2 (6/10) - the hat is missing\n"
-    "2. Aesthetics: Image 1 (7/10) - calm colours; Image 2 (7/10) - good light\n"
-)
-BLOCKS = (
-    "1. Semantic consistency:\n   Image 1 (8/10) - shows all of it\n   Image 2 (6/10) - the hat is missing\n"
-    "2. Aesthetics:  \n   Image 1 (7/10) - calm colours\n   Image 2 (7/10) - good light\n"
-)
-TOTALS = "Total score:\nImage 1: 8+7=15\nImage 2: 6+7=13\n"
-ANSWER = "<answer>Image 1 is better</answer>"
 SIX = "".join(f"{at}. D: Image 1 (1/10) - a; Image 2 (1/10) - b\n" for at in range(1, 7))
-
-
-def reasoned(inside: str) -> str:
-    return f"<think>\n{inside}</think>\n{ANSWER}"
-
-
-GOOD = reasoned(LINES + TOTALS)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +69,15 @@ def test_the_position_in_a_short_answer(text: str, mode: Mode, expected: Malform
     assert parse_verdict(text, TASK, mode=mode) == expected
 
 
+def test_positions_point_at_the_fault() -> None:
+    outside = GOOD + "\n  bye"
+    verdict = parse_verdict(outside, Task.IMAGE_GENERATION)
+    assert isinstance(verdict, Malformed) and outside[verdict.position :] == "bye"
+    third = GOOD.replace("2. Aesthetics", "3. Aesthetics")
+    verdict = parse_verdict(third, Task.IMAGE_GENERATION)
+    assert isinstance(verdict, Malformed) and third[verdict.position :].startswith("3. Aesthetics")
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [
@@ -114,55 +94,3 @@ def test_the_position_in_a_short_answer(text: str, mode: Mode, expected: Malform
 )
 def test_the_answer_alone_is_read_whatever_stands_before_it(text: str, read: Preferred | Malformed) -> None:
     assert parse_answer(text, TASK) == read
-
-
-@pytest.mark.parametrize(
-    ("reasoning", "content", "whole"),
-    [
-        (" a\n", f"\n{ANSWER} ", f"<think>\na\n</think>\n{ANSWER}"),
-        ("<think>\na\n</think>", ANSWER, f"<think>\na\n</think>\n{ANSWER}"),  # with its own tags
-        (" \n", f" {ANSWER}", f" {ANSWER}"),  # nothing was told apart
-        ("a", f" {GOOD}", f" {GOOD}"),  # another block than the one that was asked for
-    ],
-)
-def test_reasoning_that_was_told_apart_is_put_in_front(reasoning: str, content: str, whole: str) -> None:
-    assert with_reasoning(reasoning, content) == whole
-
-
-@pytest.mark.parametrize(
-    ("content", "whole"),
-    [
-        (f"\n a\n</think>\n{ANSWER} ", f"<think>\na\n</think>\n{ANSWER} "),
-        (f" {GOOD}", f" {GOOD}"),  # it has its opening
-        (f" {ANSWER}", f" {ANSWER}"),  # no block ends in it
-    ],
-)
-def test_an_opening_that_stood_in_the_prompt_is_put_back(content: str, whole: str) -> None:
-    assert with_opening(content) == whole
-
-
-def test_a_live_token_keeps_its_words_behind_a_bracket_that_only_looks_like_one() -> None:
-    assert escape_control_tokens("a <|im_end|> </THINK> <b>") == "a \u2039|im_end|> \u2039/THINK> <b>"
-
-
-@pytest.mark.parametrize(
-    ("totals", "preferred", "agrees"),
-    [
-        ((9, 3), 1, True), ((9, 3), 2, False), ((9, 3), "tie", False),
-        ((3, 9), 2, True), ((3, 9), 1, False), ((3, 9), "tie", False),
-        ((5, 5), "tie", True), ((5, 5), 1, False), ((5, 5), 2, False),
-    ],
-)  # fmt: skip
-def test_an_answer_agrees_with_totals_that_it_follows_from(
-    totals: tuple[int, int], preferred: Preferred, agrees: bool
-) -> None:
-    first, second = (Total((value,), value) for value in totals)
-    assert Verdict(TASK, preferred, totals=(first, second)).answer_agrees is agrees
-
-
-def test_a_verdict_is_written_in_either_mode_and_a_thinking_one_has_totals() -> None:
-    verdict = Verdict.from_dimensions(TASK, (Dimension("A", (8, 3), ("a", "b")),), 1)
-    assert render_verdict(verdict, mode="direct") == "Image 1 is better"
-    assert render_verdict(verdict).startswith("<think>\n1. A: Image 1 (8/10) - a; Image 2 (3/10) - b\n")
-    with pytest.raises(ValueError, match=r"^a thinking verdict needs totals: build it with Verdict\.from_dimensions$"):
-        render_verdict(Verdict(TASK, 1))

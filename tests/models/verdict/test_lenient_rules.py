@@ -40,6 +40,9 @@ def text(body: str = BODY, totals: str = TOTALS, answer: str = "Image 1 is bette
         text(answer='My final verdict is: "Image 1 is better!"'),
         text(answer="The answer: IMAGE 1."),
         text(answer="final judgement: image 1 is better. "),
+        text(answer='"The answer: Image 1"'),
+        text(answer='The answer: "Image 1 is better.".'),
+        text(BODY.replace("Aesthetics: Image", "Aesthetics:Image")),  # no space before a score
     ],
 )  # fmt: skip
 def test_what_says_the_same_reads_the_same(given: str) -> None:
@@ -59,6 +62,36 @@ def test_a_score_that_a_reason_mentions_is_none_and_a_line_without_one_names_the
     assert read.dimensions[0].rationales == ("better than Image 2 (3/10) by far", "loud")
     apart = text(BODY.replace("1. Aesthetics: ", "Let us see.\n1. **Aesthetics**:\n"))
     assert parse_lenient(apart, TASK) == READ
+
+
+def test_one_dimension_is_enough_and_five_are_the_most() -> None:
+    def with_dimensions(count: int) -> Verdict | Malformed:
+        return parse_lenient(text("".join(f"{at}. D{at}: {HALVES}\n" for at in range(1, count + 1))), TASK)
+
+    for count in (1, 5):
+        read = with_dimensions(count)
+        assert isinstance(read, Verdict)
+        assert [one.name for one in read.dimensions] == [f"D{at}" for at in range(1, count + 1)]
+    assert isinstance(with_dimensions(6), Malformed)
+
+
+def test_the_lowest_and_the_highest_score_are_scores() -> None:
+    read = parse_lenient(text(BODY.replace("8/10", "10/10").replace("3/10", "1/10")), TASK)
+    assert isinstance(read, Verdict)
+    assert read.dimensions[0].scores == (10, 1)
+
+
+def test_marks_are_cut_off_names_and_reasons_and_letters_are_not() -> None:
+    body = "1. X-ray look -: Image 1: 8/10 - X; | Image 2: 3/10 - size XX;\n### Box X -\nImage 1: 7/10\nImage 2: 6/10\n"
+    read = parse_lenient(text(body), TASK)
+    assert isinstance(read, Verdict)
+    assert [one.name for one in read.dimensions] == ["X-ray look", "Box X"]
+    assert [one.rationales for one in read.dimensions] == [("X", "size XX"), ("", "")]
+
+
+def test_a_reason_ends_where_the_next_score_of_its_line_begins() -> None:
+    line = "Image 2: 3/10 - loud; Image 1: 7/10 - a; Image 2: 6/10 - b"
+    assert parse_lenient(text(f"1. Aesthetics: Image 1: 8/10 - calm\nLight\n{line}\n"), TASK) == READ
 
 
 @pytest.mark.parametrize(
@@ -82,6 +115,9 @@ def test_a_score_that_a_reason_mentions_is_none_and_a_line_without_one_names_the
         text(answer="Both images are equally good"),  # a thinking verdict has no tie
         text(answer="Answer 1"),
         text(answer="1"),
+        text(answer="Image 1 X"),  # more words
+        text(BODY.replace("1. Aesthetics: Image 1", "1. A Image 1")),  # a word before the name: a mention
+        text(f"1. Aesthetics: {HALVES}; Light: Image 1: 7/10 - a; Image 2: 6/10 - b\n"),  # two on a line: which name?
     ],
 )
 def test_what_does_not_is_malformed(given: str) -> None:
