@@ -30,7 +30,7 @@ from models.evaluation.statistics import Floats, fisher_p
 from models.hygiene.dedup_record import normalised_text
 from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
-from models.pairs.splits.keys import Hashes
+from models.splits.keys import Hashes
 
 LEVEL = 0.01  # of the test: one quiet night in a hundred is told as an anomaly
 QUARTER = 0.25

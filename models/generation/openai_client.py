@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint_fields import LIMIT, Learned, Refusal
-from models.teacher.limits import Limits, Pace
+from models.generation.limits import Limits, Pace
 from models.verdict.rendering import with_opening, with_reasoning
 
 Answer = dict[str, Any]  # text, finish_reason, prompt_tokens, completion_tokens

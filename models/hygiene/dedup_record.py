@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from models.errors import DataError
 from models.pairs.preference import Preferred, Task
-from models.sources.imported import Imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +58,6 @@ class DedupRecord:
         return () if self.task.judges_media else self.media
 
 
-def dedup_record(one: Imported, source: str) -> DedupRecord:
-    """What hygiene knows of an imported pair; `source` names its set among the others."""
-    pair = one.pair
-    texts = tuple(text_digest(side.text) for side in pair.candidates if side.text is not None)
-    media = tuple(medium.sha256 for medium in pair.media())
-    return DedupRecord(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
-
-
 def text_digest(text: str) -> str:
     """128 bits of BLAKE2b, as hex: two of 10^9 different texts share theirs with a chance of 10^-21."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
@@ -89,7 +80,7 @@ def normalised_text(prompt: str) -> str:
 
     A prompt of nothing but punctuation keeps it, or all such prompts would be the same.
 
-    >>> normalised("  A\u00a0RED ball, bouncing!! ")
+    >>> normalised_text("  A\u00a0RED ball, bouncing!! ")
     'a red ball, bouncing'
     """
     # Casefolding may leave what NFKC composes again, hence twice (Unicode standard, section 3.13, definition D146).

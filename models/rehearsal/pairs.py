@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.media.frames import pack_frames
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.instructions import instructions
 
 CAPTION_TOKENS = 60

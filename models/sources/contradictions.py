@@ -14,7 +14,7 @@ from models.hygiene.conflicts import Rule
 from models.hygiene.dedup_record import DedupRecord, normalised_text, text_digest
 from models.hygiene.same import Member, near_pairs, same_pairs
 from models.pairs.preference import PreferencePair
-from models.pairs.splits.keys import Hashes
+from models.splits.keys import Hashes
 
 OWN_LABEL = "contradiction: the training split has this pair with another label"
 DISAGREE = "contradiction: drops give this pair several labels"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from models.errors import TeacherRefused
+from models.generation.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 from models.generation.openai_client import Answer, Connection, Endpoint, RequestRejected
 from models.teacher.batch import ask_in_batches
-from models.teacher.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 from models.verdict.prompts import Message
 
 __all__ = ["AnswerStore", "Answers", "Asked", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]

@@ -11,15 +11,14 @@ from typing import Any
 
 from configs.schema import PublishedSource
 from models.hygiene.cleaning import clean_sources
-from models.hygiene.dedup_record import dedup_record
 from models.hygiene.stratified import stratified
 from models.pairs.blob_file import BlobFile
 from models.pairs.dataset import InvalidPair
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import PreferencePair, Split
-from models.pairs.splits.assign import Shares, assign
-from models.pairs.splits.ledger import Ledger
-from models.sources.imported import read_imported, read_invalid
+from models.sources.imported import dedup_record, read_imported, read_invalid
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
 from tasks.data.importing import Place, import_set
 from tasks.stages.context import Context
 

@@ -11,6 +11,7 @@ from typing import Any
 from configs.schema import Distill
 from models.errors import DataError
 from models.generation.endpoint_fields import words_of
+from models.generation.limits import Limits
 from models.generation.openai_client import Endpoint
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
@@ -19,7 +20,6 @@ from models.shapes.teacher_server import TeacherServer
 from models.teacher.asking import ask_all
 from models.teacher.distillation import Ask, published
 from models.teacher.distillation import distill as distill_pairs
-from models.teacher.limits import Limits
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.context import stage_context

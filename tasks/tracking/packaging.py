@@ -41,7 +41,7 @@ def bundle_code(entry: Path, folder: Path) -> tuple[Path, Path]:
 def with_imports_of(source: str, package: str) -> str:
     """A module's source with its imports from `models` as imports from `package`.
 
-    >>> renamed("from models.judging.judge import Judge", "other")
+    >>> with_imports_of("from models.judging.judge import Judge", "other")
     'from other.judging.judge import Judge'
     """
     return _IMPORTED.sub(rf"\g<1>{package}", source)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
+from models.generation.limits import Limits
 from models.generation.openai_client import Endpoint
 from models.generation.protocol import Generated, Generator, SamplingParams
 from models.judging.judge import Judge
@@ -26,7 +27,6 @@ from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
-from models.teacher.limits import Limits
 from models.verdict.grammar import Fault, Malformed
 from models.verdict.prompts import Message, image_part
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import DataError
-from models.hygiene.dedup_record import DedupRecord, dedup_record, normalised_text, ordered
+from models.hygiene.dedup_record import DedupRecord, normalised_text, ordered
 from models.pairs.preference import Candidate, Media, PreferencePair, Task
-from models.sources.imported import Imported
+from models.sources.imported import Imported, dedup_record
 from tests.models.hygiene.known_pairs import generation
 
 

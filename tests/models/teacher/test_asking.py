@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.limits import Pace
 from models.generation.openai_client import retry_after
 from models.media.frames import data_url
 from models.pairs.preference import Task
@@ -22,7 +23,6 @@ from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
 from models.teacher.asking import PROBES, Asked, Endpoint, Limits, ask_all
-from models.teacher.limits import Pace
 from models.training.selection import rejection
 from models.verdict.prompts import Message, attach, chat, data_url_part
 

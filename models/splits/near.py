@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from models.hygiene.near_index import DistinctMedia, NearIndex
-from models.pairs.splits.keys import Keys
-from models.pairs.splits.ledger import Ledger
+from models.splits.keys import Keys
+from models.splits.ledger import Ledger
 
 Confirm = Callable[[str, str], bool]
 
