@@ -81,8 +81,8 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {'All tasks' if name == 'overall' else task_name(name)} | {' | '.join(cells)} |")
     shares = {"valid_rate": "valid reasoning", "both_orders": "right in both orders", "position_bias": "position bias"}
     lines.append("")
-    rates = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
-    return [*lines, f"Of thinking answers: {', '.join(rates)}."]
+    parts = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
+    return [*lines, f"Of thinking answers: {', '.join(parts)}."]
 
 
 def _data(summary: Mapping[str, Any]) -> list[str]:
