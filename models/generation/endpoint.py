@@ -21,10 +21,10 @@ from models.errors import TeacherRefused
 from models.generation.endpoint_address import FOR_JUDGE, Endpoint
 from models.generation.endpoint_answers import whole_text
 from models.generation.endpoint_fields import Learned
+from models.generation.limits import Limits, guess_prompt_tokens
 from models.generation.openai_client import Connection, RequestRejected
 from models.generation.protocol import Generated, GeneratorIdentity, Progress, SamplingParams
 from models.media.frames import data_url
-from models.teacher.limits import Limits, guess_prompt_tokens
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, data_url_part
 

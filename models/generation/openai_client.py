@@ -18,7 +18,7 @@ from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint_address import FOR_TEACHER, Advice, Endpoint
 from models.generation.endpoint_answers import Answer, answer_of
 from models.generation.endpoint_fields import LIMIT, Learned, Refusal
-from models.teacher.limits import Limits, Pace
+from models.generation.limits import Limits, Pace
 
 Returned = TypeVar("Returned")
 

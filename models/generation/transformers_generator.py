@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from models.errors import ThinkrewardError
+from models.generation.micro_batches import TokenCounter, by_tokens
 from models.generation.protocol import (
     Generated,
     GeneratorIdentity,
@@ -20,7 +21,6 @@ from models.generation.protocol import (
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
-from models.training.micro_batches import TokenCounter, by_tokens
 from models.verdict.chat_template import opening, prompt_text
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, Part

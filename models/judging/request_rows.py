@@ -24,7 +24,7 @@ from models.errors import DataError, MediaError
 from models.judging.judge import Judgment
 from models.judging.request_media import EncodedMedium, decode_with
 from models.media.decoding import HERE, Decoding
-from models.media.frames import bundle
+from models.media.frames import pack_frames
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
 from models.verdict.grammar import Malformed, Mode, Verdict
 
@@ -86,7 +86,7 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
         if not value:
             raise MediaError(where, "is a video without frames: give at least one")
         frames = (read_media(frame, f"{where}, frame {at}", files=files) for at, frame in enumerate(value))
-        return bundle((f"{at:06d}", frame) for at, frame in enumerate(frames))
+        return pack_frames((f"{at:06d}", frame) for at, frame in enumerate(frames))
     if isinstance(value, Image.Image):
         buffer = io.BytesIO()
         value.convert("RGBA" if value.has_transparency_data else "RGB").save(buffer, format="PNG")

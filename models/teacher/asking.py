@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol
 from models.errors import TeacherRefused
 from models.generation.endpoint_address import Endpoint
 from models.generation.endpoint_answers import Answer
+from models.generation.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 from models.generation.openai_client import Connection, RequestRejected
 from models.teacher.batch import ask_in_batches
-from models.teacher.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
 from models.verdict.prompts import Message
 
 __all__ = ["AnswerStore", "Answers", "AskResult", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]

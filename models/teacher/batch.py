@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint_answers import answer_of
 from models.generation.endpoint_fields import LIMIT, Refusal
+from models.generation.limits import Limits, Reserve, guess_prompt_tokens
 from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection
-from models.teacher.limits import Limits, Reserve, guess_prompt_tokens
 
 if TYPE_CHECKING:
     from models.teacher.asking import AnswerStore, Session

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import BudgetReached, DataError
+from models.generation.limits import Usage
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
 from models.teacher.asking import Answers, AskResult
-from models.teacher.limits import Usage
 from models.training.selection import Rejection, select
-from models.verdict.prompts import Message
+from models.verdict.prompts import Message, with_data_urls
 
 ROWS = pa.schema([("pair_id", pa.string()), ("task", pa.string()), ("completion", pa.string())])
 REJECTED_ROWS = ROWS.append(pa.field("rejection", pa.string()))
@@ -62,7 +62,7 @@ class PairRequests(Sequence[list[Message]]):
     def __getitem__(self, index: int | slice) -> list[Message] | Sequence[list[Message]]:
         if isinstance(index, slice):
             return PairRequests(self._pairs[index], self._dataset)
-        return self._dataset.messages_for_endpoint(self._pairs[index], "think")
+        return with_data_urls(self._pairs[index], "think", self._dataset.frames)
 
 
 def published(pairs: Sequence[PreferencePair], reasoning: Mapping[str, str]) -> Ask:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from configs.schema import Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.instructions import instructions
 from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of

@@ -10,12 +10,12 @@ from operator import attrgetter
 from pathlib import Path
 
 from configs.schema import Grpo, Lora, Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
 from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
 from models.sizing.shape import Shape
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.training.presets import PRESETS
 from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base

@@ -12,14 +12,14 @@ from configs.schema import Distill
 from models.errors import DataError
 from models.generation.endpoint_address import Endpoint
 from models.generation.endpoint_fields import describe_fields
+from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
+from models.shapes.teacher_server import TeacherServer
 from models.teacher.asking import ask_all
 from models.teacher.distillation import Ask, published
 from models.teacher.distillation import distill as distill_pairs
-from models.teacher.limits import Limits
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
 from tasks.stages.context import stage_context
@@ -121,7 +121,7 @@ def _endpoint(config: Distill, seed: int) -> Iterator[Endpoint]:
         rate_limited=config.embedded.rate_limited,
         server_error=config.embedded.server_error,
     )
-    with EmbeddedTeacher(faults, seed=seed, model=config.model) as teacher:
+    with TeacherServer(faults, seed=seed, model=config.model) as teacher:
         yield Endpoint(base_url=teacher.base_url, api_key=teacher.api_key, model=config.model)
 
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from models.errors import StoreError, StoreUnreachable
 from models.pairs.preference import Task
-from tasks.tracking.address import normalised, shown
+from tasks.tracking.address import absolute_uri, without_credentials
 from tasks.workbench import runs, traces
 from tasks.workbench.bench import FOLDER, CurrentBench, check_password
 
@@ -61,7 +61,7 @@ def runs_page(bench: CurrentBench) -> HTMLResponse:
         tree=runs.champion_tree(bench.settings, store),
         figures=runs.reward_curves(store),
         report=report.outputs["report"].digest if report else "",
-        tracking=shown(normalised(bench.settings.tracking.uri)),
+        tracking=without_credentials(absolute_uri(bench.settings.tracking.uri)),
     )
 
 

@@ -20,13 +20,13 @@ from PIL import Image
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
 from models.generation.endpoint_address import Endpoint
+from models.generation.limits import Limits
 from models.generation.protocol import Generated, Generator, SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.limits import Limits
+from models.shapes.teacher_server import TeacherServer
 from models.verdict.grammar import Fault, Malformed
 from models.verdict.prompts import Message, image_part
 
@@ -276,7 +276,7 @@ def test_a_refused_key_costs_one_request_and_is_never_shown(status: int, caplog:
 
 
 def test_an_unknown_model_is_named() -> None:
-    with EmbeddedTeacher() as teacher:
+    with TeacherServer() as teacher:
         generator = EndpointGenerator(Endpoint(teacher.base_url, teacher.api_key, "other"))
         with pytest.raises(TeacherRefused, match=r"no model 'other'.*the model's name"):
             generator.generate(ask("a"), SamplingParams(max_tokens=9))
@@ -506,7 +506,7 @@ def test_no_conversations_make_no_request() -> None:
     assert server.seen == []
 
 
-def judged_by(teacher: EmbeddedTeacher, task: Task, count: int) -> tuple[Judge, list[Any]]:
+def judged_by(teacher: TeacherServer, task: Task, count: int) -> tuple[Judge, list[Any]]:
     made = [make_pair(task, number, seed=8, held_out=False) for number in range(count)]
     frames = {uri: shown for one in made for uri, shown in one.frames.items()}
     endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
@@ -516,7 +516,7 @@ def judged_by(teacher: EmbeddedTeacher, task: Task, count: int) -> tuple[Judge, 
 
 @pytest.mark.parametrize("task", list(Task))
 def test_the_embedded_teacher_judges_pairs_in_both_orders(task: Task) -> None:
-    with EmbeddedTeacher(Faults(rate_limited=0.2, server_error=0.1), seed=2, retry_after_s=(0.01, 0.02)) as teacher:
+    with TeacherServer(Faults(rate_limited=0.2, server_error=0.1), seed=2, retry_after_s=(0.01, 0.02)) as teacher:
         judge, pairs = judged_by(teacher, task, 3)
         judgments = judge.judge(pairs, both_orders=True)
     assert [(one.pair.id, one.swapped) for one in judgments] == [(p.id, s) for p in pairs for s in (False, True)]
@@ -524,7 +524,7 @@ def test_the_embedded_teacher_judges_pairs_in_both_orders(task: Task) -> None:
 
 
 def test_a_judge_that_breaks_the_grammar_is_counted_and_not_a_crash() -> None:
-    with EmbeddedTeacher(Faults(broken_grammar=1.0), seed=3) as teacher:
+    with TeacherServer(Faults(broken_grammar=1.0), seed=3) as teacher:
         judge, pairs = judged_by(teacher, Task.IMAGE_GENERATION, 8)
         judgments = judge.judge(pairs)
     faults = {one.verdict.reason for one in judgments if isinstance(one.verdict, Malformed)}
