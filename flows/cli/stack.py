@@ -12,7 +12,7 @@ import typer
 from flows.cli.console import out, print_json, screen
 from flows.cli.options import STATE_FOLDER, Json, program
 from models.errors import ConfigError
-from tasks.stack.lifecycle import Up, down, look, up
+from tasks.stack.lifecycle import Up, down, probe, up
 from tasks.stack.prefect_setup import PREFECT_FILE, Deploying, prepare, wanted_pools
 from tasks.stack.state import HOST, StackError, StackFolder, exported, shell_lines
 from tasks.stack.supervision import follow, tail
@@ -68,7 +68,7 @@ def end(
 def show_status(state: State = DEFAULT_STATE, as_json: Json = False) -> None:
     """What runs and where; exit status 1 if something does not."""
     folder = _existing(state)
-    rows = look(folder, os.environ)
+    rows = probe(folder, os.environ)
     well = all(row.state == "running" for row in rows)
     if as_json:
         print_json({"services": [vars(row) for row in rows], "ok": well, "state": str(folder.path)})
@@ -93,7 +93,7 @@ def logs(
     folder = _existing(state)
     if service is not None and service not in (*SERVICES, "deploy"):
         raise ConfigError(f"there is no service {service!r}: choose of {', '.join(SERVICES)}")
-    paths = [folder.log(name) for name in ([service] if service else SERVICES)]
+    paths = [folder.log_file(name) for name in ([service] if service else SERVICES)]
     for path in paths:
         for line in tail(path, lines):
             _log_line(path, line, named=service is None)
@@ -151,7 +151,7 @@ def _existing(state: Path) -> StackFolder:
 
 
 def _given(state: Path) -> str:
-    """The option that a next command needs to mean the same stack, with a blank before it."""
+    """The option that a next command needs to mean the same stack, after a blank."""
     if os.environ.get("THINKREWARD_STACK") or state == DEFAULT_STATE:
         return ""
     return f" --state {shlex.quote(str(state))}"

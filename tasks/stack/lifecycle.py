@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.stack.prefect_setup import Deploying, Say, names_in, prepare, wanted_pools
+from tasks.stack.prefect_setup import Deploying, LogLine, names_in, prepare, wanted_pools
 from tasks.stack.services import Service, services, weed, worker_environment
 from tasks.stack.state import (
     BUCKET,
@@ -23,8 +23,8 @@ from tasks.stack.state import (
     Record,
     StackError,
     StackFolder,
+    assign_ports,
     exported,
-    settle_ports,
 )
 from tasks.stack.supervision import (
     Started,
@@ -54,29 +54,29 @@ class Up:
     seconds: float
 
 
-class _Bringing:
+class _Startup:
     """One `up` running."""
 
-    def __init__(self, folder: StackFolder, environ: Mapping[str, str], say: Say) -> None:
-        self.folder, self.environ, self.say = folder, environ, say
+    def __init__(self, folder: StackFolder, environ: Mapping[str, str], log: LogLine) -> None:
+        self.folder, self.environ, self.log = folder, environ, log
         self.record = folder.record()
-        self.began = time.monotonic()
+        self.begun_at = time.monotonic()
         self.started: list[Started] = []
-        self._settle()
+        self._assign_ports()
         self.services = {one.name: one for one in services(folder, self.record, environ)}
         self.found = [name for name, one in self.services.items() if self._keeps(one)]
 
-    def _settle(self) -> None:
+    def _assign_ports(self) -> None:
         """Ports for what is not running. If one had to move, all is started again, for it is in all environments."""
         kept = self.record.ports
         everything = services(self.folder, Record(ports={**PORTS, **kept}), self.environ)
         idle = [one for one in everything if find(self.record.services.get(one.name)) is None]
-        ports = settle_ports(kept, [port for one in idle for port in one.ports])
+        ports = assign_ports(kept, [port for one in idle for port in one.ports])
         moved = [name for name, port in kept.items() if ports[name] != port]
         for name in moved:
-            self.say(f"port {kept[name]} is taken by another program: {name} moves to {ports[name]}")
+            self.log(f"port {kept[name]} is taken by another program: {name} moves to {ports[name]}")
         if moved:
-            _stop_all(everything, self.record, self.folder, self.say)
+            _stop_all(everything, self.record, self.folder, self.log)
             self.record.services.clear()
             remove_sockets(kept[name] + above for name in moved for above in (0, GRPC_ABOVE))
         self.record.ports = ports
@@ -93,7 +93,7 @@ class _Bringing:
             if service.healthy(running.started):
                 return True
             time.sleep(0.2)
-        self.say(f"{service.name} runs and does not answer: it is started again")
+        self.log(f"{service.name} runs and does not answer: it is started again")
         stop([service], self.record)
         return False
 
@@ -108,63 +108,63 @@ class _Bringing:
         return missing
 
     def ready(self, names: Sequence[str]) -> None:
-        """Wait for these, and say how long each took."""
+        """Wait for these, and log how long each took."""
         for name, seconds in wait_until_healthy(self.started, names, READY_S).items():
-            self.say(f"{name}: ready in {seconds:.1f} s")
+            self.log(f"{name}: ready in {seconds:.1f} s")
 
 
-def up(folder: StackFolder, environ: Mapping[str, str], prefect_file: Path, say: Say) -> Up:
-    """Start what is missing, and set Prefect up. Raises `StackError` with the last words of what failed."""
+def up(folder: StackFolder, environ: Mapping[str, str], prefect_file: Path, log: LogLine) -> Up:
+    """Start what is missing, and set Prefect up. Raises `StackError` with the last lines of its log."""
     names_in(prefect_file)
     weed()
     folder.make()
     with folder.locked():
-        bringing = _Bringing(folder, environ, say)
-        for name in bringing.found:
-            say(f"{name}: running already")
+        startup = _Startup(folder, environ, log)
+        for name in startup.found:
+            log(f"{name}: running already")
         try:
-            return _bring_up(bringing, prefect_file)
+            return _bring_up(startup, prefect_file)
         except StackError:
-            say("what did start goes on: once the fault is repaired, `stack up` starts the rest; `stack down` ends it")
+            log("what did start goes on: once the fault is repaired, `stack up` starts the rest; `stack down` ends it")
             raise
 
 
-def _bring_up(bringing: _Bringing, prefect_file: Path) -> Up:
-    folder, say, ports = bringing.folder, bringing.say, bringing.record.ports
-    _load_ahead()
-    servers = bringing.start([name for name in bringing.services if not name.startswith(WORKER)])
+def _bring_up(startup: _Startup, prefect_file: Path) -> Up:
+    folder, log, ports = startup.folder, startup.log, startup.record.ports
+    _preload()
+    servers = startup.start([name for name in startup.services if not name.startswith(WORKER)])
     # MLflow is waited for last: nothing here needs it, and it takes about as long as Prefect.
-    bringing.ready([name for name in servers if name != "mlflow"])
+    startup.ready([name for name in servers if name != "mlflow"])
     if "s3" in servers:
         make_bucket(ports)
-    environment = worker_environment(folder, ports, bringing.environ)
+    environment = worker_environment(folder, ports, startup.environ)
     api = environment["PREFECT_API_URL"]
-    prepare(api, wanted_pools(), environment, say)
-    workers = bringing.start([name for name in bringing.services if name.startswith(WORKER)])
-    deploying = Deploying(api, prefect_file, environment, folder.log("deploy"))
+    prepare(api, wanted_pools(), environment, log)
+    workers = startup.start([name for name in startup.services if name.startswith(WORKER)])
+    deploying = Deploying(api, prefect_file, environment, folder.log_file("deploy"))
     try:
-        bringing.ready([*(name for name in servers if name == "mlflow"), *workers])
-        say(deploying.finish())
+        startup.ready([*(name for name in servers if name == "mlflow"), *workers])
+        log(deploying.finish())
     finally:
         deploying.stop()
-    return Up([*servers, *workers], bringing.found, ports, time.monotonic() - bringing.began)
+    return Up([*servers, *workers], startup.found, ports, time.monotonic() - startup.begun_at)
 
 
-def down(folder: StackFolder, environ: Mapping[str, str], say: Say, *, wipe: bool = False) -> None:
+def down(folder: StackFolder, environ: Mapping[str, str], log: LogLine, *, wipe: bool = False) -> None:
     """End everything that this stack started, flow runs first; with `wipe`, remove what it kept too."""
     with folder.locked():
         record = folder.record()
         if record.ports:
-            _stop_all(services(folder, record, environ), record, folder, say)
+            _stop_all(services(folder, record, environ), record, folder, log)
             remove_sockets(port + above for port in record.ports.values() for above in (0, GRPC_ABOVE))
         record.services.clear()
         folder.keep(record)
         if wipe:
             folder.wipe()
-            say(f"removed {folder.path}")
+            log(f"removed {folder.path}")
 
 
-def look(folder: StackFolder, environ: Mapping[str, str]) -> list[Status]:
+def probe(folder: StackFolder, environ: Mapping[str, str]) -> list[Status]:
     """The state of each service."""
     record = folder.record()
     return status(services(folder, record, environ), record)
@@ -184,22 +184,22 @@ def make_bucket(ports: Mapping[str, int]) -> None:
         time.sleep(0.5)
 
 
-def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, say: Say) -> None:
-    """Flow runs, which say so to Prefect; then the workers; then the servers; then whatever is left."""
+def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, log: LogLine) -> None:
+    """Flow runs, which report it to Prefect; then the workers; then the servers; then whatever is left."""
     workers = [one for one in every if one.name.startswith(WORKER)]
-    with _later(signal.SIGINT, say):
+    with _deferred(signal.SIGINT, log):
         if runs := end_flow_runs(folder, workers, record):
             what = "1 flow run" if runs == 1 else f"{runs} flow runs"
-            say(f"ended {what} running, marked as crashed: what is run again resumes")
+            log(f"ended {what} running, marked as crashed: what is run again resumes")
         stopped = stop(workers, record)
         stopped += stop([one for one in every if one not in workers], record)
         sweep(folder)
-    say(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+    log(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 @contextlib.contextmanager
-def _later(how: signal.Signals, say: Say) -> Iterator[None]:
-    """Ctrl-C while ending is answered afterwards: half an end would leave what nobody looks after."""
+def _deferred(how: signal.Signals, log: LogLine) -> Iterator[None]:
+    """Ctrl-C while ending is answered afterwards: half an end would leave processes that nobody ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -207,7 +207,7 @@ def _later(how: signal.Signals, say: Say) -> Iterator[None]:
 
     def note(number: int, _: object) -> None:
         if not pressed:
-            say("still ending; this takes at most a minute")
+            log("still ending; this takes at most a minute")
         pressed.append(number)
 
     before = signal.signal(how, note)
@@ -219,7 +219,7 @@ def _later(how: signal.Signals, say: Say) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _load_ahead() -> None:
+def _preload() -> None:
     """Import Prefect's client while the servers start, which is waited for anyway."""
 
     def load() -> None:

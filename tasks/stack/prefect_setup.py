@@ -1,4 +1,4 @@
-"""What Prefect needs before flows run: work pools with limits, secret blocks, the automation, the deployments.
+"""What Prefect needs before flows run: work pools with limits, secret blocks, automations, deployments.
 
 Each step may be done again: what is there is found by its name and brought up to date, never doubled. It works on
 whatever API the settings name, the local stack's or another.
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,34 +17,23 @@ import yaml
 
 from models.errors import ConfigError
 from tasks.pipeline.graph import REPOSITORY
+from tasks.stack.automations import crash_automation, pending_automation, put_automation
 from tasks.stack.state import StackError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.events.schemas.automations import AutomationCore
 
 PREFECT_FILE = REPOSITORY / "deployments" / "prefect.yaml"
-CRASHED = "a flow run whose worker vanished is marked as crashed"
-SILENCE_S = 90  # three heartbeats of 30 s
-CRASHED_MESSAGE = (
-    f"No sign of life for {SILENCE_S} s: its worker or machine is gone. Run it again: stages that were done are "
-    "reused, and the one that was interrupted resumes from its last checkpoint."
-)
-NOT_STARTED = "a flow run that its worker did not start is scheduled again"
-NOT_STARTED_S = 3600  # a pod may wait for a node, and for its image; `stack up` and waiting nightlies look sooner
-NOT_STARTED_MESSAGE = f"Taken by a worker that did not start it within {NOT_STARTED_S} s: scheduled again."
-ENDED = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
-AWAY = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "AwaitingConcurrencySlot")
 # Blocks that are made if their variable is set; tasks read them where a worker's environment lacks the variable.
 SECRETS = {
     "openai-api-key": "OPENAI_API_KEY",
     "aws-access-key-id": "AWS_ACCESS_KEY_ID",
     "aws-secret-access-key": "AWS_SECRET_ACCESS_KEY",
 }
-DEPLOYED = "successfully created"  # as `prefect deploy` says for each deployment, new or updated
+DEPLOYED = "successfully created"  # as `prefect deploy` prints for each deployment, new or updated
 DEPLOY_LIMIT_S = 300.0
-LAST_WORDS = 25
-Say = Callable[[str], None]
+LAST_LINES = 25
+LogLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -74,8 +62,8 @@ def wanted_pools(
     ]
 
 
-def prepare(api: str, pools: list[Pool], environ: Mapping[str, str], say: Say) -> None:
-    """Pools, blocks and the automation on the API at the address `api`; one line to `say` for each.
+def prepare(api: str, pools: list[Pool], environ: Mapping[str, str], log: LogLine) -> None:
+    """Pools, blocks and the automations on the API at the address `api`; one line to `log` for each.
 
     Raises `StackError` if the API does not answer, `ConfigError` for a template that cannot be used.
     """
@@ -88,25 +76,25 @@ def prepare(api: str, pools: list[Pool], environ: Mapping[str, str], say: Say) -
     async def all_of_it() -> None:
         async with get_client() as client:
             for pool in pools:
-                say(await _pool(client, pool, templates[pool.name]))
+                log(await _pool(client, pool, templates[pool.name]))
             for name, variable in SECRETS.items():
                 if value := environ.get(variable):
                     await _secret(client, name, value)
-                    say(f"secret block {name}: from {variable}")
-            say(await _automation(client, crash_automation()))
-            say(await _automation(client, pending_automation()))
+                    log(f"secret block {name}: from {variable}")
+            log(await put_automation(client, crash_automation()))
+            log(await put_automation(client, pending_automation()))
 
     try:
         with temporary_settings({PREFECT_API_URL: api}):
             asyncio.run(all_of_it())
-            _mend_runs(pools, say)
+            _mend_runs(pools, log)
     except httpx.TransportError as error:
         raise StackError(f"Prefect at {api} does not answer ({error}): start it, or set PREFECT_API_URL") from error
     except PrefectHTTPStatusError as error:
         raise StackError(f"Prefect at {api} refused: {error.response.status_code} {error.response.text}") from error
 
 
-def _mend_runs(pools: list[Pool], say: Say) -> None:
+def _mend_runs(pools: list[Pool], log: LogLine) -> None:
     """What workers left behind that died between taking a run and starting it."""
     from prefect.client.orchestration import get_client
 
@@ -115,7 +103,7 @@ def _mend_runs(pools: list[Pool], say: Say) -> None:
     with get_client(sync_client=True) as client:
         for pool in pools:
             for name in free_pending_runs(client, pool.name):
-                say(f"flow run {name}: its worker never started it; it no longer holds its place")
+                log(f"flow run {name}: its worker never started it; it no longer holds its place")
 
 
 async def _pool(client: "PrefectClient", pool: Pool, template: dict[str, Any] | None) -> str:
@@ -177,90 +165,6 @@ async def _secret(client: "PrefectClient", name: str, value: str) -> None:
     await Secret(value=value).asave(name, overwrite=True, client=client)
 
 
-def crash_automation() -> "AutomationCore":
-    """Crashes a run after `SILENCE_S` without a heartbeat, counted from its start.
-
-    The start counts because a process that dies within the first second was never heard of. What ends a run, or lets
-    its process leave and come back, is expected too: a suspended run is silent and well.
-    See https://docs.prefect.io/v3/advanced/detect-zombie-flows.
-    """
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
-
-    expected = {f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY)}
-    return AutomationCore(
-        name=CRASHED,
-        description=f"After {SILENCE_S} s without a heartbeat, three of 30 s. Made by `thinkreward stack setup`.",
-        trigger=EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Running"},
-            expect={"prefect.flow-run.heartbeat", *expected},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=SILENCE_S),
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=CRASHED_MESSAGE)],
-    )
-
-
-def pending_automation() -> "AutomationCore":
-    """Schedules a run again that a worker took and did not start within `NOT_STARTED_S`.
-
-    Its worker died in between. It would hold its place for ever: no heartbeat was ever expected of it.
-    """
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
-
-    return AutomationCore(
-        name=NOT_STARTED,
-        description=f"After {NOT_STARTED_S} s as Pending. Made by `thinkreward stack setup`.",
-        trigger=EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.Pending"},
-            expect={f"prefect.flow-run.{state}" for state in (*ENDED, *AWAY, "Running", "Cancelling", "Late")},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=NOT_STARTED_S),
-        ),
-        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="Scheduled", message=NOT_STARTED_MESSAGE)],
-    )
-
-
-async def _automation(client: "PrefectClient", wanted: "AutomationCore") -> str:
-    found = await client.read_automations_by_name(wanted.name)
-    if not found:
-        await client.create_automation(wanted)
-        return f"automation: made, {wanted.name}"
-    first, *doubles = found
-    for double in doubles:
-        await client.delete_automation(double.id)
-    state = "there" if first.enabled else "there, switched off"
-    # An update forgets for which runs it is waiting, and the stack is set up again just after a machine went down.
-    if _content(first) != _content(wanted):
-        # One that a person switched off stays off.
-        await client.update_automation(first.id, wanted.model_copy(update={"enabled": first.enabled}))
-        state = state.replace("there", "updated")
-    return f"automation: {state}, {wanted.name}"
-
-
-def _content(automation: "AutomationCore") -> dict[str, Any]:
-    """What an automation does, without the ids that the server adds."""
-    content: dict[str, Any] = automation.model_dump(
-        mode="json", include={"description": True, "trigger": True, "actions": True}
-    )
-    for part in (content["trigger"], *content["actions"]):
-        part.pop("id", None)
-    for name in ("after", "expect", "for_each"):  # sets
-        content["trigger"][name] = sorted(content["trigger"][name])
-    return content
-
-
 def names_in(prefect_file: Path) -> list[str]:
     """The entrypoints that a prefect.yaml deploys. Raises `ConfigError` for one that cannot be used.
 
@@ -279,12 +183,12 @@ def names_in(prefect_file: Path) -> list[str]:
 class Deploying:
     """`prefect deploy --all` running in a child process, so that other things can be done meanwhile."""
 
-    def __init__(self, api: str, prefect_file: Path, environ: Mapping[str, str], log: Path) -> None:
-        self.wanted, self.file, self.log = names_in(prefect_file), prefect_file, log
-        # A wide terminal, so that no line that is looked for is broken in two.
+    def __init__(self, api: str, prefect_file: Path, environ: Mapping[str, str], log_file: Path) -> None:
+        self.wanted, self.file, self.log_file = names_in(prefect_file), prefect_file, log_file
+        # A wide terminal, so that no line that is searched for is broken in two.
         environment = {**environ, "PREFECT_API_URL": api, "COLUMNS": "1000", "NO_COLOR": "1"}
         command = ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file.resolve()))
-        with log.open("wb") as output:
+        with log_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=REPOSITORY,
@@ -295,18 +199,17 @@ class Deploying:
             )
 
     def finish(self) -> str:
-        """Wait for it. Raises `StackError` with its last words unless every deployment was made."""
+        """Wait for it. Raises `StackError` with the end of its log unless every deployment was made."""
         try:
             code = self._process.wait(DEPLOY_LIMIT_S)
         finally:
             self.stop()
-        said = self.log.read_text(errors="replace")
-        made = said.count(DEPLOYED)
+        output = self.log_file.read_text(errors="replace")
+        made = output.count(DEPLOYED)
         if code or made != len(self.wanted):
-            end = "\n".join(line for line in said.splitlines()[-LAST_WORDS:] if line.strip())
-            raise StackError(
-                f"of {len(self.wanted)} deployments in {self.file}, {made} were made; the end of {self.log}:\n{end}"
-            )
+            end = "\n".join(line for line in output.splitlines()[-LAST_LINES:] if line.strip())
+            count = f"of {len(self.wanted)} deployments in {self.file}, {made} were made"
+            raise StackError(f"{count}; the end of {self.log_file}:\n{end}")
         return f"deployments: {made} up to date"
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """What the local stack is made of: each service's command, environment, address and health check.
 
 Secrets travel in environments and files of mode 0600, never in a command line. The servers get a clean environment;
-the workers hand the caller's on to the flow runs, with what leads past the stack taken out.
+the workers pass the caller's to the flow runs, with what leads past the stack taken out.
 """
 
 import json
@@ -173,9 +173,9 @@ def worker_environment(folder: StackFolder, ports: Mapping[str, int], environ: M
 
 
 def weed() -> str:
-    """The command of SeaweedFS, beside this Python or on the path. Raises `StackError` where it is not installed."""
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.is_file() and os.access(beside, os.X_OK) else shutil.which("weed")
+    """The command of SeaweedFS, next to this Python or on the path. Raises `StackError` where it is not installed."""
+    local = Path(sys.executable).parent / "weed"
+    found = str(local) if local.is_file() and os.access(local, os.X_OK) else shutil.which("weed")
     if not found:
         raise StackError("the S3 server is not installed (no command `weed`): `make setup`, or pip install '.[stack]'")
     return found
@@ -202,7 +202,7 @@ def _answers(url: str) -> bool:
 
 
 def _online(api: str, pool: str, worker: str, started: float) -> bool:
-    """Whether Prefect has heard from this worker since it was started, and lately."""
+    """Whether Prefect has received a heartbeat of this worker since it was started, and lately."""
     body = json.dumps({"limit": 50}).encode()
     request = urllib.request.Request(  # noqa: S310  (http to this machine)
         f"{api}/work_pools/{pool}/workers/filter", data=body, headers={"Content-Type": "application/json"}

@@ -3,7 +3,7 @@
 - stack.json: ports, and for each service its process id and start time; no secret
 - s3.json: the S3 server's identity, made at random on the first start; mode 0600
 - env: `export NAME=value` lines for a shell; mode 0600, since the S3 key is among them
-- logs/: one file a service
+- logs/: one file per service
 - s3/, prefect/, mlflow.db, cache/: what the servers and the pipeline keep
 """
 
@@ -71,7 +71,7 @@ class StackFolder:
 
     @classmethod
     def at(cls, path: Path) -> "StackFolder":
-        """The folder at `path`, which need not be there yet."""
+        """The folder at `path`, which need not exist yet."""
         return cls(path.expanduser().resolve())
 
     @property
@@ -79,7 +79,7 @@ class StackFolder:
         """Folder of the log files."""
         return self.path / "logs"
 
-    def log(self, service: str) -> Path:
+    def log_file(self, service: str) -> Path:
         """The log file of a service."""
         return self.logs / f"{service}.log"
 
@@ -169,7 +169,7 @@ def shell_lines(exported: Mapping[str, str], environ: Mapping[str, str] | None =
     return "".join([*unset, *(f"export {name}={shlex.quote(value)}\n" for name, value in exported.items())])
 
 
-def settle_ports(kept: Mapping[str, int], wanted: Iterable[str]) -> dict[str, int]:
+def assign_ports(kept: Mapping[str, int], wanted: Iterable[str]) -> dict[str, int]:
     """A port for each name: those `kept`, where `wanted` ones that are taken by now get another."""
     ports = dict(kept)
     for name in wanted:

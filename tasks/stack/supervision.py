@@ -2,6 +2,14 @@
 
 A process is known by its id and its start time, so that an id that another program got since is left alone. What a
 service starts in turn, flow runs in sessions of their own among it, is known by a variable in its environment.
+
+Why not supervisord (supervisor 4.3 was tried with these five services; it starts them as well, and restarts one by
+itself): it is a sixth process that may be killed, and its successor cannot adopt what it started. It starts
+everything again beside the living, which fails on the taken ports, so healing takes the search by environment below
+all the same, and ends flow runs that would have gone on. It knows neither readiness nor flow runs, cannot take a
+variable away from a service, and its socket's path must be shorter than 108 bytes. Of this file, the start of a
+process and its two signals would go; a client, a configuration and start scripts for the secrets would come. Here
+nothing has to be alive but the services, and `stack up` starts what is not.
 """
 
 import contextlib
@@ -23,10 +31,10 @@ from tasks.stack.state import Record, Running, StackError, StackFolder
 
 START_TOLERANCE_S = 1.0  # the clock that start times are counted from may be set meanwhile
 LOG_BYTES = 20 << 20  # a log larger than this is set aside when its service starts
-LAST_WORDS = 15  # lines of a log that an error shows
+LAST_LINES = 15  # lines of a log that an error shows
 TAIL_BYTES = 1 << 20
 POLL_S = 0.1
-RUN_S = 30.0  # a flow run gets this long to end its stage's processes and tell Prefect
+RUN_S = 30.0  # a flow run gets this long to end its stage's processes and report to Prefect
 SWEEP_S = 5.0  # what is left then gets this long after SIGTERM
 SWEEPS = 5
 BLANK_S = 0.05
@@ -61,8 +69,8 @@ class Started:
 
     def __init__(self, service: Service, folder: StackFolder) -> None:
         self.service = service
-        self.log = folder.log(service.name)
-        _set_aside(self.log)
+        self.log = folder.log_file(service.name)
+        _rotate(self.log)
         self.began = time.monotonic()
         with self.log.open("ab") as log:
             self._offset = log.seek(0, os.SEEK_END)
@@ -78,18 +86,18 @@ class Started:
         self.running = Running(pid=self.process.pid, started=psutil.Process(self.process.pid).create_time())
 
     def check(self) -> None:
-        """Raises `StackError` with its last words if the process has ended."""
+        """Raises `StackError` with the end of its log if the process has ended."""
         code = self.process.poll()
         if code is None:
             return
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        raise StackError(f"{self.service.name} ended at its start with {how}; {self.last_words()}")
+        raise StackError(f"{self.service.name} ended at its start with {how}; {self.last_lines()}")
 
-    def last_words(self) -> str:
+    def last_lines(self) -> str:
         """The last lines of this start's log, and where the rest is."""
         with self.log.open("rb") as file:
             file.seek(self._offset)
-            lines = deque(file.read().decode(errors="replace").splitlines(), maxlen=LAST_WORDS)
+            lines = deque(file.read().decode(errors="replace").splitlines(), maxlen=LAST_LINES)
         return f"the end of {self.log}:\n" + ("\n".join(lines) or "(empty)")
 
 
@@ -110,7 +118,7 @@ def wait_until_healthy(started: Sequence[Started], wanted: Iterable[str], limit_
                 del waiting[name]
         if waiting and time.monotonic() > deadline:
             slow = next(iter(waiting.values()))
-            raise StackError(f"{slow.service.name} was not ready within {limit_s:g} s; {slow.last_words()}")
+            raise StackError(f"{slow.service.name} was not ready within {limit_s:g} s; {slow.last_lines()}")
         time.sleep(POLL_S)
     return took
 
@@ -147,8 +155,8 @@ def stop(services: Sequence[Service], record: Record) -> list[str]:
 def end_flow_runs(folder: StackFolder, workers: Sequence[Service], record: Record) -> int:
     """End what the workers started while Prefect still listens, so that runs are marked as crashed; how many were left.
 
-    The workers hold still meanwhile: they would take the next run from the queue, and when told to end they end theirs
-    without a word. Only the flow runs are asked, which then end their own children.
+    The workers hold still meanwhile: they would take the next run from the queue, and on SIGTERM they end theirs
+    without a report. Only the flow runs are asked, which then end their own children.
     """
     for service in workers:
         if process := find(record.services.get(service.name)):
@@ -258,7 +266,7 @@ def _groups(process: psutil.Process) -> set[int]:
 
 
 def _signal(process: psutil.Process, how: signal.Signals, *, as_group: bool) -> None:
-    """To the process, or to the group that it leads; psutil looks at its start time first."""
+    """To the process, or to the group that it leads; psutil checks its start time first."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         if as_group:
             os.killpg(process.pid, how)
@@ -267,7 +275,7 @@ def _signal(process: psutil.Process, how: signal.Signals, *, as_group: bool) -> 
 
 
 def _wait(processes: Sequence[psutil.Process], deadline: float) -> None:
-    """Until all have ended or the deadline passed. A zombie has ended: its parent is to be told, not waited for."""
+    """Until all have ended or the deadline passed. A zombie has ended: its parent has only to collect it."""
     while time.monotonic() < deadline:
         if not any(_lives(process) for process in processes):
             return
@@ -281,7 +289,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _set_aside(log: Path) -> None:
+def _rotate(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))

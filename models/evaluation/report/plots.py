@@ -3,6 +3,12 @@
 Colours are the page's classes (`s1` … `s5` for series), so a chart follows the page from light to dark.
 Every label is escaped; `alt` is what a reader hears who cannot see the chart. Lengths are SVG units, which are
 pixels at a chart's natural width.
+
+Why not matplotlib (3.11 was tried on the line and whisker charts; they look alike, and with a hash salt and no date
+its SVG is deterministic too): its colours are fixed values, its ids repeat from chart to chart, and its `<style>` holds
+for the whole page, so that its output has to be rewritten by pattern before it fits here; a point has no tooltip; a
+page's bytes, and so a report's digest, would change with its release; a chart is 2 to 5 times as large and takes 0.23 s
+instead of 0.03 s, after 0.6 s of import. About 100 lines would go.
 """
 
 import math

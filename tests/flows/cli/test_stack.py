@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.stack.prefect_setup import CRASHED, CRASHED_MESSAGE, SILENCE_S
+from tasks.stack.automations import CRASHED, CRASHED_MESSAGE, NOT_STARTED, SILENCE_S
 from tasks.stack.services import OWNER
 from tasks.stack.state import PORTS, Record, Running, StackFolder
 from tests.proofs.local_stack import LocalStack
@@ -92,7 +92,7 @@ def test_a_shell_takes_the_env_lines(ended: StackFolder) -> None:
 
 
 def test_logs_are_shown_by_service_and_an_unknown_one_is_named(ended: StackFolder) -> None:
-    ended.log("mlflow").write_text("one\ntwo\nthree\n")
+    ended.log_file("mlflow").write_text("one\ntwo\nthree\n")
     state = ("--state", str(ended.path))
     assert typed("logs", "mlflow", "-n", "2", *state, folder=ended.path.parent).stdout == "two\nthree\n"
     assert typed("logs", "-n", "1", *state, folder=ended.path.parent).stdout == "mlflow     | three\n"
@@ -195,7 +195,7 @@ def test_a_second_up_finds_everything_and_doubles_nothing(real: Real) -> None:
         "cpu": ("process", 4),
         "gpu": ("process", 1),
     }
-    assert [one["name"] for one in real.stack.api("POST", "automations/filter")] == [CRASHED]
+    assert {one["name"] for one in real.stack.api("POST", "automations/filter")} == {CRASHED, NOT_STARTED}
     assert [one["name"] for one in real.stack.api("POST", "deployments/filter")] == ["default"]
     blocks = {one["name"]: one for one in real.stack.api("POST", "block_documents/filter")}
     assert set(blocks) == {"openai-api-key", "aws-access-key-id", "aws-secret-access-key"}
@@ -310,7 +310,7 @@ def test_a_server_that_dies_at_its_start_is_told_within_seconds_with_its_log(rea
     assert seconds < 30
     assert "mlflow ended at its start" in done.stderr
     assert "file is not a database" in done.stderr
-    assert str(real.stack.state.log("mlflow")) in done.stderr
+    assert str(real.stack.state.log_file("mlflow")) in done.stderr
     database.with_name("kept.db").rename(database)
     again, _ = real.up()
     assert "mlflow" in again.stdout

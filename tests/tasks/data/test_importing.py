@@ -19,7 +19,7 @@ from models.sources.rows import name_of
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.run import stage_key
+from tasks.pipeline.plan import stage_key
 from tasks.store.artifacts import Store
 from tasks.store.objects.base import Source, hash_file
 from tasks.store.objects.opening import open_objects

@@ -21,7 +21,8 @@ from prefect.states import Completed, Pending
 from tasks.pipeline import dispatch
 from tasks.pipeline import zombie_runs as silent
 from tasks.pipeline.zombie_runs import free_pending_runs
-from tasks.stack.prefect_setup import NOT_STARTED, prepare, wanted_pools
+from tasks.stack.automations import NOT_STARTED
+from tasks.stack.prefect_setup import prepare, wanted_pools
 from tests.tasks.seaweed import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -47,7 +48,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         until(lambda: answers(f"{address}/api/ready"), "the server is ready", 120)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tasks.stack.prefect_setup.NOT_STARTED_S", 15)
+            patch.setattr("tasks.stack.automations.NOT_STARTED_S", 15)
             prepare(f"{address}/api", wanted_pools(), {}, lambda _: None)
         yield f"{address}/api"
     finally:
@@ -175,7 +176,7 @@ def test_a_late_nightly_outlives_a_new_set_up_and_deployment_and_is_taken(client
 
 def test_the_automation_frees_the_place_where_nobody_looks(client: SyncPrefectClient, api: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.stack.prefect_setup.NOT_STARTED_S", 15)
+        patch.setattr("tasks.stack.automations.NOT_STARTED_S", 15)
         prepare(api, wanted_pools(), {}, lambda _: None)
     found = client.request("POST", "/automations/filter", json={}).json()
     assert NOT_STARTED in {one["name"] for one in found}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from tasks.stack.prefect_setup import PREFECT_FILE, Pool, crash_automation, names_in, prepare, wanted_pools
+from tasks.stack.automations import crash_automation
+from tasks.stack.prefect_setup import PREFECT_FILE, Pool, names_in, prepare, wanted_pools
 from tasks.stack.state import StackError
 from tests.tasks.seaweed import free_ports
 
@@ -24,7 +25,7 @@ def test_the_gpu_takes_one_run_at_a_time_unless_a_person_says_otherwise() -> Non
 
 
 def test_every_deployment_of_the_repository_is_counted() -> None:
-    assert "flows.pipeline.nightly" in names_in(PREFECT_FILE)
+    assert "flows.pipeline.train_pipeline" in names_in(PREFECT_FILE)
     assert len(set(names_in(PREFECT_FILE))) == len(names_in(PREFECT_FILE))
 
 

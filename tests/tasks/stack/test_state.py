@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.stack import state
-from tasks.stack.state import GRPC_ABOVE, Record, Running, StackError, StackFolder, exported, settle_ports, shell_lines
+from tasks.stack.state import GRPC_ABOVE, Record, Running, StackError, StackFolder, assign_ports, exported, shell_lines
 from tests.tasks.seaweed import free_ports
 
 ALL_PORTS = {name: 20_000 + at for at, name in enumerate(state.PORTS)}
@@ -43,44 +43,44 @@ def mode(path: Path) -> int:
 
 
 def test_the_familiar_port_is_taken_where_it_is_free(familiar: int) -> None:
-    assert settle_ports({}, ["s3"]) == {"s3": familiar}
+    assert assign_ports({}, ["s3"]) == {"s3": familiar}
 
 
 @pytest.mark.parametrize("above", [0, GRPC_ABOVE])
 def test_a_port_is_passed_over_if_it_or_its_grpc_port_is_taken(familiar: int, above: int) -> None:
     with listening(familiar + above):
-        chosen = settle_ports({}, ["s3"])["s3"]
+        chosen = assign_ports({}, ["s3"])["s3"]
     assert familiar < chosen < familiar + state.NEARBY
 
 
 def test_a_kept_port_stays_though_the_familiar_one_is_free(familiar: int) -> None:
     (kept,) = free_ports(1)
-    assert settle_ports({"s3": kept}, ["s3"]) == {"s3": kept}
+    assert assign_ports({"s3": kept}, ["s3"]) == {"s3": kept}
 
 
 def test_a_kept_port_that_another_program_took_moves(familiar: int) -> None:
     (kept,) = free_ports(1)
     with listening(kept):
-        assert settle_ports({"s3": kept}, ["s3"]) == {"s3": familiar}
+        assert assign_ports({"s3": kept}, ["s3"]) == {"s3": familiar}
 
 
 def test_the_port_of_what_runs_is_not_looked_at() -> None:
     (kept,) = free_ports(1)
     with listening(kept):
-        assert settle_ports({"s3": kept}, []) == {"s3": kept}
+        assert assign_ports({"s3": kept}, []) == {"s3": kept}
 
 
 def test_two_services_never_get_one_port(familiar: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(state.PORTS, "mlflow", familiar)
     monkeypatch.setitem(state.PORTS, "prefect", familiar + GRPC_ABOVE)
-    ports = settle_ports({}, ["s3", "mlflow", "prefect"])
+    ports = assign_ports({}, ["s3", "mlflow", "prefect"])
     assert len({ports["s3"], ports["s3"] + GRPC_ABOVE, ports["mlflow"], ports["prefect"]}) == 4
 
 
 def test_no_free_port_is_told_with_the_range(familiar: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "NEARBY", 1)
     with listening(familiar), pytest.raises(StackError, match=f"no free port for s3 from {familiar}"):
-        settle_ports({}, ["s3"])
+        assign_ports({}, ["s3"])
 
 
 def test_credentials_are_random_kept_and_readable_by_one_user(folder: StackFolder, tmp_path: Path) -> None:

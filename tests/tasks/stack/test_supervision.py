@@ -101,7 +101,7 @@ def test_one_that_ended_is_not_found_though_nobody_asked_for_its_exit_status(fol
 
 
 def test_what_dies_at_its_start_is_told_at_once_with_its_last_words(folder: StackFolder) -> None:
-    folder.log("one").write_text("words of an earlier start\n")
+    folder.log_file("one").write_text("words of an earlier start\n")
     died = begun(service(folder, "print('no such disk'); raise SystemExit(3)", healthy=lambda _: False), folder)
     began = time.monotonic()
     with pytest.raises(StackError) as told:
@@ -109,7 +109,7 @@ def test_what_dies_at_its_start_is_told_at_once_with_its_last_words(folder: Stac
     assert time.monotonic() - began < 10
     assert "exit status 3" in str(told.value)
     assert "no such disk" in str(told.value)
-    assert str(folder.log("one")) in str(told.value)
+    assert str(folder.log_file("one")) in str(told.value)
     assert "earlier start" not in str(told.value)
 
 
@@ -140,8 +140,8 @@ def test_stopping_ends_the_children_of_a_server_too(folder: StackFolder) -> None
     )
     server = service(folder, program)
     record = start(folder, server)
-    until(lambda: folder.log("one").read_text().endswith("\n"))
-    child = int(folder.log("one").read_text())
+    until(lambda: folder.log_file("one").read_text().endswith("\n"))
+    child = int(folder.log_file("one").read_text())
     assert lives(child)
     assert stop([server], record) == ["one"]
     assert find(record.services["one"]) is None
@@ -151,7 +151,7 @@ def test_stopping_ends_the_children_of_a_server_too(folder: StackFolder) -> None
 def test_one_that_does_not_listen_is_ended_after_its_grace(folder: StackFolder) -> None:
     deaf = service(folder, DEAF, grace_s=0.5)
     record = start(folder, deaf)
-    until(lambda: "deaf" in folder.log("one").read_text())
+    until(lambda: "deaf" in folder.log_file("one").read_text())
     began = time.monotonic()
     stop([deaf], record)
     assert find(record.services["one"]) is None
@@ -180,7 +180,7 @@ while True:
 def test_flow_runs_are_told_first_and_by_themselves_and_the_worker_takes_no_other(folder: StackFolder) -> None:
     worker = service(folder, WORKER, as_group=False)
     record = start(folder, worker)
-    log = folder.log("one")
+    log = folder.log_file("one")
     until(lambda: log.read_text().endswith("\n"))
     run, child = map(int, log.read_text().split()[1:])
     assert end_flow_runs(folder, [worker], record) == 1
@@ -195,7 +195,7 @@ def test_flow_runs_are_told_first_and_by_themselves_and_the_worker_takes_no_othe
 def test_flow_runs_whose_worker_was_killed_are_found_and_ended(folder: StackFolder) -> None:
     worker = service(folder, WORKER, as_group=False)
     record = start(folder, worker)
-    log = folder.log("one")
+    log = folder.log_file("one")
     until(lambda: log.read_text().endswith("\n"))
     run, child = map(int, log.read_text().split()[1:])
     os.kill(record.services["one"].pid, signal.SIGKILL)

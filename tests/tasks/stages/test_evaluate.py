@@ -13,7 +13,7 @@ from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.sources.submissions import add_submissions
 from models.verdict.grammar import answer_text
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows

@@ -23,10 +23,10 @@ PAGES = ("/", "/compare", "/traces", "/runs")
 
 
 def told(url: str, path: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The events of a stream, in order."""
+    """The events of a stream, in order, without its signs of life."""
     answer = httpx.post(f"{url}{path}", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
-    blocks = [block.split("\n") for block in answer.text.strip().split("\n\n")]
+    blocks = [block.split("\n") for block in answer.text.strip().split("\n\n") if not block.startswith(":")]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
 
