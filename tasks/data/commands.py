@@ -7,7 +7,7 @@ from typing import Any
 from configs.schema import Settings
 from models.errors import ConfigError
 from models.evaluation.benchmarks.registry import BENCHMARKS
-from models.evaluation.report.contact_sheet import Shown, contact_sheet
+from models.evaluation.report.contact_sheet import SheetPair, contact_sheet
 from models.pairs.media_files import MediaFiles
 from models.sources.imported import read_imported, read_invalid, statistics
 from models.sources.registry import READERS
@@ -47,4 +47,4 @@ def preview(folder: Path, *, title: str, pairs: int, frames: int, seed: int) -> 
     chosen = random.Random(seed).sample(everything, min(pairs, len(everything)))
     wanted = {medium.uri for one in chosen for medium in one.pair.media()}
     media = {uri: data for uri, data in MediaFiles(folder) if uri in wanted}
-    return contact_sheet(title, [Shown(one.pair, one.where) for one in chosen], media, frames=frames)
+    return contact_sheet(title, [SheetPair(one.pair, one.where) for one in chosen], media, frames=frames)

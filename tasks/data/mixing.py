@@ -10,16 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configs.schema import PublishedSource
-from models.hygiene.cleaning import clean
-from models.hygiene.dedup_record import known
+from models.hygiene.cleaning import clean_sources
 from models.hygiene.stratified import stratified
 from models.pairs.blob_file import BlobFile
 from models.pairs.dataset import InvalidPair
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import PreferencePair, Split
-from models.pairs.splits.assign import Shares, assign
-from models.pairs.splits.ledger import Ledger
-from models.sources.imported import read_imported, read_invalid
+from models.sources.imported import dedup_record, read_imported, read_invalid
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
 from tasks.data.importing import Place, import_set
 from tasks.stages.context import Context
 
@@ -47,9 +46,9 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
     }
     benchmarks = {one.name: _imported(context, Place(one.name, one.path)) for one in prepare.decontaminate}
     rows = {(name, one.pair.id): one for name, folder in folders.items() for one in read_imported(folder)}
-    cleaned = clean(
-        [known(one, name) for (name, _), one in rows.items()],
-        {name: [known(one, name) for one in read_imported(folder)] for name, folder in benchmarks.items()},
+    cleaned = clean_sources(
+        [dedup_record(one, name) for (name, _), one in rows.items()],
+        {name: [dedup_record(one, name) for one in read_imported(folder)] for name, folder in benchmarks.items()},
         near_bits=prepare.near_duplicate_bits,
         conflicts=prepare.conflicts,
     )

@@ -11,7 +11,7 @@ from models.errors import ThinkrewardError
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, cure, fits, refusal, seen
-from tasks.ops.stage_memory import parts
+from tasks.ops.stage_memory import bounds, parts
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.run import open_store
 from tasks.stages.prepare import check_hub_id
@@ -108,7 +108,7 @@ def _memory(settings: Settings) -> str:
     if large := [one for one in needed if fits(one, device) == "no"]:
         raise ThinkrewardError("\n".join(refusal(settings, shape, one, device) for one in large))
     said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in needed)
-    said = f"{seen(settings, device)}; at its longest prompts needs about, GiB: {said}"
+    said = f"{seen(settings, device)}; at its longest prompts ({bounds(settings)}) needs about, GiB: {said}"
     if tight := [one for one in needed if fits(one, device) == "tight"]:
         cures = "; ".join(f"{one.name}: {cure(settings, shape, one, device)}" for one in tight)
         said += f"; tight, if memory runs out: {cures}"
@@ -132,7 +132,7 @@ def _teacher(settings: Settings) -> str:
         return "embedded: a local server that reads pixels"
     if settings.distill.teacher == "published":
         return "published: nobody is asked"
-    from models.generation.openai_client import Endpoint
+    from models.generation.endpoint_address import Endpoint
 
     endpoint = Endpoint.from_environment(settings.distill.model)
     return f"{settings.distill.model} at {endpoint.host}; the key is set (not tried: a call costs money)"

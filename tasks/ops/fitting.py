@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd
+from operator import attrgetter
 from typing import Any, Literal
 
 from configs.schema import Lora, Section, Settings
@@ -22,7 +23,7 @@ from tasks.pipeline.graph import STAGES
 FACTOR = 1.5
 GIB = 2**30
 LORA_RANK = 64
-SECTIONS = {"cold-start": "cold_start", "sampling-sft": "rejection_sampling.sft", "grpo": "grpo"}
+LEAST_TOKENS = 1024
 WITH_MODELS = ("cold-start", "rejection-sampling", "grpo", "evaluate")
 Fit = Literal["yes", "tight", "no"]
 
@@ -89,7 +90,7 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
 def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
-    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.moment} ({itemised(part)})"
+    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.doing} ({itemised(part)})"
     return f"{inputs}, and {seen(settings, device)}: {cure(settings, shape, part, device)}"
 
 
@@ -148,11 +149,14 @@ def remedies(settings: Settings, shape: Shape, part: Part, device: Device) -> li
 
 def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
     """For each setting that lowers a part's memory its lower values in turn; the least invasive setting first."""
-    runtime, section = settings.runtime, SECTIONS.get(part.name)
+    runtime, section = settings.runtime, part.section
+    limit = "micro_tokens" if part.moment == "training" else "generation_tokens"
+    if bound := getattr(runtime, limit):
+        yield [[Change(f"runtime.{limit}", one)] for one in _smaller(bound, LEAST_TOKENS)]
     if section:
         if not runtime.gradient_checkpointing:
             yield [[Change("runtime.gradient_checkpointing", True)]]
-        tuned = _at(settings, section)
+        tuned = attrgetter(section)(settings)
         unit, batch = (settings.grpo.group, _step(settings)) if part.name == "grpo" else (1, tuned.batch)
         smaller = [one for one in _smaller(tuned.micro_batch, unit) if not batch % (one * runtime.processes)]
         yield [[Change(f"{section}.micro_batch", one)] for one in smaller]
@@ -161,7 +165,7 @@ def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
         yield [[Change("runtime.generation_batch", one)] for one in _smaller(runtime.generation_batch, least)]
     if part.name == "grpo":
         yield [_prompts(settings, one) for one in _smaller(settings.grpo.prompts_per_step, runtime.processes)]
-    if section and _at(settings, section).lora is None:
+    if section and attrgetter(section)(settings).lora is None:
         yield [[Change(f"{section}.lora.rank", LORA_RANK)]]
     yield [[Change("model.max_frames", one)] for one in _smaller(settings.model.max_frames, 2)]
 
@@ -188,13 +192,6 @@ def _smaller(now: int, least: int) -> Iterator[int]:
     while now // 2 >= least:
         now //= 2
         yield now
-
-
-def _at(settings: Settings, path: str) -> Any:
-    found: Any = settings
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
 
 
 def with_value(section: Section, path: str, value: Any) -> Any:

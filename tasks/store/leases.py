@@ -37,7 +37,7 @@ _START_TOLERANCE_S = 2.0
 
 
 class LeaseState(Frozen):
-    """What a lease file says. `machine` tells apart boots and containers that share a host name."""
+    """The content of a lease file. `machine` tells apart boots and containers that share a host name."""
 
     schema_version: int = SCHEMA_VERSION
     stage: str
@@ -88,7 +88,7 @@ class LeaseState(Frozen):
 
 
 def lease_folder(stage: str, key: str) -> str:
-    """Where the lease files of a stage key lie, below the store's root."""
+    """Where the lease files of a stage key are, below the store's root."""
     return f"leases/{stage}/{key}"
 
 
@@ -236,8 +236,8 @@ def _acquire(
 class _Watch:
     """Whether the lease that somebody else holds is over, judged by watching its file."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._seen: tuple[str, int] | None = None
         self._since = 0.0
 
@@ -246,17 +246,17 @@ class _Watch:
         if top.released:
             return True
         if top.process_is_gone():
-            self._tell(f"{top.stage} {top.key[:12]}: taking over from {who}, which has ended")
+            self._report(f"{top.stage} {top.key[:12]}: taking over from {who}, which has ended")
             return True
         now = time.monotonic()
         if self._seen is None or self._seen[0] != top.token:
-            self._tell(f"{top.stage} {top.key[:12]}: waiting for {who}, which works on it since {top.acquired_at}")
+            self._report(f"{top.stage} {top.key[:12]}: waiting for {who}, which works on it since {top.acquired_at}")
         if self._seen != (top.token, top.beats):
             self._seen = (top.token, top.beats)
             self._since = now
         if now - self._since < top.ttl_s:
             return False
-        self._tell(f"{top.stage} {top.key[:12]}: taking over from {who}, silent for {top.ttl_s:g} s")
+        self._report(f"{top.stage} {top.key[:12]}: taking over from {who}, silent for {top.ttl_s:g} s")
         return True
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from models.errors import MediaError
 from models.media import frames as media
 from models.media.frame_times import sample_frames
-from models.media.frames import MAX_IMAGE_PIXELS, MediaInfo, bundle, data_url, decode, inspect, shrink
+from models.media.frames import MAX_IMAGE_PIXELS, MediaInfo, data_url, decode, inspect, pack_frames, shrink
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta", "white", "black", "gray", "orange"]
 
@@ -278,9 +278,9 @@ def test_an_animation_is_sampled_by_the_time_that_its_frames_are_shown(kind: str
 
 def bundled(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as bundle:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in members.items():
-            bundle.writestr(name, data)
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 
@@ -338,7 +338,7 @@ def test_what_a_processor_would_refuse_for_its_proportions_is_refused_with_its_r
         decode(encoded([Image.new("RGB", size)]), "thin.png", max_frames=1)
     frames = [("0", encoded([Image.new("RGB", (9, 9))])), ("1", encoded([Image.new("RGB", size)]))]
     with pytest.raises(MediaError, match=ratio):
-        decode(bundle(frames), "thin.zip", max_frames=4)
+        decode(pack_frames(frames), "thin.zip", max_frames=4)
 
 
 @pytest.mark.parametrize("size", [(200, 1), (6000, 30), (30, 6000)])

@@ -85,10 +85,10 @@ def test_an_object_of_another_length_is_corrupt(
     ref = store.publish("model", make(tmp_path / "made", {"w": data}))
     path = f"{ref.path}/files/w"
     store.objects.write(path, data + change if change else data[: 5 * MIB])
-    with pytest.raises(ArtifactCorrupt, match="its manifest says"):
+    with pytest.raises(ArtifactCorrupt, match="its manifest has"):
         store.fetch(ref)
     assert store.objects.sha256(path) != store.manifest(ref).files[0].sha256
-    with pytest.raises(ArtifactCorrupt, match="bytes, its manifest says"):
+    with pytest.raises(ArtifactCorrupt, match="bytes, its manifest has"):
         store.verify(ref)
     assert store.publish("model", tmp_path / "made") == ref, "publishing repairs it"
     store.verify(ref, deep=True)

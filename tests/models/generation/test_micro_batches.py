@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from models.backbone import load_processor
-from models.training.micro_batches import TokenCounter, by_tokens
+from models.generation.micro_batches import TokenCounter, by_tokens
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 LENGTHS = [(30, 5), (300, 5), (31, 9), (290, 7), (29, 5), (30, 5), (900, 5), (28, 40)]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from models.errors import DataError
 from models.pairs.dataset import PreferenceDataset, pairs_file
 from models.pairs.preference import SPLITS, PreferencePair, Split
-from models.pairs.splits.keys import Hashes, Keys, keys_of
+from models.splits.keys import Hashes, Keys, keys_of
 
 FILE = "splits.parquet"
 _SCHEMA = pa.schema(

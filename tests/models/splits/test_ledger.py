@@ -6,9 +6,9 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.dataset import write_dataset
-from models.pairs.splits.ledger import Ledger
 from models.sources.shapes import read_shapes
-from tests.models.pairs.splits.made import asked, generated, sha256
+from models.splits.ledger import Ledger
+from tests.models.splits.made import asked, generated, sha256
 
 
 def test_a_ledger_is_read_as_it_was_written_and_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 
 from models.pairs.preference import Candidate, Media, PreferencePair, Split, Task
-from models.pairs.splits.assign import Assigned
+from models.splits.assign import Assigned
 
 
 def medium(name: str) -> Media:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from models.hygiene.near_index import Media, NearIndex
-from models.pairs.splits.keys import Keys
-from models.pairs.splits.ledger import Ledger
+from models.hygiene.near_index import DistinctMedia, NearIndex
+from models.splits.keys import Keys
+from models.splits.ledger import Ledger
 
 Confirm = Callable[[str, str], bool]
 
@@ -25,7 +25,7 @@ class Near:
     def __init__(self, ledger: Ledger, pairs: Iterable[Keys], within: int, confirm: Confirm | None = None) -> None:
         known = [_Hashed((sha256,), (hashes,)) for sha256, hashes in ledger.hashes.items()]
         new = [_Hashed(keys.media, keys.hashes) for keys in pairs]
-        self._media = Media([*known, *new], within)
+        self._media = DistinctMedia([*known, *new], within)
         numbers = self._media.numbers
         self._names = list(numbers)
         self._index = NearIndex(self._media, list(zip(numbers.values(), strict=True)), [0] * len(numbers))

@@ -1,6 +1,6 @@
 """Which split a pair belongs to: the one that it is connected to, or by the digest of its group where it is new.
 
-Pairs are connected by what models/pairs/splits/keys.py names, directly or through others: a group. What an earlier
+Pairs are connected by what models/splits/keys.py names, directly or through others: a group. What an earlier
 version held stays where the ledger has it. A group of new pairs that is connected to one split joins that split. A new
 pair that would connect two splits is left out. Which ones those are is decided from the earlier pairs outwards, in the
 order of the pairs' digests within each step, so that the order of sources, files and rows plays no part.
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from models.pairs.dataset import InvalidPair
 from models.pairs.preference import SPLITS, PreferencePair, Split
-from models.pairs.splits.keys import Hashes, Keys, keys_of
-from models.pairs.splits.ledger import Ledger
-from models.pairs.splits.near import Near
+from models.splits.keys import Hashes, Keys, keys_of
+from models.splits.ledger import Ledger
+from models.splits.near import Near
 
 STEPS = 10_000  # of the digest of a group: shares are exact to a hundredth of a percent
 SAME, NEAR, PROMPT = "same medium", "near medium", "same prompt"

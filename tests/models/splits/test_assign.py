@@ -9,10 +9,10 @@ import pytest
 
 from models.pairs.dataset import InvalidPair
 from models.pairs.preference import PreferencePair, Split
-from models.pairs.splits.assign import Assigned, Shares, assign
-from models.pairs.splits.keys import Hashes
-from models.pairs.splits.ledger import Ledger
-from tests.models.pairs.splits.made import asked, generated, sha256, split_by_id
+from models.splits.assign import Assigned, Shares, assign
+from models.splits.keys import Hashes
+from models.splits.ledger import Ledger
+from tests.models.splits.made import asked, generated, sha256, split_by_id
 
 SHARES = Shares(held_out=0.3, validation=0.2)
 SIDE = 2**40 - 1  # 40 of 64 bits: a picture with some course of brightness

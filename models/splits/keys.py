@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.hygiene.dedup_record import digest, normalised
+from models.hygiene.dedup_record import normalised_text, text_digest
 from models.pairs.preference import PreferencePair
 
 Hashes = Mapping[str, tuple[int, ...]]  # the perceptual hashes of a medium's frames by its sha256
@@ -31,8 +31,8 @@ class Keys:
 def keys_of(pair: PreferencePair, hashes: Hashes) -> Keys:
     """The keys of a pair; `prompt` is empty for an understanding task."""
     media = tuple(medium.sha256 for medium in pair.media())
-    prompt = digest(normalised(pair.prompt)) if pair.task.judges_media else ""
-    return Keys(digest(content(pair)), media, tuple(hashes.get(one, ()) for one in media), prompt)
+    prompt = text_digest(normalised_text(pair.prompt)) if pair.task.judges_media else ""
+    return Keys(text_digest(content(pair)), media, tuple(hashes.get(one, ()) for one in media), prompt)
 
 
 def content(pair: PreferencePair) -> str:
