@@ -63,7 +63,7 @@ def _stage(planner: Planner, store: Store, name: str) -> StageRow:
     except ThinkrewardError as error:
         return StageRow(name, "unknown", str(error), _result(newest))
     if planned.cached:
-        return StageRow(name, "done", "", _result(planned.entry))
+        return StageRow(name, "done", "", _result(planned.cached_entry))
     step = planned.next_step
     if step.key is not None:
         lease = current_lease(store.objects, step.name, step.key)
