@@ -29,7 +29,7 @@ ALL = tuple(Task)
 class Part:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
-    `moment` says what it does when it needs most.
+    `moment` is what it does when it needs most.
     """
 
     name: str
