@@ -23,13 +23,15 @@ from tasks.data.ingesting import archive_inbox, ingest_inbox
 from tasks.ops.fitting import check_stages_fit
 from tasks.pipeline.dispatch import dispatch_to_work_pool, here
 from tasks.pipeline.graph import RECIPE, StageName
+from tasks.pipeline.orchestration import compute_planned, plan_stage
+from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries
-from tasks.pipeline.run import Planned, StageResult, check_trainable, open_store, plan
+from tasks.pipeline.run import StageResult, open_store
 from tasks.pipeline.run_pages import best_effort, name_by_time
 from tasks.pipeline.summary import ask_for_approval, summarise
 from tasks.pipeline.worker_process import init_worker_process
 
-METHOD = {
+STAGE_FLOWS = {
     "prepare": prepare,
     "distill": distill,
     "cold-start": cold_start,
@@ -38,12 +40,18 @@ METHOD = {
     "evaluate": evaluate,
     "promote": promote,
 }
-ELSEWHERE = ("profile", "seed", "storage", "tracking", "serve")  # of no run, or its environment's to say
+ELSEWHERE = ("profile", "seed", "storage", "tracking", "serve")  # of no run, or of its environment
 FORM = Form(*(name for name in Settings.model_fields if name not in ELSEWHERE))
 
 
-@flow(name="nightly")
-def nightly(
+@flow(validate_parameters=False)
+def run_planned(plan: StagePlan, settings: Settings, refresh: bool) -> StageResult:
+    """A stage in a flow run of its own, under the name of the stage's flow."""
+    return compute_planned(plan, settings, refresh)
+
+
+@flow(name="nightly")  # the name of its runs, and of its deployment nightly/default
+def train_pipeline(
     settings: Annotated[Settings, FORM] = FORM.defaults,
     stages: Sequence[StageName] = RECIPE,
     refresh: Sequence[StageName] = (),
@@ -62,19 +70,18 @@ def nightly(
     ask = partial(call_with_retries, settings)
     ask(lambda: check_stages_fit(settings, here(stages), again=refresh))
     taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
-    store, known = open_store(settings), dict[str, Planned]()
+    planner = Planner(open_store(settings), settings)
     changed: dict[str, str] = {}
     results: list[StageResult] = []
-    for name, stage in METHOD.items():
+    for name in RECIPE:
         if name in stages:
             again = name in refresh
-            planned = ask(partial(plan, store, settings, name, known))
-            changed[name] = "refreshed" if again else planned.reason
-            due = again or not planned.cached
-            there = ask(partial(dispatch_to_work_pool, name, settings, again)) if due else None
-            results.append(there or stage(settings, refresh=again))
-            if due:
-                known.clear()  # what was planned before it ran holds no longer
+            plan = plan_stage(planner, settings, name)
+            changed[name] = "refreshed" if again else plan.reason
+            remote = ask(partial(dispatch_to_work_pool, plan, settings, again))
+            results.append(remote or run_planned.with_options(name=name)(plan, settings, again))
+            if results[-1].state != "cached":
+                planner.changed(name)
             if taken_in and name == "prepare":
                 archive_inbox(settings, taken_in, results[-1])
     ask(partial(ask_for_approval, settings, results))

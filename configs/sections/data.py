@@ -91,8 +91,8 @@ class Prepare(Section):
         0.1,
         gt=0,
         le=1,
-        description="share of a task's training pairs that one bringer of the inbox may have, rounded up: a drop, the "
-        "drops whose rows all name one source, or one person's votes",
+        description="share of a task's training pairs that one contributor to the inbox may have, rounded up: a "
+        "submission, the submissions whose rows all name one source, or one person's votes",
     )
     decontaminate: list[BenchmarkData] = Field(
         [], description="benchmarks whose media and captions no training pair may show"

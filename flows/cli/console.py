@@ -30,21 +30,22 @@ class StageProgress:
         self.bars: dict[str, TaskID] = {}
 
     def watch(self, stage: str) -> Watch:
-        """The watch of one stage, for `run_stage`."""
-        bar = self.progress.add_task(stage, total=None, what="")
-        self.bars[stage] = bar
+        """The watch of one stage, the same bar whenever it is asked for."""
+        bar = self.bars.get(stage)
+        if bar is None:
+            bar = self.bars[stage] = self.progress.add_task(stage, total=None, what="")
 
         def show(done: int, total: int, what: str) -> None:
             self.progress.update(bar, completed=done, total=total, what=what)
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             self.progress.console.print(f"  [dim]{stage}:[/] {line}", markup=True)
 
         def ended(state: str) -> None:
             self.progress.update(bar, completed=1, total=1, what=state)
             self.progress.stop_task(bar)
 
-        return Watch(progress=show, say=say, ended=ended)
+        return Watch(progress=show, log=log, ended=ended)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How the command line runs the recipe and tells what came of it."""
+"""How the command line runs the recipe and shows what came of it."""
 
 import shlex
 import time
@@ -12,7 +12,8 @@ from flows.cli.options import program
 from models.evaluation.report.table import stage_cells
 from tasks.ops.fitting import check_stages_fit
 from tasks.pipeline.graph import EVALUATED, RECIPE
-from tasks.pipeline.run import Planned, StageResult, Watch, open_store, plan, read_output, refuse_missing
+from tasks.pipeline.plan import Planner, refuse_missing
+from tasks.pipeline.run import StageResult, Watch, open_store, read_output
 
 
 class Ran(NamedTuple):
@@ -39,13 +40,13 @@ def run_recipe(
     store = open_store(settings)
     store.check_writable()
     if not build_missing:
-        refuse_missing(store, settings, stages, pins)
+        refuse_missing(Planner(store, settings), settings, stages, pins)
     check_stages_fit(settings, stages, again=refresh, pins=pins)
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
-    from flows.pipeline import METHOD, nightly
+    from flows.pipeline import STAGE_FLOWS, train_pipeline
     from tasks.pipeline.orchestration import load_ahead, watch_with
     from tasks.pipeline.temporary_server import tie_temporary_server
 
@@ -63,11 +64,11 @@ def run_recipe(
         watch_with(watch)
         try:
             if len(stages) == 1:
-                stage = METHOD[stages[0]]
+                stage = STAGE_FLOWS[stages[0]]
                 results = [stage(settings, inputs=pins, build_missing=build_missing, refresh=bool(refresh))]
             else:
                 wanted, again = ([name for name in RECIPE if name in names] for names in (stages, refresh))
-                results = nightly(settings, stages=wanted, refresh=again)
+                results = train_pipeline(settings, stages=wanted, refresh=again)
             return Ran(results, _seconds(results, began[0] if began else time.time()))
         finally:
             watch_with(None)
@@ -122,12 +123,12 @@ def _where(settings: Settings, results: Sequence[StageResult], options: str) -> 
         out.print(f"report     {report / 'report.html'}")
     judge = ""
     if promoted := by_name.get("promote"):
-        said = read_output(store, promoted.outputs, "registration")
-        name, aliases = settings.tracking.registered_model, said["aliases"]
+        registered = read_output(store, promoted.outputs, "registration")
+        name, aliases = settings.tracking.registered_model, registered["aliases"]
         judge = f"judge{options}{'' if 'champion' in aliases else ' --model challenger'} {example}"
-        out.print(f"registry   models:/{name}/{said['version']} as {', '.join(aliases)}")
-        out.print(f"gate       {said['headline']}")
-        for reason in said["reasons"]:
+        out.print(f"registry   models:/{name}/{registered['version']} as {', '.join(aliases)}")
+        out.print(f"gate       {registered['headline']}")
+        for reason in registered["reasons"]:
             out.print(f"           - {reason}")
     for result in results:
         if result.mlflow_run:
@@ -173,17 +174,15 @@ def _accuracy(scores: dict[str, Any]) -> dict[str, Any]:
 def dry_run_lines(settings: Settings, stages: Sequence[str], refresh: Sequence[str], *, as_json: bool) -> None:
     """Which stages would run, which are cached, and why not."""
     started = time.monotonic()
-    known: dict[str, Planned] = {}
-    store = open_store(settings)
+    planner = Planner(open_store(settings), settings)
     rows = []
     for name in RECIPE:
         if name in stages:
-            planned = plan(store, settings, name, known)
+            planned = planner.plan(name)
             forced = name in refresh
             state = "cached" if planned.cached and not forced else "run"
-            rows.append(
-                {"name": name, "state": state, "key": planned.key, "reason": "refreshed" if forced else planned.reason}
-            )
+            reason = "refreshed" if forced else planned.reason
+            rows.append({"name": name, "state": state, "key": planned.next_step.key, "reason": reason})
     if as_json:
         print_json({"stages": rows, "seconds": round(time.monotonic() - started, 2)})
         return

@@ -49,7 +49,7 @@ class GateFacts:
 class Opponent:
     """A model that the challenger is held against: the champion, the reference, or one that is both.
 
-    `comparison` is None where the two cannot be compared, and then `problem` says why and what to do.
+    `comparison` is None where the two cannot be compared, and then `problem` is why and what to do.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Opponent:
 class Check:
     """One test of the gate, `against` another model or (empty) an absolute limit.
 
-    `short_by` says by how much it failed, as a fraction: 0 if it passed, None where nothing was measured.
+    `short_by` is by how much it failed, as a fraction: 0 if it passed, None where nothing was measured.
     """
 
     test: str
@@ -123,11 +123,11 @@ def decide(facts: GateFacts, opponents: Sequence[Opponent], limits: Limits, *, n
         checks += _comparisons(opponent, limits)
     if failed := tuple(check.sentence for check in checks if not check.passed):
         return GateDecision(passed=False, checks=tuple(checks), reasons=failed)
-    told = [check.sentence for check in checks if not check.against]
-    told += [_against(opponent.name, opponent.comparison) for opponent in opponents if opponent.comparison]
+    reasons = [check.sentence for check in checks if not check.against]
+    reasons += [_against(opponent.name, opponent.comparison) for opponent in opponents if opponent.comparison]
     alone = "" if opponents else " The absolute limits alone decide."
-    told.append(f"Accuracy {_percent(facts.accuracy)}. {note}{alone}".strip())
-    return GateDecision(passed=True, checks=tuple(checks), reasons=tuple(told))
+    reasons.append(f"Accuracy {_percent(facts.accuracy)}. {note}{alone}".strip())
+    return GateDecision(passed=True, checks=tuple(checks), reasons=tuple(reasons))
 
 
 def moves_reference(over_reference: Comparison | None) -> bool:
@@ -159,12 +159,14 @@ def _comparisons(opponent: Opponent, limits: Limits) -> Iterator[Check]:
 
 def _non_inferior(test: str, what: str, against: str, found: Estimate, margin: float) -> Check:
     passed = found.low > -margin or margin >= 1  # all that there is may be lost: the test is off
-    told = f"{what} against {against}: {_difference(found)}, "
+    sentence = f"{what} against {against}: {_difference(found)}, "
     if passed:
-        told += f"its lower end above the margin of {_points(-margin)}." if margin < 1 else "any difference is allowed."
+        sentence += (
+            f"its lower end above the margin of {_points(-margin)}." if margin < 1 else "any difference is allowed."
+        )
     else:
-        told += f"its lower end {POINTS * (-margin - found.low):.1f} points below the margin of {_points(-margin)}."
-    return Check(test, against, passed, told, found, margin, 0.0 if passed else -margin - found.low)
+        sentence += f"its lower end {POINTS * (-margin - found.low):.1f} points below the margin of {_points(-margin)}."
+    return Check(test, against, passed, sentence, found, margin, 0.0 if passed else -margin - found.low)
 
 
 def _at_least(test: str, what: str, found: float, limit: float) -> Check:

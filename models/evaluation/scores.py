@@ -1,4 +1,4 @@
-"""What judgments say about a judge: accuracy with intervals, validity, consistency, bias.
+"""Figures of a judge from its judgments: accuracy with intervals, validity, consistency, bias.
 
 `score` sums up one model's rows, `paired_difference` compares two models on the pairs that both judged. The figures
 are those of `models.evaluation.statistics`; the strata of their intervals are the tasks.
@@ -44,7 +44,7 @@ class Difference:
 
 
 def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
-    """Everything a report says of one model, as plain JSON.
+    """Everything a report has on one model, as plain JSON.
 
     `think` and `direct` hold accuracies: `overall` and one a task, or nothing for a mode not judged. `overall` is
     the macro average: the unweighted mean over the tasks present, so that no task counts more for having

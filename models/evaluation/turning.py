@@ -1,7 +1,7 @@
-"""Whether a challenger turned against the labels just where new pairs are near: what a poisoned drop would look like.
+"""Whether a challenger turned against the labels just where new pairs are near: as after a poisoned submission.
 
 Held-out pairs are never near new training pairs in the sense of the splits: what shows the same medium or has the same
-caption is left out as a leak. So near is here the next nearest. How alike a held-out pair and a new pair of the same
+caption is invalid, as a leak. So near is here the next nearest. How alike a held-out pair and a new pair of the same
 task are is the greater of
 
 - for the generation tasks, the weighted Jaccard index of the words of their captions (Ioffe 2010, section 1): the
@@ -13,7 +13,7 @@ Near are the quarter of each task's held-out pairs that are most alike to any ne
 included unless they make it more than half. A pair is lost if the champion is right about it in more presentation
 orders than the challenger. The test is Fisher's exact test, one-sided (The Design of Experiments, 1935, chapter II), at
 1 %: are more of the near pairs lost than of the others? A challenger that is worse everywhere alike does not show here;
-that is what the gate is for. Nothing is chosen by it: it is told.
+that is what the gate is for. Nothing is chosen by it: it is reported.
 """
 
 import math
@@ -32,7 +32,7 @@ from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
 from models.pairs.splits.keys import Hashes
 
-LEVEL = 0.01  # of the test: one quiet night in a hundred is told as an anomaly
+LEVEL = 0.01  # of the test: one quiet night in a hundred is reported as an anomaly
 QUARTER = 0.25
 MOST_NEAR = 0.5  # of a task's pairs
 LEAST = 10  # pairs on either side
@@ -63,7 +63,7 @@ class Turning:
         """What was seen, for people."""
         if self.probability is None:
             return (
-                f"Whether the challenger turned near the {self.new} new pairs of the inbox cannot be told: {self.near} "
+                f"Whether the challenger turned near the {self.new} new pairs of the inbox is unknown: {self.near} "
                 f"held-out pairs are near them and {self.others} are not, and it takes {LEAST} of each."
             )
         counts = (
@@ -71,7 +71,7 @@ class Turning:
             f"{self.near_lost}, of the {self.others} others {self.others_lost} (p = {self.probability:.2g})"
         )
         if self.is_anomaly:
-            return f"Anomaly: {counts}. Look at who brought them before this model becomes champion."
+            return f"Anomaly: {counts}. Look at who submitted them before this model becomes champion."
         return f"No anomaly: {counts}."
 
     @property
@@ -162,19 +162,19 @@ def _total(words: frozenset[str], weight: Mapping[str, float]) -> float:
 def _by_looks(ours: Sequence[PreferencePair], theirs: Sequence[PreferencePair], hashes: Hashes) -> Floats:
     shown: dict[int, list[tuple[int, ...]]] = defaultdict(list)  # by the number of frames
     for sha256 in sorted({medium.sha256 for pair in theirs for medium in pair.media()}):
-        if own := _telling(hashes.get(sha256, ())):
+        if own := _informative(hashes.get(sha256, ())):
             shown[len(own)].append(own)
     arrays = {frames: np.array(own, dtype=np.uint64) for frames, own in shown.items()}
     return np.array([max(_look(hashes.get(one.sha256, ()), arrays) for one in pair.media()) for pair in ours])
 
 
 def _look(own: tuple[int, ...], arrays: Mapping[int, NDArray[np.uint64]]) -> float:
-    if not _telling(own) or len(own) not in arrays:
+    if not _informative(own) or len(own) not in arrays:
         return 0.0
     differing = np.bitwise_count(arrays[len(own)] ^ np.array(own, dtype=np.uint64)).max(axis=1).min()
     return 1 - int(differing) / (2 * WIDE_BITS) if differing <= WIDE_BITS else 0.0
 
 
-def _telling(own: tuple[int, ...]) -> tuple[int, ...]:
+def _informative(own: tuple[int, ...]) -> tuple[int, ...]:
     """The hashes of a medium of which one at least tells it from a flat picture; else nothing."""
     return own if any(informative(value, WIDE_BITS) for value in own) else ()

@@ -65,6 +65,6 @@ def settle_conflicts(pairs: Iterable[DedupRecord], rule: Rule, within: int | Non
 def _reason(conflict: Conflict, rule: Rule) -> str:
     first = conflict.members[0].pair
     votes = Counter(str(one.label) for one in conflict.members)
-    said = ", ".join(f"{label}: {votes[label]}" for label in sorted(votes))
+    counts = ", ".join(f"{label}: {votes[label]}" for label in sorted(votes))
     why = "all are dropped" if rule == "drop" else "no majority" if conflict.winner is None else "outvoted"
-    return f"conflict: the pair of {first.source}/{first.id} has several labels ({said}), {why}"
+    return f"conflict: the pair of {first.source}/{first.id} has several labels ({counts}), {why}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from models.hygiene.dedup_record import DedupRecord, digest, normalised, ordered
 from models.hygiene.near_index import Media, NearIndex
-from models.pairs.preference import Preferred, turned
+from models.pairs.preference import Preferred, swapped_preference
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class _Shown:
 
     pair: int
     media: tuple[str, ...]
-    turned: bool
+    is_swapped: bool
     label: Preferred
     key: str
 
@@ -41,8 +41,8 @@ def same_pairs(pairs: Iterable[DedupRecord]) -> Iterator[list[Member]]:
     groups: dict[str, list[_Shown]] = {}
     known = ordered(pairs)
     for number, pair in enumerate(known):
-        sides, is_turned = _in_order(pair)
-        way = _shown(number, pair, is_turned, _key(pair, sides, pair.context))
+        sides, is_swapped = _in_order(pair)
+        way = _shown(number, pair, is_swapped, _key(pair, sides, pair.context))
         groups.setdefault(way.key, []).append(way)
     for ways in groups.values():
         yield [_member(way, known, ways[0]) for way in ways]
@@ -79,7 +79,7 @@ def near_pairs(pairs: Iterable[DedupRecord], within: int, *, one_label: bool) ->
 
 
 def _member(way: _Shown, known: Sequence[DedupRecord], first: _Shown) -> Member:
-    return Member(known[way.pair], turned(way.label) if first.turned else way.label)
+    return Member(known[way.pair], swapped_preference(way.label) if first.is_swapped else way.label)
 
 
 def _after(way: _Shown, leader: _Shown) -> tuple[int, bool]:
@@ -96,27 +96,27 @@ def _shared(shown: list[_Shown]) -> list[_Shown]:
 
 def _ways(number: int, pair: DedupRecord, one_label: bool) -> Iterator[_Shown]:
     if not pair.task.judges_media:
-        sides, is_turned = _in_order(pair)
-        label = turned(pair.preferred) if is_turned else pair.preferred
+        sides, is_swapped = _in_order(pair)
+        label = swapped_preference(pair.preferred) if is_swapped else pair.preferred
         key = _key(pair, sides, (len(pair.media), label if one_label else ""))
-        yield _shown(number, pair, is_turned, key)
+        yield _shown(number, pair, is_swapped, key)
         return
     key = _key(pair, (), pair.preferred == "tie" if one_label else "")
-    ways = [_shown(number, pair, is_turned, key) for is_turned in (False, True)]
+    ways = [_shown(number, pair, is_swapped, key) for is_swapped in (False, True)]
     # Of a decision the better one first: then two that agree are near in this order or not at all.
     yield from (way for way in ways if not one_label or way.label in (1, "tie"))
 
 
-def _shown(number: int, pair: DedupRecord, is_turned: bool, key: str) -> _Shown:
-    media = pair.media[::-1] if is_turned and pair.task.judges_media else pair.media
-    return _Shown(number, media, is_turned, turned(pair.preferred) if is_turned else pair.preferred, key)
+def _shown(number: int, pair: DedupRecord, is_swapped: bool, key: str) -> _Shown:
+    media = pair.media[::-1] if is_swapped and pair.task.judges_media else pair.media
+    return _Shown(number, media, is_swapped, swapped_preference(pair.preferred) if is_swapped else pair.preferred, key)
 
 
 def _in_order(pair: DedupRecord) -> tuple[tuple[str, ...], bool]:
     """The candidates in an order that is their own, and whether it turns them round; of equal ones the first wins."""
     first, second = pair.sides
-    is_turned = pair.preferred == 2 if first == second else first > second
-    return (pair.sides[::-1] if is_turned else pair.sides), is_turned
+    is_swapped = pair.preferred == 2 if first == second else first > second
+    return (pair.sides[::-1] if is_swapped else pair.sides), is_swapped
 
 
 def _key(pair: DedupRecord, sides: tuple[str, ...], more: object) -> str:

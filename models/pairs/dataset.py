@@ -8,7 +8,7 @@ Its directory holds::
     <dir>/media-00000.parquet      uri, sha256, data: the encoded bytes, in shards
     <dir>/reasoning.parquet        id, text: published reasoning about training pairs, where a source has any
     <dir>/summary.json             counts by task, label and group; which pairs are invalid and why (its key is
-                                   `quarantined`); pairs by drop; of published sources what hygiene removed and why
+                                   `quarantined`); pairs by submission; of published sources what hygiene removed
 
 The same pairs and media give the same bytes.
 """
@@ -45,7 +45,7 @@ SEALED = (
 
 @dataclass(frozen=True)
 class InvalidPair:
-    """One pair that was left out, and why; `uri` is the medium at fault, if one is.
+    """One pair that cannot be used, and why; `uri` is the medium at fault, if one is.
 
     `passing` is that of `MediaError`: another time it may be valid. It is not written, being no property of the data.
     """
@@ -165,16 +165,16 @@ def write_dataset(
     splits: Mapping[Split, Sequence[PreferencePair]],
     blobs: Mapping[str, bytes],
     invalid: Sequence[InvalidPair] = (),
-    drops: Mapping[str, int] | None = None,
+    submissions: Mapping[str, int] | None = None,
     *,
     reasoning: Mapping[str, str] | None = None,
     hygiene: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a dataset directory; the same pairs and media give the same bytes.
 
-    `drops` are the training pairs that came from each drop (models/sources/drops.py), `hygiene` what was removed from
-    published sources (models/hygiene), both for the summary. `reasoning` is by pair id; only that of the training split
-    is kept, since nothing else may be trained on.
+    `submissions` are the training pairs that came from each (models/sources/submissions.py), `hygiene` what was removed
+    from published sources (models/hygiene), both for the summary. `reasoning` is by pair id; only that of the training
+    split is kept, since nothing else may be trained on.
 
     Raises `DataError` for an empty split or for labels of one class only, which would teach a judge
     nothing but a position.
@@ -199,7 +199,7 @@ def write_dataset(
     texts = [{"id": name, "text": text} for name, text in sorted((reasoning or {}).items()) if name in train]
     if texts:
         pq.write_table(pa.Table.from_pylist(texts), directory / REASONING, compression="zstd")
-    summary = _summarise(splits, invalid) | ({"drops": dict(drops)} if drops else {})
+    summary = _summarise(splits, invalid) | ({"drops": dict(submissions)} if submissions else {})
     summary |= {"hygiene": dict(hygiene)} if hygiene else {}
     (directory / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return summary

@@ -1,7 +1,7 @@
 """The domain's nouns: a task, a medium, a candidate and a judged pair of candidates.
 
 All are frozen and validated, and carry their own symmetries: `PreferencePair.swapped()` is the only
-place where a pair's presentation order is turned round.
+place where a pair's presentation order is swapped.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 
 
-def turned(preferred: Preferred) -> Preferred:
+def swapped_preference(preferred: Preferred) -> Preferred:
     """A label or an answer when the candidates change places.
 
-    >>> [turned(choice) for choice in (1, 2, "tie")]
+    >>> [swapped_preference(choice) for choice in (1, 2, "tie")]
     [2, 1, 'tie']
     """
     return "tie" if preferred == "tie" else (2 if preferred == 1 else 1)
@@ -31,7 +31,7 @@ def agree(given: Preferred | None, swapped: Preferred | None) -> bool:
     >>> agree(1, 2), agree("tie", "tie"), agree(1, 1), agree(None, None)
     (True, True, False, False)
     """
-    return given is not None and swapped is not None and given == turned(swapped)
+    return given is not None and swapped is not None and given == swapped_preference(swapped)
 
 
 class Task(StrEnum):
@@ -119,7 +119,7 @@ class PreferencePair(Frozen):
     def swapped(self) -> "PreferencePair":
         """The same pair with its candidates swapped, and the label with them."""
         first, second = self.candidates
-        return self.model_copy(update={"candidates": (second, first), "preferred": turned(self.preferred)})
+        return self.model_copy(update={"candidates": (second, first), "preferred": swapped_preference(self.preferred)})
 
     def with_texts(self, change: Callable[[str], str]) -> "PreferencePair":
         """The same pair with its caption or question, and its answers, changed."""

@@ -101,7 +101,7 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What a question asks: `answers` are the candidates of an understanding task, and empty for media."""
 
     task: Task
@@ -118,12 +118,12 @@ def read(root: Path) -> Iterator[Row | InvalidRow]:
 def conversation(where: str, row: dict[str, Any]) -> Row:
     """The pair of one conversation. Raises `RowError`."""
     asked, answer = asked_and_answered(row)
-    told = understood(asked)
-    preferred, reasoning = answered(answer, told.task)
-    return judged(where, row, told, preferred, reasoning)
+    parsed = read_question(asked)
+    preferred, reasoning = answered(answer, parsed.task)
+    return judged(where, row, parsed, preferred, reasoning)
 
 
-def understood(asked: str, forms: tuple[Form, ...] = FORMS) -> Asked:
+def read_question(asked: str, forms: tuple[Form, ...] = FORMS) -> Question:
     """The parts of a question of one of these forms, the form that starts first. Raises `RowError`."""
     starts = sorted((at, n) for n, form in enumerate(forms) if (at := asked.find(form.opening)) >= 0)
     for at, number in starts:
@@ -135,11 +135,11 @@ def understood(asked: str, forms: tuple[Form, ...] = FORMS) -> Asked:
             if kind is None:
                 raise RowError("row: the question tells neither of images nor of videos")
             if not answers:
-                return Asked(Task(f"{kind}_generation"), question(as_text(prompt, "the caption")), ())
+                return Question(Task(f"{kind}_generation"), question(as_text(prompt, "the caption")), ())
             first, second = (as_text(text, f"answer {n}") for n, text in enumerate(answers, start=1))
             if first == second:
                 raise RowError("row: both candidates are the same")
-            return Asked(Task(f"{kind}_understanding"), question(as_text(prompt, "the question")), (first, second))
+            return Question(Task(f"{kind}_understanding"), question(as_text(prompt, "the question")), (first, second))
     raise RowError(
         "row: the question is of no known form: it holds no 'Text Caption:', nor 'Question:' and two answers"
     )
@@ -159,21 +159,21 @@ def answered(answer: str, task: Task) -> tuple[Preferred, str]:
     return stated.preferred, ""
 
 
-def judged(where: str, row: Fields, told: Asked, preferred: Preferred, reasoning: str = "") -> Row:
+def judged(where: str, row: Fields, asked: Question, preferred: Preferred, reasoning: str = "") -> Row:
     """The pair of a row whose question and label are known, with the media it names. Raises `RowError`."""
-    shown = _shown(where, row, told.task)
+    shown = _shown(where, row, asked.task)
     candidates: tuple[str | Medium, str | Medium]
-    if told.answers:
-        candidates, context = told.answers, shown
+    if asked.answers:
+        candidates, context = asked.answers, shown
     else:
         if len(shown) != 2:
-            raise RowError(f"row: names {len(shown)} {told.task.media_kind}s, expected two")
+            raise RowError(f"row: names {len(shown)} {asked.task.media_kind}s, expected two")
         candidates, context = different(*shown), ()
     return Row(
         where=where,
         id=given_id(row) or where,
-        task=told.task,
-        prompt=told.prompt,
+        task=asked.task,
+        prompt=asked.prompt,
         candidates=candidates,
         preferred=preferred,
         context=context,

@@ -62,7 +62,7 @@ def present(row: Fields, name: str) -> Any:
 
 
 def text(row: Fields, name: str) -> str:
-    """A text that says something, as it is written."""
+    """A text that is not blank, as it is written."""
     return as_text(present(row, name), name)
 
 
@@ -81,10 +81,10 @@ def as_text(value: object, name: str) -> str:
 
 def label(row: Fields, name: str, labels: Mapping[str, Label]) -> Label:
     """What one of the known labels stands for."""
-    said = text(row, name).strip()
-    if said not in labels:
-        raise RowError(f"row: {name} is {said[:SHOWN]!r}, none of {', '.join(labels)}")
-    return labels[said]
+    value = text(row, name).strip()
+    if value not in labels:
+        raise RowError(f"row: {name} is {value[:SHOWN]!r}, none of {', '.join(labels)}")
+    return labels[value]
 
 
 def number(row: Fields, name: str) -> float:
@@ -169,11 +169,11 @@ def asked_and_answered(row: Fields) -> tuple[str, str]:
 
 def caption(asked: str) -> str:
     """The caption in a question of UnifiedReward's about generated media, which ends `Text Caption: [a red kite]`."""
-    _, marker, said = asked.partition(_CAPTION)
+    _, marker, found = asked.partition(_CAPTION)
     if not marker:
         raise RowError(f"row: the question holds no {_CAPTION!r}")
-    said = said.strip()
-    return as_text(said[1:-1] if said.startswith("[") and said.endswith("]") else said, "the caption")
+    found = found.strip()
+    return as_text(found[1:-1] if found.startswith("[") and found.endswith("]") else found, "the caption")
 
 
 def question(published: str) -> str:

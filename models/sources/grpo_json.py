@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.sources.conversations import judged, understood
+from models.sources.conversations import judged, read_question
 from models.sources.fields import RowError, text, valid_rows
 from models.sources.listings import find, rows_of
 from models.sources.rows import InvalidRow, Row
@@ -32,8 +32,8 @@ def read(root: Path) -> Iterator[Row | InvalidRow]:
 
 
 def _make(where: str, row: dict[str, Any]) -> Row:
-    told = understood(text(row, "problem"))
-    verdict = parse_verdict(text(row, "solution"), told.task, mode="direct")
+    parsed = read_question(text(row, "problem"))
+    verdict = parse_verdict(text(row, "solution"), parsed.task, mode="direct")
     if isinstance(verdict, Malformed):
-        raise RowError(f"row: solution is no verdict on {told.task}: {verdict.reason}")
-    return judged(where, row, told, verdict.preferred)
+        raise RowError(f"row: solution is no verdict on {parsed.task}: {verdict.reason}")
+    return judged(where, row, parsed, verdict.preferred)

@@ -46,14 +46,14 @@ _MEDIA = pa.schema(
 
 @dataclass(frozen=True)
 class Imported:
-    """One valid row: the pair, the perceptual hashes of each medium as shown, and what else the set says of it.
+    """One valid row: the pair, the perceptual hashes of each medium as shown, and what else the set has on it.
 
-    `turned` says that the set gives the candidates swapped.
+    `swapped`: the set has the candidates the other way (its column is `turned`).
     """
 
     pair: PreferencePair
     where: str
-    turned: bool
+    swapped: bool
     hashes: tuple[tuple[int, ...], ...]
     reasoning: str
     aspects: tuple[tuple[str, Preferred], ...]
@@ -103,7 +103,7 @@ class ImportedShard:
                 "preferred": str(one.pair.preferred),
                 "group": one.pair.group,
                 "where": one.where,
-                "turned": one.turned,
+                "turned": one.swapped,
                 "pair": one.pair.model_dump_json(),
                 "hashes": [list(hashes) for hashes in one.hashes],
                 "reasoning": one.reasoning,
@@ -189,7 +189,7 @@ def statistics(folder: Path) -> dict[str, Any]:
         usable += 1
         counts["tasks"][one.pair.task] += 1
         counts["groups"][one.pair.group] += 1
-        counts["labels"][str((one.pair.swapped() if one.turned else one.pair).preferred)] += 1
+        counts["labels"][str((one.pair.swapped() if one.swapped else one.pair).preferred)] += 1
     reasons = Counter(one.reason for one in read_invalid(folder))
     found = {name: dict(sorted(counted.items())) for name, counted in counts.items()}
     return {

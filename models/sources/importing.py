@@ -4,7 +4,7 @@ A shard is so many rows of the reader's, valid or not, so that a killed import g
 not whole. Media are named by their digest. Their bytes are read, decoded and hashed in other processes
 (models/media/decoding.py): a codec that crashes costs one row.
 
-Pairs are turned round by a digest of their content (models/sources/drops.py), since many sets write the better
+Pairs are swapped by a digest of their content (models/sources/submissions.py), since many sets write the better
 candidate first in every row; those with a published reasoning stay as they are, because it speaks of that order.
 """
 
@@ -16,27 +16,27 @@ from typing import Any
 
 from models.errors import DataError, MediaError
 from models.media.decoding import Decoders
-from models.pairs.preference import Media, PreferencePair, turned
-from models.sources.drops import presented
+from models.pairs.preference import Media, PreferencePair, swapped_preference
 from models.sources.fields import RowError
 from models.sources.imported import Imported, ImportedShard, InvalidImport, MediaWriter
 from models.sources.pair_format import pair_of
 from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
 from models.sources.rows import TWICE, InRow, InvalidRow, Medium, Read, Row, name_of
+from models.sources.submissions import in_drawn_order
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
-IMAGES_AN_ERRAND = 16  # for one process at a time: small pictures take longer to send alone than to decode
-JUDGED_FROM = 100  # rows, before a share of invalid ones says anything
+IMAGES_PER_REQUEST = 16  # for one process at a time: small pictures take longer to send alone than to decode
+JUDGED_FROM = 100  # rows, before a share of invalid ones means anything
 Key = Medium | str
 
 
 class ImportJob:
     """One import into the folder `into`, of what `read` finds below `root`.
 
-    `kept(number)` brings a shard that an earlier attempt finished into the folder and says whether there is one. It is
-    not used where a cause that passes left a row out, or where earlier shards have changed for such a cause.
-    `keep(number)` is told of each that is whole. `as_published` leaves the presentation order to others, such as a
+    `kept(number)` puts a shard that an earlier attempt finished into the folder and returns whether there is one. It
+    is not used where a row is invalid for a cause that passes, or where earlier shards have changed for such a cause.
+    `keep(number)` is called for each that is whole. `as_published` leaves the presentation order to others, such as a
     benchmark's protocol.
     """
 
@@ -60,7 +60,7 @@ class ImportJob:
         self._max_bad_share, self._max_media_bytes = max_bad_share, max_media_bytes
         self._kept, self._keep, self._on_progress = kept, keep, on_progress
         self._ids: set[str] = set()
-        self._looked: dict[Key, ProbeResult] = {}
+        self._probed: dict[Key, ProbeResult] = {}
         self._stored: set[str] = set()
         self._read = self._bad = 0
         self._reasons: Counter[str] = Counter()
@@ -101,7 +101,7 @@ class ImportJob:
         invalid: list[InvalidImport] = []
         imported: list[Imported] = []
         with MediaWriter(shard.media) as media:
-            found = self._look_at(rows, media)
+            found = self._probe_new(rows, media)
         for row in rows:
             try:
                 imported.append(self._imported(row, found))
@@ -115,59 +115,61 @@ class ImportJob:
                 invalid.append(InvalidImport(row.where, row.id, str(error)))
         shard.write(imported, invalid)
 
-    def _look_at(self, rows: list[Row | InvalidRow], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
+    def _probe_new(self, rows: list[Row | InvalidRow], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
         """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
         named = {key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in row.media()}
-        found: dict[Key, ProbeResult | MediaError] = {key: self._looked[key] for key in named if key in self._looked}
+        found: dict[Key, ProbeResult | MediaError] = {key: self._probed[key] for key in named if key in self._probed}
         unknown = {key: one for key, one in named.items() if key not in found}
-        for key, said in zip(unknown, self._seen(list(unknown.values())), strict=True):
-            if isinstance(said, MediaError):
-                found[key] = said
+        for key, result in zip(unknown, self._probed_results(list(unknown.values())), strict=True):
+            if isinstance(result, MediaError):
+                found[key] = result
                 continue
-            if said.sha256 not in self._stored:
-                self._stored.add(said.sha256)
-                media.add(own_uri(said), said.sha256, said.data)
-            found[key] = self._looked[key] = replace(said, data=b"")
+            if result.sha256 not in self._stored:
+                self._stored.add(result.sha256)
+                media.add(own_uri(result), result.sha256, result.data)
+            found[key] = self._probed[key] = replace(result, data=b"")
         return found
 
-    def _seen(self, media: Sequence[tuple[Medium, str]]) -> Iterator[ProbeResult | MediaError]:
-        """What each medium turns out to be. Of an errand that a codec ends, each medium is looked at alone."""
-        errands = [[ProbeRequest(one, self._root, self._max_media_bytes) for one in some] for some in errands_of(media)]
-        asked = ((name_of(errand[0].medium), errand) for errand in errands)
-        for errand, said in zip(errands, self._decoders.map(probe_all, asked), strict=True):
-            if isinstance(said, MediaError):
-                yield from self._decoders.map(probe, ((name_of(seen.medium), seen) for seen in errand))
+    def _probed_results(self, media: Sequence[tuple[Medium, str]]) -> Iterator[ProbeResult | MediaError]:
+        """What each medium turns out to be. Of a request that a codec ends, each medium is probed alone."""
+        requests = [
+            [ProbeRequest(one, self._root, self._max_media_bytes) for one in some] for some in requests_of(media)
+        ]
+        asked = ((name_of(request[0].medium), request) for request in requests)
+        for request, result in zip(requests, self._decoders.map(probe_all, asked), strict=True):
+            if isinstance(result, MediaError):
+                yield from self._decoders.map(probe, ((name_of(seen.medium), seen) for seen in request))
             else:
-                yield from said
+                yield from result
 
     def _imported(self, row: Row | InvalidRow, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
         if isinstance(row, InvalidRow):
             raise RowError(row.reason)
         if row.id in self._ids:
             raise RowError(TWICE)
-        looked: dict[Key, ProbeResult] = {}
+        probed: dict[Key, ProbeResult] = {}
         for key in map(key_of, row.media()):
-            said = found[key]
-            if isinstance(said, MediaError):
-                raise said
-            looked[key] = said
-        pair = self._pair(row, looked)
+            result = found[key]
+            if isinstance(result, MediaError):
+                raise result
+            probed[key] = result
+        pair = self._pair(row, probed)
         self._ids.add(row.id)
-        shown = pair if row.reasoning or self._as_published else presented(pair)
-        is_turned = shown is not pair
-        hashes = {said.sha256: said.hashes for said in looked.values()}
+        shown = pair if row.reasoning or self._as_published else in_drawn_order(pair)
+        is_swapped = shown is not pair
+        hashes = {result.sha256: result.hashes for result in probed.values()}
         return Imported(
             pair=shown,
             where=row.where,
-            turned=is_turned,
+            swapped=is_swapped,
             hashes=tuple(hashes[one.sha256] for one in shown.media()),
             reasoning=row.reasoning,
-            aspects=tuple((name, turned(label) if is_turned else label) for name, label in row.aspects),
+            aspects=tuple((name, swapped_preference(label) if is_swapped else label) for name, label in row.aspects),
         )
 
-    def _pair(self, row: Row, looked: Mapping[Key, ProbeResult]) -> PreferencePair:
+    def _pair(self, row: Row, probed: Mapping[Key, ProbeResult]) -> PreferencePair:
         def opened(medium: Medium) -> Media:
-            result = looked[key_of(medium)]
+            result = probed[key_of(medium)]
             return Media(kind=row.task.media_kind, uri=own_uri(result), sha256=result.sha256)
 
         return pair_of(row, opened, self._source)
@@ -187,8 +189,8 @@ class ImportJob:
 
 def commonest(reasons: Iterable[str]) -> str:
     """The three commonest reasons with their counts, in brackets; nothing where there is none."""
-    said = ", ".join(f"{reason} ({count})" for reason, count in Counter(reasons).most_common(3))
-    return f" ({said})" if said else ""
+    counted = ", ".join(f"{reason} ({count})" for reason, count in Counter(reasons).most_common(3))
+    return f" ({counted})" if counted else ""
 
 
 def check_share(rows: int, bad: int, most: float, where: object, reasons: str = "") -> None:
@@ -215,11 +217,11 @@ def shards_of(rows: Iterator[Row | InvalidRow]) -> Iterator[list[Row | InvalidRo
         yield shard
 
 
-def errands_of(media: Sequence[tuple[Medium, str]]) -> Iterator[list[Medium]]:
+def requests_of(media: Sequence[tuple[Medium, str]]) -> Iterator[list[Medium]]:
     """The media in the same order, in parts: images several at a time, each video alone."""
     part: list[Medium] = []
     for medium, kind in media:
-        if part and (kind == "video" or len(part) == IMAGES_AN_ERRAND):
+        if part and (kind == "video" or len(part) == IMAGES_PER_REQUEST):
             yield part
             part = []
         part.append(medium)
@@ -235,6 +237,6 @@ def key_of(medium: Medium) -> Key:
     return medium.name if isinstance(medium, InRow) else medium
 
 
-def own_uri(looked: ProbeResult) -> str:
+def own_uri(probed: ProbeResult) -> str:
     """The name of a medium in the imported set."""
-    return f"media/{looked.sha256}{looked.suffix}"
+    return f"media/{probed.sha256}{probed.suffix}"

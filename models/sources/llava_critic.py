@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.conversations import Form, understood
+from models.sources.conversations import Form, read_question
 from models.sources.fields import RowError, asked_and_answered, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
 from models.sources.rows import InvalidRow, Row
@@ -109,15 +109,15 @@ def read(root: Path) -> Iterator[Row | InvalidRow]:
 
 def _make(where: str, row: dict[str, Any]) -> Row:
     asked, judgment = asked_and_answered(row)
-    told = understood(asked, FORMS)
-    if not told.answers or told.task != Task.IMAGE_UNDERSTANDING:
-        raise RowError(f"row: is a question of {told.task}, expected image_understanding")
+    parsed = read_question(asked, FORMS)
+    if not parsed.answers or parsed.task != Task.IMAGE_UNDERSTANDING:
+        raise RowError(f"row: is a question of {parsed.task}, expected image_understanding")
     return Row(
         where=where,
         id=given_id(row) or where,
-        task=told.task,
-        prompt=told.prompt,
-        candidates=told.answers,
+        task=parsed.task,
+        prompt=parsed.prompt,
+        candidates=parsed.answers,
         preferred=preferred_by(judgment),
         context=(medium(row.get("image"), "image", where),),
         group=text(row, "source") if row.get("source") else "",
@@ -136,8 +136,8 @@ def preferred_by(judgment: str) -> Preferred:
             return preferred
     if _NOT.search(judgment):
         raise RowError("row: the judgment says that one is not better, which leaves open what is")
-    said = {preferred for preferred, pattern in _SAYS.items() if pattern.search(judgment)}
-    if len(said) != 1:
-        both = " and ".join(sorted(map(str, said)))
-        raise RowError(f"row: the judgment says {both}" if said else "row: the judgment does not say which is better")
-    return said.pop()
+    labels = {preferred for preferred, pattern in _SAYS.items() if pattern.search(judgment)}
+    if len(labels) != 1:
+        both = " and ".join(sorted(map(str, labels)))
+        raise RowError(f"row: the judgment says {both}" if labels else "row: the judgment does not say which is better")
+    return labels.pop()

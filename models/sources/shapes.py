@@ -89,13 +89,13 @@ def _objection(pair: PreferencePair, split: Split, ledger: Ledger) -> str:
 
 
 class _Progress:
-    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
-        self._done, self._total, self._tell = 0, total, tell
+    def __init__(self, total: int, on_progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._on_progress = 0, total, on_progress
 
     def step(self) -> None:
         self._done += 1
-        if self._tell is not None:
-            self._tell(self._done, self._total)
+        if self._on_progress is not None:
+            self._on_progress(self._done, self._total)
 
 
 def same_look(blobs: Mapping[str, bytes], max_frames: int) -> Confirm:

@@ -93,10 +93,10 @@ def _named(one: object) -> str:
 
 
 def _label(row: dict[str, Any]) -> Preferred:
-    said = _whole(row, "label")
-    if said not in LABELS:
-        raise RowError(f"row: label is {said}, neither 0 nor 1")
-    return LABELS[said]
+    value = _whole(row, "label")
+    if value not in LABELS:
+        raise RowError(f"row: label is {value}, neither 0 nor 1")
+    return LABELS[value]
 
 
 def _whole(row: dict[str, Any], field: str) -> int:

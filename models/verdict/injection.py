@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from models.pairs.preference import PreferencePair, Preferred, turned
+from models.pairs.preference import PreferencePair, Preferred, swapped_preference
 from models.verdict.grammar import candidate_names
 
 # A name stands for the candidate that the text speaks for.
@@ -58,7 +58,7 @@ def attacks(
     made = []
     for pair, verdict in zip(pairs, verdicts, strict=True):
         if verdict in (1, 2):
-            favours = turned(verdict)
+            favours = swapped_preference(verdict)
             made.append(Attack(with_sentence(pair, rng.choice(sentences), favours), favours))
     return made
 

@@ -24,7 +24,7 @@ from models.sources.rows import Read
 from tasks.data.decoders import prepare_decoders
 from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
-from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
 from tasks.store.work import Work
@@ -91,7 +91,7 @@ def import_set(store: Store, settings: Settings, place: Place, on_progress: Prog
             inputs={},
             config=config,
             code_version=VERSION,
-            facts={"rows": rows, "unusable": invalid, VOLATILE_METRICS: passing},
+            facts={"rows": rows, "unusable": invalid, ROWS_TO_RETRY: passing},
         )
 
     entry = computed_once(store, settings, IMPORTING, key, read)

@@ -20,7 +20,7 @@ from configs.schema import Settings
 from models.backbone import FRAMES, takes_video
 from models.errors import ConfigError
 from models.evaluation.benchmarks.comparison import vote
-from models.evaluation.benchmarks.protocol import UNDECODABLE, presented
+from models.evaluation.benchmarks.protocol import UNDECODABLE, presentation_orders
 from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
 from models.generation.open import EndpointOptions, find_endpoint
@@ -30,7 +30,7 @@ from models.judging.judge import Frames, Judge, Seconds
 from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
 from models.pairs.media_files import MediaFiles
-from models.pairs.preference import turned
+from models.pairs.preference import swapped_preference
 from models.sources.imported import InvalidImport, read_imported, read_invalid
 from models.sources.importing import check_share, commonest
 from models.verdict.grammar import Mode
@@ -226,7 +226,7 @@ def _asked(
     store: Store, key: str, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell
 ) -> Judged:
     work = store.work(BENCHMARKING, key)
-    shown = presented(benchmark.pairs, protocol.seed)
+    shown = presentation_orders(benchmark.pairs, protocol.seed)
     if protocol.both_orders:
         shown = [(pair, swapped) for one in benchmark.pairs for pair, swapped in ((one, False), (one.swapped(), True))]
     rows: list[JudgedRow] = []
@@ -272,7 +272,7 @@ def _unseen(invalid: InvalidImport, mode: Mode, swapped: bool) -> JudgedRow:
         group=invalid.group,
         mode=mode,
         swapped=swapped,
-        label=turned(invalid.preferred) if swapped else invalid.preferred,
+        label=swapped_preference(invalid.preferred) if swapped else invalid.preferred,
         text="",
         preferred=None,
         fault=UNDECODABLE,

@@ -15,7 +15,7 @@ ORDERS = 2
 
 @dataclass(frozen=True)
 class There:
-    """Training, validation and held-out pairs by task, before any is left out; `how` says how they were counted."""
+    """Training, validation and held-out pairs by task, invalid ones too; `how` is how they were counted."""
 
     train: Mapping[Task, int]
     validation: Mapping[Task, int]
@@ -69,7 +69,7 @@ def _most(wanted: int, there: Mapping[Task, int] | None, task: Task) -> int:
 
 
 def pairs_there(settings: Settings) -> There | str:
-    """The pairs that `prepare` would find, or why they cannot be told without importing them.
+    """The pairs that `prepare` would find, or why they are unknown without an import.
 
     A folder of one's own is read; of published sets those in `pairs.jsonl`. Media are not read, so pairs count that an
     import finds invalid for them.
@@ -78,7 +78,8 @@ def pairs_there(settings: Settings) -> There | str:
     if p.source == "shapes":
         each = {"train": p.train_pairs, "validation": p.validation_pairs, "held_out": p.held_out_pairs}
         return There(
-            **{split: dict.fromkeys(Task, count) for split, count in each.items()}, how="as prepare says, of each task"
+            **{split: dict.fromkeys(Task, count) for split, count in each.items()},
+            how="as prepare has them, of each task",
         )
     places = [str(p.path)] if p.source == "jsonl" else [one.path for one in p.sources]
     found: Counter[Task] = Counter()

@@ -53,9 +53,11 @@ def check_stages_fit(
 
     A stage that a model is pinned for passes: its size is that model's, not the base's.
     """
-    from tasks.pipeline.run import is_cached, open_store
+    from tasks.pipeline.plan import Planner
+    from tasks.pipeline.run import open_store
 
     refreshed, pinned = set(again), pins or {}
+    planner = Planner(open_store(settings), settings)
     chosen = [
         name
         for name in names
@@ -64,7 +66,7 @@ def check_stages_fit(
     check_fits(
         settings,
         chosen,
-        cached=lambda name: name not in refreshed and is_cached(open_store(settings), settings, name),
+        cached=lambda name: name not in refreshed and planner.plan(name).cached,
     )
 
 

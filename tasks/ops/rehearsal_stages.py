@@ -18,8 +18,8 @@ from models.pairs.preference import Task
 from models.training.presets import PRESETS
 from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import find_base
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.options import local_options
 from tasks.stages.prepare import check_hub_id
 from tasks.stages.training import grpo_plan, sft_plan

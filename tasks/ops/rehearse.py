@@ -19,7 +19,8 @@ from configs.schema import Settings, Sft
 from models.errors import OutOfMemory, ThinkrewardError
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
 from tasks.ops.estimate import MODELS, grpo_steps, sft_steps
-from tasks.pipeline.launch import Job, run_child
+from tasks.pipeline.child import Job
+from tasks.pipeline.launch import run_child
 
 ACCUMULATED = 2  # micro-batches of a rehearsed step at most: those after the second repeat it
 REDUCED_TOKENS, REDUCED_SEQUENCES = 64, 8  # of a completion, and generated together, where the model is reduced
@@ -128,7 +129,7 @@ def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, A
         inputs={},
     )
     limit = settings.runtime.stage_timeout_s
-    done = run_child(job, timeout_s=limit, watch_progress=lambda *_: None, say=lambda _: None)
+    done = run_child(job, timeout_s=limit, watch_progress=lambda *_: None, log=lambda _: None)
     return done.facts
 
 

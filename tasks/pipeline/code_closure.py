@@ -30,6 +30,7 @@ LEFT_OUT: dict[str, str] = {
     "tasks.store.artifacts": "bytes are stored as they are",
     "tasks.store.index": "bytes are stored as they are",
     "tasks.store.integrity": "bytes are stored as they are",
+    "tasks.pipeline.child": "how a stage's process reports",
     "tasks.pipeline.launch": "how a stage's process is started and followed",
     "tasks.store.leases": "who computes, not what",
     "tasks.store.local_cache": "bytes are verified by their sha256",
@@ -40,7 +41,8 @@ LEFT_OUT: dict[str, str] = {
     "tasks.store.objects.s3": "bytes are stored as they are",
     "tasks.pipeline.once": "who computes, not what",
     "tasks.pipeline.pinning": "which artifact a name means; its digest is among the inputs",
-    "tasks.pipeline.run": "keys and reuse",
+    "tasks.pipeline.plan": "keys and reuse",
+    "tasks.pipeline.run": "who computes, and where",
     "tasks.tracking.runs": "figures on their way to MLflow",
     "tasks.tracking.client": "figures on their way to MLflow",
     "tasks.tracking.operations": "figures on their way to MLflow",
@@ -53,7 +55,7 @@ LEFT_OUT: dict[str, str] = {
 PASSED: dict[str, str] = {
     "tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"
 }
-SAID = {"say", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
+SAID = {"log", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
 
 
 class Module:

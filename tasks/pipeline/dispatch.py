@@ -1,7 +1,7 @@
 """A stage on another work pool: the nightly runs where CPUs are and has training and sampling done where GPUs are.
 
-Which pool computes a stage is said once, in deployments/prefect.yaml. A run that came from no deployment, such as the
-command line's, has no other place and computes everything itself.
+Which pool computes a stage is decided in one place, deployments/prefect.yaml. A run that came from no deployment, such
+as the command line's, has no other pool and computes everything itself.
 """
 
 import time
@@ -21,39 +21,36 @@ from prefect.states import Cancelling
 from configs.schema import Settings
 from models.errors import ConfigError, StageFailed, StageKilled
 from tasks.pipeline.graph import STAGES
+from tasks.pipeline.plan import StagePlan
 from tasks.pipeline.retries import run_logger, with_retries
-from tasks.pipeline.run import StageResult, is_cached, load_result, open_store, resolve_inputs
+from tasks.pipeline.run import StageResult, load_result, open_store
 from tasks.pipeline.zombie_runs import end_silent_runs
-from tasks.stages.base_model import NEED_BASE, publish_base
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 DEPLOYMENT = "default"
 POLL_S = 1.0
-PATIENCE_S = 120.0  # after which it is said that no worker has started the run
+PATIENCE_S = 120.0  # after which a warning is logged that no worker has started the run
 
 
-def dispatch_to_work_pool(name: str, settings: Settings, refresh: bool = False) -> StageResult | None:
+def dispatch_to_work_pool(plan: StagePlan, settings: Settings, refresh: bool = False) -> StageResult | None:
     """The stage's result from its own deployment's work pool; None if it is this run's to compute, or cached.
 
-    Raises `StageFailed` with what the other run said, `StageKilled` if it crashed. Cancelled, it cancels that run.
+    The other run receives the inputs of this plan, and plans for itself what it computes from them. Raises
+    `StageFailed` with the other run's message, `StageKilled` if it crashed. Cancelled, it cancels that run.
     """
-    store = open_store(settings)
-    if not _has_another_pool(name, tell=True) or (not refresh and is_cached(store, settings, name)):
+    name, stage = plan.name, plan.stage
+    if (plan.cached and not refresh) or not _has_another_pool(name, warn=True):
         return None
-    if name in NEED_BASE:
-        with_retries(publish_base, settings)(settings)
-    stage = STAGES[name]
-    inputs = resolve_inputs(store, settings, name)
-    pinned = {name: inputs[name] for name, need in stage.inputs.items() if need.stage != "base"}
-    pins = {name: f"{ref.kind}/{ref.digest}" for name, ref in pinned.items()}
+    own = {at for at, source in stage.inputs.items() if source.stage == "base" or STAGES[source.stage].part_of == name}
+    pins = {at: f"{ref.kind}/{ref.digest}" for at, ref in plan.inputs.items() if at in stage.inputs and at not in own}
     started = time.monotonic()
-    # How a stage uses a machine is for the environment of its own worker to say.
+    # How a stage uses a machine is decided by the environment of its own worker.
     of_stage = {section: values for section, values in stage.form.part(settings).items() if section != "runtime"}
     parameters = {"settings": of_stage, "inputs": pins, "refresh": refresh}
     with_retries(run_there, settings)(name, parameters)
-    return load_result(store, settings, name, inputs, started)
+    return load_result(open_store(settings), settings, plan, started)
 
 
 def start_run(deployment: str, parameters: Mapping[str, Any], *, key: str, below: bool = True) -> "FlowRun":
@@ -67,7 +64,7 @@ def here(names: Iterable[str]) -> list[str]:
     return [name for name in names if not _has_another_pool(name)]
 
 
-def _has_another_pool(name: str, *, tell: bool = False) -> bool:
+def _has_another_pool(name: str, *, warn: bool = False) -> bool:
     if not runtime.deployment.id:
         return False
     with get_client(sync_client=True) as client:
@@ -75,7 +72,7 @@ def _has_another_pool(name: str, *, tell: bool = False) -> bool:
         try:
             other = client.read_deployment_by_name(f"{name}/{DEPLOYMENT}")
         except ObjectNotFound:
-            if tell:
+            if warn:
                 run_logger().warning("%s is not deployed and runs here: `thinkreward stack setup` deploys all", name)
             return False
         if other.work_pool_name is None:
@@ -103,13 +100,13 @@ def run_there(name: str, parameters: Mapping[str, Any]) -> None:
             raise
     state = ended.state
     if state is None or not state.is_completed():
-        said = f"{name} ended {state.name if state else 'without a state'} in flow run {ended.name}"
+        what = f"{name} ended {state.name if state else 'without a state'} in flow run {ended.name}"
         kind = StageKilled if state is not None and state.is_crashed() else StageFailed
-        raise kind(f"{said}: {state.message if state else 'look into its logs'}")
+        raise kind(f"{what}: {state.message if state else 'look into its logs'}")
 
 
 def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> "FlowRun":
-    started, told = time.monotonic(), False
+    started, warned = time.monotonic(), False
     looked = started
     while True:
         now = _looked_up(client, run)
@@ -117,8 +114,8 @@ def _until_final(client: SyncPrefectClient, run: "FlowRun", deployment: str) -> 
             return now
         # Pending too: the worker that took it may have died before it started a process.
         waits = now.state is not None and (now.state.is_scheduled() or now.state.is_pending())
-        if waits and not told and time.monotonic() - started > PATIENCE_S:
-            told = True
+        if waits and not warned and time.monotonic() - started > PATIENCE_S:
+            warned = True
             run_logger().warning(
                 "no worker has started flow run %s of %s for %d s: is a worker of pool %s running?",
                 run.name, deployment, PATIENCE_S, now.work_pool_name,

@@ -1,13 +1,15 @@
 """The method as a graph: each stage's inputs, the settings that enter its key, and where its work is written.
 
-`version` is the stage's code version: raise it when a change alters what the stage computes. It is said by hand, since
-no hash of sources knows which change alters a result; that it is thought of is checked (tasks/pipeline/stage_code.py;
-CONTRIBUTING, "Stage versions").
+`METHOD`, at the end, is the paper's method in one expression. `version` is a stage's code version: raise it when a
+change alters what the stage computes. That is a person's decision, since no hash of sources knows which change alters a
+result; that it was made is checked (tasks/pipeline/stage_code.py; CONTRIBUTING, "Stage versions").
 """
 
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from configs.forms import Form
 from configs.schema import Section, Settings
@@ -27,46 +29,72 @@ class Input:
     output: str
 
 
+class Output:
+    """An output in the class of a stage: `grpo.model`, of the stage `grpo`, is an input for others."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, stage: "Stage", owner: type) -> Input:
+        return Input(stage.name, self._name)
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `body` is the function that computes it in a child process.
+    """One stage. `body` is the function that computes it in a child process, as `module:name`.
 
     `sections` are the settings in its key: whole sections, or single fields as `section.field` where the others cannot
-    change its result. With `generates` the key names what writes its texts, too, and with `seeded` the seed.
-    `opens` are the splits of its preferences that the body can read, and no other. `memory` names the settings to lower
-    when memory runs out. Inputs that no other stage makes come from the function `dynamic_inputs`. What a stage did
-    outside the store may be undone there: `is_stale` is a function that says so.
+    change its result, without the fields in `excludes`. With `generates` the key names what writes its texts, too, and
+    with `seeded` the seed. `opens` are the splits of its preferences that the body can read, and no other. `memory`
+    names the settings to lower when memory runs out. Inputs that no other stage makes come from the function
+    `dynamic_inputs`. What a stage did outside the store may be undone there: the function `is_stale` returns how, in
+    words. A stage that is `part_of` another is its first step, with a key, a lease and a process of its own; people see
+    the other alone. Calling a stage connects it: `distill(preferences=prepare.preferences)`.
     """
 
     name: str
     version: str
-    inputs: dict[str, Input]
-    outputs: tuple[str, ...]
-    sections: tuple[str, ...]
+    _: KW_ONLY
     body: str
+    sections: tuple[str, ...]
+    excludes: tuple[str, ...] = ()
     opens: tuple[Split, ...] = ()
     memory: str = "model.max_pixels"
     dynamic_inputs: str = ""
     is_stale: str = ""
+    part_of: str = ""
     generates: bool = False
     seeded: bool = True
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+
+    def __call__(self, **inputs: Input) -> Self:
+        """This stage with its inputs, by name: `cold_start=` is the input `cold-start`."""
+        return replace(self, inputs={name.replace("_", "-"): source for name, source in inputs.items()})
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its outputs, which are the kinds of its artifacts."""
+        return tuple(name for name, value in vars(type(self)).items() if isinstance(value, Output))
 
     @property
     def form(self) -> Form:
-        """What a person may set when this stage is deployed; where things are kept is its environment's to say."""
-        sections = dict.fromkeys(name.partition(".")[0] for name in self.sections)
-        return Form(*(name for name in sections if name != "tracking"), "runtime")
+        """What a person may set when this stage is deployed; where things are kept belongs to its environment."""
+        parts = [stage for stage in STAGES.values() if stage.part_of == self.name]
+        names = [name.partition(".")[0] for stage in (*parts, self) for name in stage.sections]
+        return Form(*(name for name in dict.fromkeys(names) if name != "tracking"), "runtime")
 
     def config(self, settings: Settings) -> dict[str, object]:
         """The fields that change this stage's result."""
         fields: dict[str, Any] = {"seed": settings.seed} if self.seeded else {}
-        for said in self.sections:
-            name, _, only = said.partition(".")
+        for path in self.sections:
+            name, _, only = path.partition(".")
             section: Section = getattr(settings, name)
             if only:
-                fields.setdefault(name, {})[only] = getattr(section, only)
+                value = getattr(section, only)
+                fields.setdefault(name, {})[only] = value.key_fields() if isinstance(value, Section) else value
             else:
-                fields[name] = section.key_fields()
+                whole = section.key_fields()
+                fields[name] = {one: whole[one] for one in whole if f"{name}.{one}" not in self.excludes}
         if self.generates:
             fields["generator"] = vars(transformers_identity(settings.model.dtype))
         if self.name == "base" and (folder := find_base(settings)):
@@ -80,111 +108,168 @@ class Stage:
         return fields
 
 
+def named(function: str) -> Callable[..., Any]:
+    """The function that `module:name` means."""
+    module, name = function.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def find_base(settings: Settings) -> Path | None:
     """The base model's folder, from the working directory or the repository; `None` for a hub id."""
     name = settings.model.base
     return next((path for path in (Path(name), REPOSITORY / name) if path.is_dir()), None)
 
 
-_PREFERENCES = Input("prepare", "preferences")
-_BASE = Input("base", "model")
-_SHOWN = ("model.max_pixels", "model.max_frames")  # all of `model` that matters where no model takes part
+class BaseStage(Stage):
+    """The model to start from."""
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Stage("base", "2", {}, ("model",), ("model.base", "model.revision"), "tasks.stages.prepare:base", seeded=False),
-        Stage(
-            "prepare",
-            "7",
-            {},
-            ("preferences", "splits"),
-            ("prepare", "model.max_frames"),
-            "tasks.stages.prepare:prepare",
-            dynamic_inputs="tasks.stages.dynamic_inputs:gather",
-        ),
-        Stage(
-            "distill",
-            "6",
-            {"preferences": _PREFERENCES},
-            ("distilled",),
-            ("distill", *_SHOWN),
-            "tasks.stages.distill:distill",
-            opens=("train",),
-        ),
-        Stage(
-            "cold-start",
-            "4",
-            {"base": _BASE, "preferences": _PREFERENCES, "distilled": Input("distill", "distilled")},
-            ("model", "history"),
-            ("cold_start", "model"),
-            "tasks.stages.training:cold_start",
-            opens=("train",),
-            memory="cold_start.micro_batch or runtime.micro_tokens",
-        ),
-        Stage(
-            "rejection-sampling",
-            "6",
-            {"model": Input("cold-start", "model"), "preferences": _PREFERENCES},
-            ("trajectories", "hard", "model", "history"),
-            ("rejection_sampling", "model"),
-            "tasks.stages.rejection_sampling:rejection_sampling",
-            opens=("train",),
-            memory="runtime.generation_tokens, rejection_sampling.sft.micro_batch or runtime.micro_tokens",
-            generates=True,
-        ),
-        Stage(
-            "grpo",
-            "6",
-            {
-                "model": Input("rejection-sampling", "model"),
-                "trajectories": Input("rejection-sampling", "trajectories"),
-                "preferences": _PREFERENCES,
-            },
-            ("model", "history"),
-            ("grpo", "model"),
-            "tasks.stages.training:grpo",
-            opens=("train", "validation"),
-            memory="grpo.micro_batch, runtime.micro_tokens or grpo.max_tokens",
-        ),
-        Stage(
-            "evaluate",
-            "5",
-            {
-                "base": _BASE,
-                "cold-start": Input("cold-start", "model"),
-                "rejection-sampling": Input("rejection-sampling", "model"),
-                "grpo": Input("grpo", "model"),
-                "preferences": _PREFERENCES,
-                "distilled": Input("distill", "distilled"),
-                "trajectories": Input("rejection-sampling", "trajectories"),
-                "history": Input("grpo", "history"),
-            },
-            ("report",),
-            ("evaluate", "model"),
-            "tasks.stages.evaluate:evaluate",
-            opens=("held_out",),
-            memory="runtime.generation_batch or runtime.generation_tokens",
-            generates=True,
-        ),
-        Stage(
-            "promote",
-            "6",
-            {
-                "report": Input("evaluate", "report"),
-                "model": Input("grpo", "model"),
-                "preferences": _PREFERENCES,
-                "splits": Input("prepare", "splits"),
-            },
-            ("registration",),
-            ("promote", "tracking", "evaluate", "model"),
-            "tasks.stages.promote:promote",
-            opens=("train", "held_out"),  # train: which pairs came through the inbox
-            memory="runtime.generation_batch or runtime.generation_tokens",
-            is_stale="tasks.stages.promote:is_stale",
-        ),
-    )
-}
+    model = Output()
+
+
+class PrepareStage(Stage):
+    """The pairs, and the ledger that keeps each in its split."""
+
+    preferences = Output()
+    splits = Output()
+
+
+class DistillStage(Stage):
+    """The teacher's reasoning about pairs."""
+
+    distilled = Output()
+
+
+class TrainingStage(Stage):
+    """A trained model, and its figures by step."""
+
+    model = Output()
+    history = Output()
+
+
+class SamplingStage(Stage):
+    """Samples, those that were kept, and each pair's pass rate."""
+
+    trajectories = Output()
+
+
+class RejectionSamplingStage(Stage):
+    """The trajectories as they are, and the model that was fine-tuned on the kept ones."""
+
+    trajectories = Output()
+    model = Output()
+    history = Output()
+
+
+class EvaluateStage(Stage):
+    """Accuracies on held-out pairs, for people and programs."""
+
+    report = Output()
+
+
+class PromoteStage(Stage):
+    """What was registered, and what the gate decided."""
+
+    registration = Output()
+
+
+_MEDIA_CAPS = ("model.max_pixels", "model.max_frames")  # all of `model` that matters where no model takes part
+_TO_JUDGE = "runtime.generation_batch or runtime.generation_tokens"
+
+base = BaseStage("base", "2", body="tasks.stages.prepare:base", sections=("model.base", "model.revision"), seeded=False)
+prepare = PrepareStage(
+    "prepare",
+    "7",
+    body="tasks.stages.prepare:prepare",
+    sections=("prepare", "model.max_frames"),
+    dynamic_inputs="tasks.stages.dynamic_inputs:gather",
+)
+distill = DistillStage(
+    "distill",
+    "6",
+    body="tasks.stages.distill:distill",
+    sections=("distill", *_MEDIA_CAPS),
+    opens=("train",),
+)
+cold_start = TrainingStage(
+    "cold-start",
+    "4",
+    body="tasks.stages.training:cold_start",
+    sections=("cold_start", "model"),
+    opens=("train",),
+    memory="cold_start.micro_batch or runtime.micro_tokens",
+)
+sampling = SamplingStage(
+    "sampling",
+    "1",
+    body="tasks.stages.rejection_sampling:sample",
+    sections=("rejection_sampling", "model"),
+    excludes=("rejection_sampling.sft",),
+    opens=("train",),
+    memory="runtime.generation_tokens",
+    part_of="rejection-sampling",
+    generates=True,
+)
+rejection_sampling = RejectionSamplingStage(
+    "rejection-sampling",
+    "7",
+    body="tasks.stages.rejection_sampling:rejection_sampling",
+    sections=("rejection_sampling.sft", "model"),
+    opens=("train",),
+    memory="rejection_sampling.sft.micro_batch or runtime.micro_tokens",
+)
+grpo = TrainingStage(
+    "grpo",
+    "6",
+    body="tasks.stages.training:grpo",
+    sections=("grpo", "model"),
+    opens=("train", "validation"),
+    memory="grpo.micro_batch, runtime.micro_tokens or grpo.max_tokens",
+)
+evaluate = EvaluateStage(
+    "evaluate",
+    "5",
+    body="tasks.stages.evaluate:evaluate",
+    sections=("evaluate", "model"),
+    opens=("held_out",),
+    memory=_TO_JUDGE,
+    generates=True,
+)
+promote = PromoteStage(
+    "promote",
+    "6",
+    body="tasks.stages.promote:promote",
+    sections=("promote", "tracking", "evaluate", "model"),
+    opens=("train", "held_out"),  # train: which pairs came through the inbox
+    memory=_TO_JUDGE,
+    is_stale="tasks.stages.promote:is_stale",
+)
+
+METHOD: tuple[Stage, ...] = (
+    base(),
+    prepare(),
+    distill(preferences=prepare.preferences),
+    cold_start(base=base.model, preferences=prepare.preferences, distilled=distill.distilled),
+    sampling(model=cold_start.model, preferences=prepare.preferences),
+    rejection_sampling(model=cold_start.model, preferences=prepare.preferences, trajectories=sampling.trajectories),
+    grpo(
+        model=rejection_sampling.model,
+        trajectories=rejection_sampling.trajectories,
+        preferences=prepare.preferences,
+    ),
+    evaluate(
+        base=base.model,
+        cold_start=cold_start.model,
+        rejection_sampling=rejection_sampling.model,
+        grpo=grpo.model,
+        preferences=prepare.preferences,
+        distilled=distill.distilled,
+        trajectories=rejection_sampling.trajectories,
+        history=grpo.history,
+    ),
+    promote(report=evaluate.report, model=grpo.model, preferences=prepare.preferences, splits=prepare.splits),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in METHOD}  # in an order in which they can be computed
 
 StageName = Literal["prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate", "promote"]
 RECIPE: tuple[StageName, ...] = (

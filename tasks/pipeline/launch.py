@@ -1,13 +1,10 @@
 """Child processes: a stage's work runs in a process group of its own that can be ended as a whole.
 
-The child reports over a channel of its own (tasks/pipeline/watching.py); what it prints, it or a library, is a log that
-is kept. It ends by itself when its parent is gone, however that went: it holds the other end of the parent's pipe and
-leaves when that closes.
+This is the parent's side; the child's is tasks/pipeline/child.py. The child reports over a channel of its own
+(tasks/pipeline/watching.py); what it prints, it or a library, is a log that is kept.
 """
 
 import contextlib
-import faulthandler
-import importlib
 import logging
 import os
 import signal
@@ -16,51 +13,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import psutil
-from pydantic import BaseModel, ConfigDict
 
 import models.errors as errors
 from configs.schema import Settings
 from models.errors import OutOfMemory, StageFailed, StageKilled, StageStalled, ThinkrewardError
-from tasks.pipeline.graph import REPOSITORY, STAGES, Stage
-from tasks.pipeline.lifeline import die_with_starting_thread, leave_with_parent
-from tasks.pipeline.watching import EVENTS, LOG, EventReader, EventWriter, Pulse, descendants, last_lines, write_stacks
-from tasks.store.artifacts import ArtifactRef
+from tasks.pipeline.child import Done, Job, memory_of
+from tasks.pipeline.graph import REPOSITORY
+from tasks.pipeline.watching import EVENTS, LOG, EventReader, Pulse, descendants, last_lines, write_stacks
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 GRACE_S = 10.0
 # glibc gives large blocks back and asks for them again, page by page, at each step of training (a tenth of the time on
 # two cores): kept instead. See mallopt(3).
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 POLL_S = 0.1
-HEARTBEAT_S = 10.0
 LOG_BYTES = 32 << 20  # a longer log is put aside when the next attempt starts
 LOG_DAYS = 30  # a log that nothing was written to for so long is removed
-
-
-class Job(BaseModel):
-    """Everything a stage's child process needs to know; holds no secret."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    key: str
-    body: str
-    settings: Settings
-    inputs: dict[str, ArtifactRef]
-
-
-class Done(BaseModel):
-    """What a child hands back."""
-
-    outputs: dict[str, ArtifactRef]
-    run_ids: dict[str, str] = {}
-    facts: dict[str, Any] = {}
 
 
 def run_child(
@@ -68,28 +43,18 @@ def run_child(
     *,
     timeout_s: float,
     watch_progress: Callable[[int, int, str], None],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Done:
     """Run a stage's body in a child process group and wait for it.
 
-    Raises the child's own named error, `StageStalled` if it made no progress for `runtime.stall_timeout_s`, or
-    `StageFailed` with the last lines it printed. On any exception, Ctrl-C included, the whole group is ended first.
+    `watch_progress` receives (done, total, what), `log` each line that the body reports. Raises the child's own named
+    error, `StageStalled` if it made no progress for `runtime.stall_timeout_s`, or `StageFailed` with the last lines it
+    printed. On any exception, Ctrl-C included, the whole group is ended first.
     """
     with tempfile.TemporaryDirectory(prefix="thinkreward-") as scratch, _open_log(job) as output:
         begin = output.tell()
-        request = Path(scratch) / "job.json"
-        request.write_text(job.model_dump_json())
         channel = EventReader(Path(scratch) / "events")
-        own = {EVENTS: str(Path(scratch) / "events"), LOG: output.name}
-        process = subprocess.Popen(
-            [*_command(job.settings), str(request)],
-            cwd=os.getcwd(),
-            env={**_environment(job.settings), **own},
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = _start(job, Path(scratch), output)
         timed_out, killed_before = threading.Event(), _killed_for_memory()
 
         def end() -> None:
@@ -99,10 +64,10 @@ def run_child(
         timer = threading.Timer(timeout_s, end)
         timer.daemon = True
         timer.start()
-        heard = Heard(watch_progress, say)
-        stalled = ""
+        received = Received(watch_progress, log)
         try:
-            stalled = _follow(process, channel, heard, Pulse(process.pid, job.settings.runtime.stall_timeout_s))
+            pulse = Pulse(process.pid, job.settings.runtime.stall_timeout_s)
+            stalled = _follow(process, channel, received, pulse)
             if stalled:
                 write_stacks(process.pid)
                 _end_group(process)
@@ -113,25 +78,63 @@ def run_child(
             channel.close()
             if process.stdin is not None:
                 process.stdin.close()
-        if heard.done is not None and heard.failure is None:
-            if code:  # after its last word: everything that it made is in the store
-                log.warning(
-                    "%s delivered its result, then ended with %s: see %s", job.stage, _ending(code), output.name
-                )
-            return heard.done
-        if timed_out.is_set():
-            raise StageFailed(
-                f"{job.stage} passed its limit of {timeout_s:g} s and was ended: raise runtime.stage_timeout_s"
+        limit_s = timeout_s if timed_out.is_set() else None
+        starved = _killed_for_memory() > killed_before
+        return _outcome(job, received, Ended(code, Path(output.name), begin, stalled, limit_s, starved))
+
+
+def _start(job: Job, scratch: Path, output: BinaryIO) -> "subprocess.Popen[bytes]":
+    request = scratch / "job.json"
+    request.write_text(job.model_dump_json())
+    own = {EVENTS: str(scratch / "events"), LOG: output.name}
+    return subprocess.Popen(
+        [*_command(job.settings), str(request)],
+        cwd=os.getcwd(),
+        env={**_environment(job.settings), **own},
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child's process ended: its exit code, and its log from the byte `begin` on.
+
+    `stalled` describes how it stalled, `limit_s` is the limit in seconds that it passed, `starved` whether the kernel
+    killed a process for memory meanwhile.
+    """
+
+    code: int
+    log: Path
+    begin: int
+    stalled: str
+    limit_s: float | None
+    starved: bool
+
+
+def _outcome(job: Job, received: "Received", ended: Ended) -> Done:
+    """The result that the child delivered; raises what it failed with."""
+    if received.done is not None and received.failure is None:
+        if ended.code:  # after its last report: everything that it made is in the store
+            logger.warning(
+                "%s delivered its result, then ended with %s: see %s", job.stage, _ending(ended.code), ended.log
             )
-        words = f"{last_lines(Path(output.name), begin)}\nIts whole log: {output.name}"
-        if stalled:
-            raise StageStalled(
-                f"{job.stage}'s process made no progress and was ended: it {stalled} (runtime.stall_timeout_s is "
-                f"{job.settings.runtime.stall_timeout_s:g}); its last words:\n{words}"
-            )
-        if heard.failure is not None:
-            raise _as_error(heard.failure, output.name)
-        raise _without_a_word(job.stage, code, words, starved=_killed_for_memory() > killed_before)
+        return received.done
+    if ended.limit_s is not None:
+        raise StageFailed(
+            f"{job.stage} passed its limit of {ended.limit_s:g} s and was ended: raise runtime.stage_timeout_s"
+        )
+    printed = f"{last_lines(ended.log, ended.begin)}\nIts whole log: {ended.log}"
+    if ended.stalled:
+        raise StageStalled(
+            f"{job.stage}'s process made no progress and was ended: it {ended.stalled} (runtime.stall_timeout_s is "
+            f"{job.settings.runtime.stall_timeout_s:g}); its last words:\n{printed}"
+        )
+    if received.failure is not None:
+        raise _as_error(received.failure, str(ended.log))
+    raise _without_report(job.stage, ended.code, printed, starved=ended.starved)
 
 
 def log_file(job: Job) -> Path:
@@ -156,7 +159,7 @@ def _open_log(job: Job) -> "BinaryIO":
 
 def _command(settings: Settings) -> list[str]:
     if settings.runtime.processes == 1:
-        return [sys.executable, "-m", "tasks.pipeline.launch"]
+        return [sys.executable, "-m", "tasks.pipeline.child"]
     return [
         sys.executable,
         "-m",
@@ -164,7 +167,7 @@ def _command(settings: Settings) -> list[str]:
         "--standalone",
         f"--nproc-per-node={settings.runtime.processes}",
         "-m",
-        "tasks.pipeline.launch",
+        "tasks.pipeline.child",
     ]
 
 
@@ -183,11 +186,11 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {**MEMORY, **os.environ, **quiet, **own}
 
 
-class Heard:
-    """What a child reported: events that are for whoever watches are passed on, its last word is kept."""
+class Received:
+    """What a child reported: events for whoever watches are passed on, its result or failure is kept."""
 
-    def __init__(self, progress: Callable[[int, int, str], None], say: Callable[[str], None]) -> None:
-        self._progress, self._say = progress, say
+    def __init__(self, progress: Callable[[int, int, str], None], log: Callable[[str], None]) -> None:
+        self._progress, self._log = progress, log
         self.done: Done | None = None
         self.failure: dict[str, str] | None = None
 
@@ -195,16 +198,16 @@ class Heard:
         """One event."""
         if "progress" in event:
             self._progress(*event["progress"])
-        elif "say" in event:
-            self._say(event["say"])
+        elif "log" in event:
+            self._log(event["log"])
         elif "done" in event:
             self.done = Done.model_validate(event["done"])
         elif "failed" in event:
             self.failure = event["failed"]
 
 
-def _follow(process: "subprocess.Popen[bytes]", channel: EventReader, heard: Heard, pulse: Pulse) -> str:
-    """Hear what the child reports until it has ended, or stalled: how, in words."""
+def _follow(process: "subprocess.Popen[bytes]", channel: EventReader, received: Received, pulse: Pulse) -> str:
+    """Receive what the child reports until it has ended, or stalled: how, in words."""
     while True:
         ended = process.poll() is not None
         events = channel.read(0 if ended else POLL_S)
@@ -216,7 +219,7 @@ def _follow(process: "subprocess.Popen[bytes]", channel: EventReader, heard: Hea
             continue
         pulse.beat()
         for event in events:
-            heard.take(event)
+            received.take(event)
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
@@ -239,7 +242,7 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _killed_for_memory() -> int:
-    """How many processes of this control group the kernel has killed as out of memory; 0 where it does not say."""
+    """How many processes of this control group the kernel has killed as out of memory; 0 where it is not known."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         group = Path("/proc/self/cgroup").read_text().split("0::")[1].split("\n")[0]
         events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text().split()
@@ -247,36 +250,22 @@ def _killed_for_memory() -> int:
     return 0
 
 
-def _without_a_word(stage: str, code: int, said: str, *, starved: bool = False) -> StageFailed:
+def _without_report(stage: str, code: int, printed: str, *, starved: bool = False) -> StageFailed:
     """The error of a child that could not report one."""
     if starved:
-        return OutOfMemory(f"{stage} was killed: out of memory: lower {memory_of(stage)}; its last words:\n{said}")
+        return OutOfMemory(f"{stage} was killed: out of memory: lower {memory_of(stage)}; its last words:\n{printed}")
     if code == -signal.SIGKILL:
         return StageKilled(
             f"{stage}'s process was killed (signal SIGKILL): preempted or, if it happens again, out of memory, and "
-            f"then lower {memory_of(stage)}; its last words:\n{said}"
+            f"then lower {memory_of(stage)}; its last words:\n{printed}"
         )
     if code == -signal.SIGTERM:
-        return StageKilled(f"{stage}'s process was told to end (signal SIGTERM); its last words:\n{said}")
-    return StageFailed(f"{stage}'s process ended with {_ending(code)}; its last words:\n{said}")
+        return StageKilled(f"{stage}'s process was ended from outside (signal SIGTERM); its last words:\n{printed}")
+    return StageFailed(f"{stage}'s process ended with {_ending(code)}; its last words:\n{printed}")
 
 
 def _ending(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-
-
-def memory_of(stage: str) -> str:
-    """The settings to lower when a stage runs out of memory."""
-    return STAGES[stage].memory if stage in STAGES else Stage.memory
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory; told by name and words, since torch may not be loaded."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 def _as_error(failure: dict[str, str], log: str) -> ThinkrewardError:
@@ -286,102 +275,3 @@ def _as_error(failure: dict[str, str], log: str) -> ThinkrewardError:
         return kind(failure["message"])
     trace = failure.get("trace", "").rstrip()
     return StageFailed(f"{failure['kind']}: {failure['message']}\n{trace}\nIts whole log: {log}")
-
-
-class Child:
-    """The child's side: where a body reports to."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-        self._writer = EventWriter(os.environ[EVENTS]) if EVENTS in os.environ else None
-        self.log = Path(os.environ[LOG]) if LOG in os.environ else None
-
-    def _emit(self, event: dict[str, Any]) -> None:
-        if self._writer is not None:  # else nobody started this process to hear of it
-            self._writer.write(event)
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """While a body waits for somebody else's service, which uses no processor: that is no stall."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(HEARTBEAT_S):
-                self._emit({"alive": True})
-
-        thread = threading.Thread(target=beat, daemon=True, name="waiting")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def progress(self, done: int, total: int, what: str = "") -> None:
-        """Report progress, at most five times a second and always at the end."""
-        now = time.monotonic()
-        if done >= total or now - self._last > 0.2:
-            self._last = now
-            self._emit({"progress": [done, total, what]})
-
-    def say(self, line: str) -> None:
-        """One line for whoever watches."""
-        self._emit({"say": line})
-
-    def done(self, done: Done) -> None:
-        """The stage's result."""
-        self._emit({"done": done.model_dump(mode="json")})
-
-    def failed(self, error: BaseException, trace: str) -> None:
-        """The stage's error by name."""
-        self._emit({"failed": {"kind": type(error).__name__, "message": str(error), "trace": trace}})
-
-
-def named(function: str) -> Callable[..., Any]:
-    """The function that `module:name` means."""
-    module, name = function.split(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
-
-
-@contextlib.contextmanager
-def _one_temporary_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="thinkreward-stage-") as folder:
-        yield Path(folder)
-
-
-def main() -> int:
-    """Entry of the child process: run the job's body, report, and leave."""
-    import traceback
-
-    logging.basicConfig(level=logging.INFO)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for when this process has stalled
-    rank = int(os.environ.get("RANK", "0"))
-    leave_with_parent()  # torchrun hands its standard input on to its ranks
-    die_with_starting_thread()  # which waits for this process, in `run_child` as in torchrun
-    job = Job.model_validate_json(Path(sys.argv[1]).read_text())
-    child = Child()
-    try:
-        with _one_temporary_folder() as scratch:
-            done: Done = named(job.body)(job, child, scratch)
-    except ThinkrewardError as error:
-        child.failed(error, "")
-        return 1
-    except Exception as error:  # noqa: BLE001  (whatever a body raises is the parent's to tell)
-        if _out_of_memory(error):
-            first = (str(error).strip() or "the machine has no more").split("\n")[0]
-            child.failed(OutOfMemory(f"{job.stage} ran out of memory ({first}): lower {memory_of(job.stage)}"), "")
-        else:
-            child.failed(error, traceback.format_exc(limit=-6))
-        return 1
-    if rank == 0:
-        child.done(done)
-    return 0
-
-
-if __name__ == "__main__":
-    # Run as `-m tasks.pipeline.launch`, this file is `__main__`; bodies import it by its own name.
-    from tasks.pipeline.launch import main as run
-
-    sys.exit(run())

@@ -1,4 +1,4 @@
-"""The Prefect side of a stage: one task that asks the index, and computes only what is not there.
+"""The Prefect side of a stage: it is planned in the flow, and one task reuses or computes what was planned.
 
 Our store is the truth: Prefect's record of a task is the small `StageResult`, and its own cache is off,
 so that a record whose artifact is gone can never be handed on.
@@ -6,6 +6,7 @@ so that a record whose artifact is gone can never be handed on.
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -14,8 +15,9 @@ from configs.forms import complete
 from configs.schema import Settings
 from tasks.ops.fitting import check_stages_fit
 from tasks.pipeline.dispatch import dispatch_to_work_pool, here
-from tasks.pipeline.retries import with_retries
-from tasks.pipeline.run import StageResult, Watch, check_trainable, missing_upstream, open_store, run_stage
+from tasks.pipeline.plan import Planner, StagePlan, check_trainable
+from tasks.pipeline.retries import call_with_retries, with_retries
+from tasks.pipeline.run import StageResult, Watch, open_store, run_step, run_steps
 from tasks.pipeline.run_pages import best_effort, name_run, show
 from tasks.pipeline.worker_process import init_worker_process
 from tasks.stages.base_model import NEED_BASE, logged_watch, publish_base
@@ -45,20 +47,22 @@ def load_ahead() -> None:
 
 @task(
     name="stage",
-    task_run_name="{name}",
+    task_run_name="{plan.name}",
     cache_policy=NO_CACHE,
     persist_result=True,
     result_serializer="json",
     log_prints=False,
 )
-def run(name: str, settings: Settings, refresh: str, inputs: Mapping[str, str]) -> StageResult:
-    """Reuse or compute one stage; the heavy work happens in a child process."""
-    watch = _watch(name) if _watch else logged_watch()
-    watch.keyed = lambda key: best_effort(lambda: name_run(name, settings, key))
-    result = run_stage(name, settings, refresh=refresh, watch=watch, pins=inputs)
-    watch.ended(result.state)
-    best_effort(lambda: show(result, settings))
-    return result
+def run(plan: StagePlan, settings: Settings, refresh: str) -> StageResult:
+    """Reuse or compute one stage, or the step that is part of one; the heavy work happens in a child process."""
+    shown = plan.stage.part_of or plan.name
+    watch = _watch_of(shown)
+    watch.keyed = lambda key: best_effort(lambda: name_run(shown, settings, key))
+    return run_step(plan, settings, refresh=refresh, watch=watch)
+
+
+def _watch_of(stage: str) -> Watch:
+    return _watch(stage) if _watch else logged_watch()
 
 
 def compute(
@@ -68,24 +72,48 @@ def compute(
     inputs: Mapping[str, str] | None = None,
     build_missing: bool = False,
 ) -> StageResult:
-    """One stage on the latest upstream artifacts or those that `inputs` names; `build_missing` makes what is not there.
+    """One stage on the latest upstream artifacts or those that `inputs` names; `build_missing` computes those."""
+    settings, pins = complete(settings), inputs or {}
+    check_trainable(settings, (name,))
+    init_worker_process()
+    check_stages_fit(settings, (name,), again=(name,) if refresh else (), pins=pins)
+    planner = Planner(open_store(settings), settings)
+    if build_missing:
+        _build_missing(planner, settings, name, pins)
+    return compute_planned(plan_stage(planner, settings, name, pins), settings, refresh)
+
+
+def plan_stage(planner: Planner, settings: Settings, name: str, pins: Mapping[str, str] | None = None) -> StagePlan:
+    """The plan of a stage that is about to run. Raises `UpstreamMissing`.
 
     The base model is published before the stages that need it; before `distill` too, whose answers cost money.
     """
-    settings, pins = complete(settings), inputs or {}
-    check_trainable(settings, (name,))
-    check_stages_fit(settings, (name,), again=(name,) if refresh else (), pins=pins)
-    init_worker_process()
-    if name in NEED_BASE and "base" not in pins:
-        with_retries(publish_base, settings)(settings)
-    if build_missing:
-        missing = missing_upstream(open_store(settings), settings, name, pins)
-        check_trainable(settings, missing)
-        check_stages_fit(settings, here(missing))
-        for upstream in missing:
-            if dispatch_to_work_pool(upstream, settings) is None:
-                compute(upstream, settings)
-    # Whatever is tried again of the run that a person or schedule started is the same wish.
-    wish = str(runtime.flow_run.root_flow_run_id) if refresh else ""
-    result: StageResult = with_retries(run, settings)(name, settings, wish, pins)
+    if name in NEED_BASE and "base" not in (pins or {}):
+        base = call_with_retries(settings, partial(planner.plan, "base"))
+        if not base.cached:
+            with_retries(publish_base, settings)(base, settings)
+            planner.changed("base")
+    return call_with_retries(settings, partial(planner.ready, name, pins))
+
+
+def compute_planned(plan: StagePlan, settings: Settings, refresh: bool = False) -> StageResult:
+    """The planned stage's result, reused or computed by this run."""
+    # Whatever is retried of the run that a person or schedule started is the same request to compute again.
+    request = str(runtime.flow_run.root_flow_run_id) if refresh else ""
+    result = run_steps(plan, request, lambda step: with_retries(run, settings)(step, settings, request))
+    _watch_of(plan.name).ended(result.state)
+    best_effort(lambda: show(result, settings))
     return result
+
+
+def _build_missing(planner: Planner, settings: Settings, name: str, pins: Mapping[str, str]) -> None:
+    """Compute the stages before this one that have no result, each where its deployment runs."""
+    upstream = call_with_retries(settings, partial(planner.upstream, name, pins))
+    missing = [plan.name for plan in upstream if not plan.cached]
+    check_trainable(settings, missing)
+    check_stages_fit(settings, here(missing))
+    for one in missing:
+        plan = plan_stage(planner, settings, one)
+        if dispatch_to_work_pool(plan, settings) is None:
+            compute_planned(plan, settings)
+        planner.changed(one)

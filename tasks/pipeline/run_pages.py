@@ -1,4 +1,4 @@
-"""What a Prefect run page shows of a stage beside its logs: a name that says what it is, links, tables, figures.
+"""What a Prefect run page shows of a stage beside its logs: a name that describes it, links, tables, figures.
 
 The bytes stay in our store; these artifacts are for people who look at the run.
 """
@@ -26,7 +26,7 @@ PROGRESS_EVERY_S = 30.0
 
 
 def best_effort(action: Callable[[], None]) -> None:
-    """Do what is for people alone: that it fails is said, and stops no work."""
+    """Do what is for people alone: a failure is logged, and stops no work."""
     try:
         action()
     except Exception as error:  # noqa: BLE001  (Prefect's server, the store: whatever it is, the stage's result stands)
@@ -51,17 +51,17 @@ def name_run(stage: str, settings: Settings, key: str) -> None:
             client.update_flow_run(UUID(str(runtime.flow_run.id)), name=name, tags=tags)
 
 
-def progress_lines(say: Callable[[str], None]) -> Callable[[int, int, str], None]:
+def progress_lines(log: Callable[[str], None]) -> Callable[[int, int, str], None]:
     """Progress as an occasional line of the run's log, for runs that nobody watches at a terminal."""
     last = time.monotonic()
 
-    def tell(done: int, total: int, what: str) -> None:
+    def report(done: int, total: int, what: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_EVERY_S:
             last = time.monotonic()
-            say(f"{what}: {done} of {total}")
+            log(f"{what}: {done} of {total}")
 
-    return tell
+    return report
 
 
 def links(result: StageResult, settings: Settings) -> str:

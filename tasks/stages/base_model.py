@@ -4,8 +4,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import Settings
+from tasks.pipeline.plan import StagePlan
 from tasks.pipeline.retries import run_logger
-from tasks.pipeline.run import StageResult, Watch, run_stage
+from tasks.pipeline.run import StageResult, Watch, run_step
 from tasks.pipeline.run_pages import progress_lines
 
 NEED_BASE = ("distill", "cold-start", "evaluate")  # distill does not read it, but its answers cost money
@@ -13,11 +14,11 @@ NEED_BASE = ("distill", "cold-start", "evaluate")  # distill does not read it, b
 
 def logged_watch() -> Watch:
     """A watch for runs that nobody sits before."""
-    say = run_logger().info
-    return Watch(say=say, progress=progress_lines(say))
+    log = run_logger().info
+    return Watch(log=log, progress=progress_lines(log))
 
 
 @task(name="base", task_run_name="base", cache_policy=NO_CACHE, log_prints=False)
-def publish_base(settings: Settings) -> StageResult:
+def publish_base(plan: StagePlan, settings: Settings) -> StageResult:
     """Publish the base model, so that later digests stand on its bytes."""
-    return run_stage("base", settings, watch=logged_watch())
+    return run_step(plan, settings, watch=logged_watch())

@@ -13,8 +13,8 @@ from typing import Any
 
 from configs.schema import Settings
 from models.pairs.dataset import PreferenceDataset
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.store.artifacts import ArtifactRef, Store, Work
 from tasks.tracking.outbox import About, Outbox
@@ -117,7 +117,7 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
         finally:
             _log_output(run, child, scratch)
     if run.lost:
-        child.say(
+        child.log(
             f"{run.lost} tracking records have not reached MLflow; what it did not refuse waits in {outbox.uri}, and "
             "the next run, or `thinkreward sync`, delivers it"
         )
@@ -125,14 +125,14 @@ def stage_context(job: Job, child: Child, scratch: Path) -> Iterator[Context]:
 
 def _log_output(run: TrackedRun, child: Child, scratch: Path) -> None:
     """What this stage's processes printed, the end of it where it is long, as a file of the MLflow run."""
-    if child.log is None:
+    if child.log_file is None:
         return
     try:
-        with child.log.open("rb") as file:
+        with child.log_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
             (scratch / "output.log").write_bytes(file.read())
     except OSError as error:
-        child.say(f"the log {child.log} cannot be read: {error}")
+        child.log(f"the log {child.log_file} cannot be read: {error}")
     else:
         run.log_file(scratch / "output.log", "log/output.log")
 

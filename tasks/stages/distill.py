@@ -20,8 +20,8 @@ from models.teacher.asking import ask_all
 from models.teacher.distillation import Ask, published
 from models.teacher.distillation import distill as distill_pairs
 from models.teacher.limits import Limits
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.stages.context import stage_context
 from tasks.store.artifacts import Work
 
@@ -77,14 +77,14 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
         )
         usage = facts["usage"]
         if facts["stopped"]:
-            child.say(f"stopped early: {facts['stopped']}; {facts['answered']} answers are used")
+            child.log(f"stopped early: {facts['stopped']}; {facts['answered']} answers are used")
         reasons = ", ".join(f"{reason} {count}" for reason, count in facts["rejected"].items())
-        child.say(
+        child.log(
             f"{facts['kept']} of {facts['asked']} kept ({reasons or 'none rejected'}); {usage['requests']} requests, "
             f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens, ${usage['cost_usd']:.2f}"
         )
         if facts["fields"].get("refused"):
-            child.say(f"the teacher's requests: {words_of(facts['fields'])}")
+            child.log(f"the teacher's requests: {words_of(facts['fields'])}")
         context.run.log_file(folder / "yield.json", "yield.json")
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
 

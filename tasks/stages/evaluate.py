@@ -21,10 +21,10 @@ from models.generation.protocol import SamplingParams
 from models.pairs.dataset import pairs_file
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Mode
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import EVALUATED, RECIPE, STAGES, Stage
-from tasks.pipeline.launch import Child, Done, Job
 from tasks.pipeline.once import computed_once
-from tasks.pipeline.run import stage_key
+from tasks.pipeline.plan import stage_key
 from tasks.stages.context import Context, peak_memory_mib, stage_context
 from tasks.stages.rejection_sampling import load_judge
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
@@ -35,7 +35,7 @@ DIRECT_TOKENS = 24
 JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
 _JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
-JUDGED = Stage(JUDGING, "5", {}, ("judgments",), _JUDGED_BY, "", generates=True, seeded=False)
+JUDGED = Stage(JUDGING, "5", body="", sections=_JUDGED_BY, generates=True, seeded=False)
 
 
 def evaluate(job: Job, child: Child, scratch: Path) -> Done:

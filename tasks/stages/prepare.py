@@ -16,15 +16,15 @@ from models.pairs.preference import PreferencePair, Split
 from models.pairs.splits.assign import Shares, assign
 from models.pairs.splits.ledger import Ledger
 from models.pairs.splits.near import Confirm
-from models.sources.drops import PREFIX, add_drops
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
+from models.sources.submissions import PREFIX, add_submissions
 from tasks.data.decoders import prepare_decoders
 from tasks.data.mixing import mix
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
-from tasks.pipeline.launch import Child, Done, Job
-from tasks.pipeline.run import VOLATILE_METRICS
+from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.stages.context import Context, stage_context
 
 
@@ -102,7 +102,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         if folders := _drops(context):
             read, drops = _with_drops(context, decoders, ledger, read, folders)
         for one in read.invalid[:20]:
-            child.say(f"invalid: {one.id}: {one.reason} {one.uri}")
+            child.log(f"invalid: {one.id}: {one.reason} {one.uri}")
         folder = context.new_folder("preferences")
         summary = write_dataset(
             folder, read.splits, read.blobs, read.invalid, drops, reasoning=read.reasoning, hygiene=read.hygiene
@@ -113,18 +113,18 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
             facts |= {"drops": len(drops), "drop_pairs": sum(drops.values())}
         if held := held_back(summary["quarantined"]["by_reason"]):
             facts |= {"held_back": held}
-            child.say(f"{sum(held.values())} dropped pairs held back: {held}")
+            child.log(f"{sum(held.values())} dropped pairs held back: {held}")
         connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
         if connecting:
             facts |= {"connecting": connecting}
-            child.say(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
+            child.log(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
         ledger.add(read.splits, read.hashes)
         kept = context.new_folder("splits")
         ledger.write(kept)
         outputs = {"preferences": context.publish("preferences", folder), "splits": context.publish("splits", kept)}
         if passing := sum(one.passing for one in read.invalid):
-            facts[VOLATILE_METRICS] = passing
-            child.say(
+            facts[ROWS_TO_RETRY] = passing
+            child.log(
                 f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"
             )
@@ -152,7 +152,7 @@ def _with_drops(
     hashes, confirm = read.hashes, None
     if settings.prepare.source == "shapes":
         hashes, confirm = _look(read, settings.model.max_frames)
-    added = add_drops(
+    added = add_submissions(
         read.splits,
         read.blobs,
         folders,

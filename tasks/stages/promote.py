@@ -13,7 +13,7 @@ from models.evaluation.comparison import accuracy, both_orders, evidence, valid_
 from models.evaluation.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
 from models.evaluation.report.model_card import CardFacts, model_card
 from models.evaluation.turning import Turning
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import read_output
 from tasks.stages.anomaly import turned, uses_an_inbox
@@ -67,9 +67,9 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
         said |= {"approval": asks, "turning": found.plain if found else None}
         folder = context.new_folder("registration")
         (folder / "registration.json").write_text(json.dumps(said, indent=1) + "\n")
-        child.say(f"version {version.version}: {', '.join(said['aliases'])}. {decision.headline}")
+        child.log(f"version {version.version}: {', '.join(said['aliases'])}. {decision.headline}")
         if found is not None:
-            child.say(found.sentence)
+            child.log(found.sentence)
         outputs = {"registration": context.publish("registration", folder)}
         return context.done(outputs, passed=decision.passed, gate_failed=len(decision.failed))
 

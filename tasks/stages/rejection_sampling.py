@@ -1,10 +1,9 @@
-"""The body of `rejection-sampling`: sample in shards, keep what is right, record pass rates, fine-tune on the kept."""
+"""The bodies of rejection sampling: sample in shards and keep what is right; fine-tune on what was kept."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.evaluation.judged_rows import REFUSED
@@ -14,15 +13,17 @@ from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
 from models.training.selection import rejection
 from models.training.trajectories import PassRate, Sampled, keep, pass_rates
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.stages.context import Context, stage_context
 from tasks.stages.options import local_options
 from tasks.stages.training import fine_tune, passed_through
 from tasks.store.artifact_types import ArtifactRef
 
+KEPT = "kept.parquet"
 
-def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
-    """Sample all four tasks in both orders; what is right becomes training data, what is not is `hard`."""
+
+def sample(job: Job, child: Child, scratch: Path) -> Done:
+    """Sample all four tasks in both orders; what is right is kept, and each pair has its pass rate."""
     with stage_context(job, child, scratch) as context:
         config = job.settings.rejection_sampling
         pairs = _pairs(context, config.pairs)
@@ -32,20 +33,30 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         shown_ids = {one.pair_id for one in sampled if not (one.rejection or "").startswith(REFUSED)}
         judged = [one for one in sampled if one.pair_id in shown_ids]
         if unshown := len({one.pair_id for one in sampled} - shown_ids):
-            child.say(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
+            child.log(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
         rates = pass_rates([one for one in pairs if one.id in shown_ids], judged, lambda one: one.rejection is None)
         kept = keep(pairs, sampled, per_pair=config.keep_per_pair, cap=config.keep_cap, seed=job.settings.seed)
-        outputs = _publish(context, sampled, kept, rates)
-        by_id = {pair.id: pair for pair in pairs}
+        hard = sum(rate.right < rate.samples for rate in rates) if kept else len(pairs)
+        child.log(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")
+        trajectories = _publish(context, sampled, kept, rates)
+        counts = {"pairs": len(pairs), "samples": len(sampled), "kept": len(kept), "hard": hard}
+        return context.done({"trajectories": trajectories}, **counts)
+
+
+def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
+    """Fine-tune on the samples that were kept; without any the model is passed through unchanged."""
+    with stage_context(job, child, scratch) as context:
+        outputs = {"trajectories": job.inputs["trajectories"]}
+        file = context.input("trajectories") / KEPT
+        if not file.is_file():
+            child.log("no sample was kept: the model is passed through unchanged")
+            return context.done(outputs | passed_through(context))
+        kept = [Sampled(**row) for row in pq.read_table(file).to_pylist()]
+        by_id = {pair.id: pair for pair in context.preferences().pairs("train")}
         shown = [by_id[one.pair_id].swapped() if one.swapped else by_id[one.pair_id] for one in kept]
-        if not kept:
-            child.say(f"none of {len(sampled)} samples can be kept: the model is passed through unchanged")
-            outputs |= passed_through(context)
-            return context.done(outputs, pairs=len(pairs), samples=len(sampled), kept=0, hard=len(pairs))
-        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], config.sft)
-        hard = sum(rate.right < rate.samples for rate in rates)
-        child.say(f"{len(sampled)} samples of {len(pairs)} pairs: {len(kept)} kept, {hard} pairs hard")
-        return context.done(outputs | tuned, **facts, pairs=len(pairs), samples=len(sampled), kept=len(kept), hard=hard)
+        sft = job.settings.rejection_sampling.sft
+        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], sft)
+        return context.done(outputs | tuned, **facts)
 
 
 def _pairs(context: Context, per_task: int) -> list[PreferencePair]:
@@ -69,10 +80,10 @@ def _sample(context: Context, pairs: list[PreferencePair]) -> list[Sampled]:
         if rows is None:
             judge = judge or load_judge(context, "model")
 
-            def tell(done: int, total: int, before: int = number) -> None:
+            def report(done: int, total: int, before: int = number) -> None:
                 context.child.progress(int((before + done / total) * 1000), len(shards) * 1000, "samples")
 
-            rows = _sample_shard(context, judge, shard, tell)
+            rows = _sample_shard(context, judge, shard, report)
             context.work.put_json(name, rows)
         sampled += [Sampled(**row) for row in rows]
         context.child.progress((number + 1) * 1000, len(shards) * 1000, "samples")
@@ -80,7 +91,7 @@ def _sample(context: Context, pairs: list[PreferencePair]) -> list[Sampled]:
 
 
 def _sample_shard(
-    context: Context, judge: Judge, shard: list[PreferencePair], tell: Callable[[int, int], None]
+    context: Context, judge: Judge, shard: list[PreferencePair], on_progress: Callable[[int, int], None]
 ) -> list[dict[str, object]]:
     config = context.settings.rejection_sampling
     judgments = judge.judge(
@@ -93,7 +104,7 @@ def _sample_shard(
             seed=context.settings.seed,
         ),
         both_orders=True,
-        on_progress=tell,
+        on_progress=on_progress,
     )
     return [
         {
@@ -112,18 +123,14 @@ def load_judge(context: Context, model_input: str) -> Judge:
     return Judge(generator, context.preferences().frames)
 
 
-def _publish(
-    context: Context, sampled: list[Sampled], kept: list[Sampled], rates: list[PassRate]
-) -> dict[str, ArtifactRef]:
+def _publish(context: Context, sampled: list[Sampled], kept: list[Sampled], rates: list[PassRate]) -> ArtifactRef:
     rows = [
         {"pair_id": r.pair_id, "task": r.task, "samples": r.samples, "right": r.right, "pass_rate": r.rate}
         for r in rates
     ]
-    trajectories, hard = context.new_folder("trajectories"), context.new_folder("hard")
-    pq.write_table(pa.Table.from_pylist([vars(one) for one in sampled]), trajectories / "sampled.parquet")
+    folder = context.new_folder("trajectories")
+    pq.write_table(pa.Table.from_pylist([vars(one) for one in sampled]), folder / "sampled.parquet")
     if kept:
-        pq.write_table(pa.Table.from_pylist([vars(one) for one in kept]), trajectories / "kept.parquet")
-    table = pa.Table.from_pylist(rows)
-    pq.write_table(table, trajectories / "pass_rates.parquet")
-    pq.write_table(table.filter(pc.less(table["pass_rate"], 1.0)), hard / "hard.parquet")
-    return {"trajectories": context.publish("trajectories", trajectories), "hard": context.publish("hard", hard)}
+        pq.write_table(pa.Table.from_pylist([vars(one) for one in kept]), folder / KEPT)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pass_rates.parquet")
+    return context.publish("trajectories", folder)

@@ -13,7 +13,7 @@ from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
 from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
 from models.training.history import HISTORY, best_of
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.stages.context import Context, stage_context
 from tasks.store.artifacts import ArtifactRef
 
@@ -126,7 +126,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         )
         start = context.input("model")
         if not chosen.hard:
-            child.say(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
+            child.log(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
         result = _optimise(context, start, chosen.train)
         ended = _told(context, result)
@@ -157,8 +157,8 @@ def _told(context: Context, result: Mapping[str, Any]) -> "Ending":
     if ended.collapsed_at is not None and best["step"] == 0:
         raise TrainingCollapsed(ended.says)
     if ended.says:
-        context.child.say(ended.says)
-    context.child.say(
+        context.child.log(ended.says)
+    context.child.log(
         f"best on validation: step {best['step']:g}, accuracy {best['accuracy']:.3f} (start {first:.3f})"
         + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
     )
@@ -308,7 +308,7 @@ def latest_checkpoint(context: Context, trainer: Path) -> Path | None:
     if target.exists():
         shutil.rmtree(target)
     context.work.get_tree(names[-1], target)
-    context.child.say(f"resuming from {names[-1]}")
+    context.child.log(f"resuming from {names[-1]}")
     return target
 
 

@@ -14,7 +14,7 @@ from models.evaluation.report.cards import Card, card
 from models.evaluation.report.data import Example, illustrate
 from models.judging.reward_model import Outcome
 from models.pairs.dataset import PreferenceDataset
-from models.pairs.preference import PreferencePair, Task, turned
+from models.pairs.preference import PreferencePair, Task, swapped_preference
 from models.verdict.grammar import Mode, answer_text
 from tasks.store.artifacts import Store
 from tasks.workbench.feed import Tell
@@ -119,4 +119,4 @@ def swapped_answer(outcome: Outcome) -> str:
     """What the other order says, of the candidates as shown."""
     if outcome.swapped is None or outcome.swapped.preferred is None:
         return "no verdict"
-    return answer_text(outcome.given.pair.task, turned(outcome.swapped.preferred))
+    return answer_text(outcome.given.pair.task, swapped_preference(outcome.swapped.preferred))

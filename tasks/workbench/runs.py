@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 from models.evaluation.report.sections import Figure, duration, training_figures
-from models.sources.drops import PREFIX
+from models.sources.submissions import PREFIX
 from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.pinning import find_artifact
-from tasks.pipeline.run import Planned, plan
+from tasks.pipeline.plan import Planner
 from tasks.stages.evaluate import curves
 from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.leases import current_lease
@@ -52,20 +52,21 @@ class Node:
 
 def stage_rows(settings: Settings, store: Store) -> list[StageRow]:
     """The stages of these settings in the recipe's order."""
-    known: dict[str, Planned] = {}
-    return [_stage(settings, store, name, known) for name in ("base", *RECIPE)]
+    planner = Planner(store, settings)
+    return [_stage(planner, store, name) for name in ("base", *RECIPE)]
 
 
-def _stage(settings: Settings, store: Store, name: str, known: dict[str, Planned]) -> StageRow:
+def _stage(planner: Planner, store: Store, name: str) -> StageRow:
     newest = store.newest(name)
     try:
-        planned = plan(store, settings, name, known)
+        planned = planner.plan(name)
     except ThinkrewardError as error:
         return StageRow(name, "unknown", str(error), _result(newest))
     if planned.cached:
         return StageRow(name, "done", "", _result(planned.entry))
-    if planned.key is not None:
-        lease = current_lease(store.objects, name, planned.key)
+    step = planned.next_step
+    if step.key is not None:
+        lease = current_lease(store.objects, step.name, step.key)
         if lease is not None and not lease.released and not lease.process_is_gone():
             return StageRow(name, "running", f"on {lease.host} since {_minute(lease.acquired_at)}", _result(None))
     older = "; the figures are of its newest result" if newest else ""

@@ -1,6 +1,6 @@
-"""A person's preference as a drop in the nightly's inbox: one pair and its media, to be trained on from the next night.
+"""A person's preference as a submission in the inbox: one pair and its media, to be trained on from the next night.
 
-A drop a vote: whatever is killed meanwhile, a vote is there whole or, without its listing, is turned away by the
+One submission per vote: whatever is killed meanwhile, a vote is there whole or, without its listing, is rejected by the
 nightly with a reason.
 """
 
@@ -20,7 +20,7 @@ LONGEST_VOTER = 64  # characters of a name
 def save_vote(
     store: Store, pair: PreferencePair, blob: Callable[[str], bytes], preferred: Preferred, *, voter: str = ""
 ) -> str:
-    """Put a preference into the inbox, and return the drop's name. `blob` gives a medium's bytes by its uri.
+    """Put a preference into the inbox, and return the submission's name. `blob` gives a medium's bytes by its uri.
 
     The pair's source is the workbench and the voter, if there is a name: whose votes have one share of the training
     pairs (models/sources/shares.py). Raises `StoreError`.

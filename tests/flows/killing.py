@@ -42,7 +42,7 @@ def stage_killed_when(reached: Callable[[], bool]) -> Iterator[None]:
             if reached():
                 for process in psutil.Process().children():
                     with suppress(psutil.Error, ProcessLookupError):
-                        if "tasks.pipeline.launch" in process.cmdline():
+                        if "tasks.pipeline.child" in process.cmdline():
                             os.killpg(process.pid, signal.SIGKILL)
                             return
 

@@ -12,7 +12,7 @@ from tests.tasks import small_recipe as small
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SERVER = "server"  # Prefect's, by us or by itself
-STAGE = "tasks.pipeline.launch"
+STAGE = "tasks.pipeline.child"
 
 
 @pytest.mark.parametrize("seen", [(SERVER,), (SERVER, STAGE)], ids=["when-the-server-starts", "amid-a-stage"])

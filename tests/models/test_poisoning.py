@@ -1,7 +1,7 @@
-"""An attack on made-up data: somebody drops pairs with flipped labels, 5 or 20 % of a task's training pairs.
+"""An attack on made-up data: somebody submits pairs with flipped labels, 5 or 20 % of a task's training pairs.
 
-What the defences are: contradictions with labels that are there, the share of one bringer, and whether the challenger
-turned near the new pairs. Each test says which of them sees an attack, and what none of them sees is said too.
+What the defences are: contradictions with labels that are there, the share of one contributor, and whether the
+challenger turned near the new pairs. Each test says which of them sees an attack, or that none does.
 """
 
 import math
@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 from models.evaluation.turning import turning
-from models.pairs.preference import PreferencePair, turned
+from models.pairs.preference import PreferencePair, swapped_preference
 from models.pairs.splits.keys import Hashes
-from models.sources.contradictions import OWN_LABEL, Brought, contradicting
+from models.sources.contradictions import OWN_LABEL, SubmittedPair, contradicting
 from models.sources.shares import blended
 from tests.models.evaluation.test_turning import answered
 from tests.models.pairs.splits.made import generated, sha256
@@ -29,7 +29,7 @@ def made(name: str, at: int, subject: str) -> PreferencePair:
 
 
 def flipped(pair: PreferencePair) -> PreferencePair:
-    return pair.model_copy(update={"preferred": turned(pair.preferred)})
+    return pair.model_copy(update={"preferred": swapped_preference(pair.preferred)})
 
 
 own = [made("own", at, SUBJECTS[at % 10]) for at in range(OWN)]
@@ -41,12 +41,17 @@ def attack(amount: float) -> int:
     return round(OWN * amount / (1 - amount))
 
 
-def let_in(pairs: list[PreferencePair], hashes: Hashes, bringers: int = 1) -> tuple[list[PreferencePair], list[str]]:
+def let_in(
+    pairs: list[PreferencePair], hashes: Hashes, contributors: int = 1
+) -> tuple[list[PreferencePair], list[str]]:
     """The dropped pairs that are trained on, and why the others are not."""
-    brought = [Brought(f"drop-{at % bringers}/{at}", f"bringer {at % bringers}", pair) for at, pair in enumerate(pairs)]
+    brought = [
+        SubmittedPair(f"drop-{at % contributors}/{at}", f"contributor {at % contributors}", pair)
+        for at, pair in enumerate(pairs)
+    ]
     why = contradicting(own, brought, hashes, "drop", within=4)
     placed, beyond = blended(own, [one for one in brought if one.name not in why], SHARE)
-    return [one.pair for one in placed if isinstance(one, Brought)], [*why.values(), *("share" for _ in beyond)]
+    return [one.pair for one in placed if isinstance(one, SubmittedPair)], [*why.values(), *("share" for _ in beyond)]
 
 
 def lost(pairs: list[PreferencePair], chance: float, rng: Random) -> set[str]:
@@ -81,7 +86,7 @@ def test_labels_that_are_there_cannot_be_turned_by_dropping_their_pairs_again(am
 
 
 @AMOUNTS
-def test_one_bringer_of_new_pairs_has_a_tenth_of_the_pairs_at_most(amount: float) -> None:
+def test_one_contributor_of_new_pairs_has_a_tenth_of_the_pairs_at_most(amount: float) -> None:
     trained_on, why = let_in([flipped(made("bad", at, "kite")) for at in range(attack(amount))], {})
     assert len(trained_on) <= math.ceil(SHARE * (OWN + len(trained_on)))
     if amount > SHARE:
@@ -93,8 +98,8 @@ def test_one_bringer_of_new_pairs_has_a_tenth_of_the_pairs_at_most(amount: float
 @AMOUNTS
 def test_new_pairs_that_turn_the_challenger_on_their_subject_are_told_whoever_brought_them(amount: float) -> None:
     bad = [flipped(made("bad", at, "kite")) for at in range(attack(amount))]
-    trained_on, _ = let_in(bad, {}, bringers=20)
-    assert len(trained_on) == attack(amount), "many bringers are below their shares: neither of the others sees it"
+    trained_on, _ = let_in(bad, {}, contributors=20)
+    assert len(trained_on) == attack(amount), "many contributors are below their shares: neither of the others sees it"
     seen = [is_told(trained_on, lost(trained_on, 0.5, Random(night))) for night in range(20)]
     assert sum(seen) >= 19
 
@@ -106,7 +111,7 @@ def test_what_is_spread_over_all_subjects_by_many_bringers_is_seen_by_none_of_th
     The gate is left: it holds every loss against the champion, however it came about.
     """
     bad = [flipped(made("bad", at, SUBJECTS[at % 10])) for at in range(attack(amount))]
-    trained_on, why = let_in(bad, {}, bringers=20)
+    trained_on, why = let_in(bad, {}, contributors=20)
     assert len(trained_on) == attack(amount) and why == []
     seen = [is_told(trained_on, lost(trained_on, 0.1, Random(night))) for night in range(20)]
     assert sum(seen) <= 2

@@ -57,7 +57,7 @@ class Processes:
                 self._sort(process, process.cmdline(), process.environ().get("PREFECT__FLOW_RUN_ID"))
 
     def _sort(self, process: psutil.Process, words: list[str], flow_run: str | None) -> None:
-        if "tasks.pipeline.launch" in words:
+        if "tasks.pipeline.child" in words:
             self.stages.append(process)
         elif flow_run and any(word.startswith("prefect.") for word in words):
             self.flows[flow_run] = process

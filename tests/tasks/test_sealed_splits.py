@@ -13,8 +13,8 @@ from models.errors import DataError, SplitSealed
 from models.pairs.dataset import write_dataset
 from models.pairs.preference import SPLITS, Split, Task
 from models.sources.shapes import read_shapes
-from tasks.pipeline.graph import STAGES
-from tasks.pipeline.launch import Child, Job, named
+from tasks.pipeline.child import Child, Job
+from tasks.pipeline.graph import STAGES, named
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.store.artifacts import ArtifactRef
@@ -22,6 +22,7 @@ from tasks.store.artifacts import ArtifactRef
 OPENED = {
     "distill": {"train"},
     "cold-start": {"train"},
+    "sampling": {"train"},
     "rejection-sampling": {"train"},
     "grpo": {"train", "validation"},
     "evaluate": {"held_out"},

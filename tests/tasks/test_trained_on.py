@@ -15,7 +15,7 @@ from models.pairs.preference import SPLITS, PreferencePair, Split, Task
 from models.sources.shapes import read_shapes
 from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.rejection_sampling import rejection_sampling
 from tasks.stages.training import grpo

@@ -24,7 +24,7 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTests:
     """Judge A against judge B over their common pairs: accuracy of A minus that of B, and McNemar's test."""
 
     difference: Difference
@@ -39,7 +39,7 @@ def compare(
     bootstrap: int,
     seed: int,
     ties: Ties = "diff",
-) -> Comparison:
+) -> PairedTests:
     """Both tests over the pairs and orders that both judges answered; `ties` as in the benchmarks' `protocol`.
 
     The difference is over pairs, whatever their task. McNemar's test wants one outcome a pair, since the two orders
@@ -58,7 +58,7 @@ def compare(
     right_a, right_b = (_right(rows) for rows in (a, b))
     only_a = sum(right_a[name] and not right_b[name] for name in right_a)
     only_b = sum(right_b[name] and not right_a[name] for name in right_a)
-    return Comparison(
+    return PairedTests(
         difference=paired_difference(a, b, mode=mode, bootstrap=bootstrap, seed=seed),
         mcnemar=McNemar(only_a, only_b, mcnemar_p(only_a, only_b)),
     )
@@ -69,7 +69,7 @@ def vote(rows: Iterable[JudgedRow], k: int) -> list[JudgedRow]:
 
     `rows` hold each pair's samples in the order in which they were drawn, as `Judge.judge(n=...)` gives them. Samples
     that do not parse do not vote; without any that parses the pair stays unparsed. Of answers with equally many votes
-    the one said first wins. The row is the first sample with the winning answer, so its text is one the judge wrote.
+    the one given first wins. The row is the first sample with the winning answer, so its text is one the judge wrote.
     Raises `DataError` for a pair with fewer than `k` samples.
     """
     if k < 1:

@@ -1,8 +1,9 @@
-"""What one judge's answers say on one benchmark: accuracies by the protocol that docs/evaluation.md explains.
+"""The figures of one judge on one benchmark: accuracies by the protocol that docs/evaluation.md explains.
 
-`measure` takes the rows of one mode, each pair in one order (see `presented`) or every pair in both, and gives plain
-JSON. Every figure is `{"value", "low", "high", "pairs"}`: a share from 0 to 1, its 95 % interval and the pairs behind
-it, or `None` where there was nothing to count. Its groups are the rows' own, which readers set to the official ones.
+`measure` takes the rows of one mode, each pair in one order (see `presentation_orders`) or all in both, and gives plain
+JSON. Every figure is `{"value", "low", "high", "pairs"}`: a share from 0 to 1, its 95 % interval and the pairs
+behind it, or `None` where there was nothing to count. Its groups are the rows' own, which
+readers set to the official ones.
 
 - `diff` leaves out the pairs whose label is a tie; `tau` counts them, and a tie is right where the label is one and
   wrong elsewhere (pairwise accuracy as in arXiv 2305.14324, without its tie calibration: these judges say tie
@@ -11,7 +12,7 @@ it, or `None` where there was nothing to count. Its groups are the rows' own, wh
 - `overall` counts pairs, `macro` is the unweighted mean over groups (VL-RewardBench, arXiv 2411.17451). A pair without
   a group counts in `overall` alone.
 - Text that does not parse is wrong. What was never asked, because a medium could not be decoded, is wrong under
-  `strict` and left out under `listed`; its ids are listed beside both.
+  `strict` and not counted under `listed`; its ids are listed beside both.
 
 The published scripts (CodeGoat24/UnifiedReward, benchmark_evaluation) differ: they look for the answer sentence
 anywhere in the text, reasoning included; their swaps are unseeded or missing; and VideoGen-RewardBench's takes what it
@@ -43,7 +44,7 @@ from models.evaluation.statistics import (
     share_interval,
     share_of,
 )
-from models.pairs.preference import PreferencePair, Preferred, agree, turned
+from models.pairs.preference import PreferencePair, Preferred, agree, swapped_preference
 
 UNDECODABLE = "media"  # the fault of a row whose judge was never asked
 
@@ -51,7 +52,7 @@ Pair = tuple[JudgedRow, ...]  # the answers to one pair: one, or as stored and t
 Aspects = Mapping[str, Mapping[str, Preferred]]
 
 
-def presented(pairs: Iterable[PreferencePair], seed: int) -> list[tuple[PreferencePair, bool]]:
+def presentation_orders(pairs: Iterable[PreferencePair], seed: int) -> list[tuple[PreferencePair, bool]]:
     """Each pair in the order in which it is shown, and whether that is the swapped one.
 
     The order is drawn from the seed and the pair's id alone: another order of the list, or other pairs in it, change
@@ -67,7 +68,7 @@ def _is_swapped(pair_id: str, seed: int) -> bool:
 def measure(
     rows: Sequence[JudgedRow], *, bootstrap: int, seed: int, can_tie: bool, aspects: Aspects | None = None
 ) -> Scores:
-    """Everything the report says of one judge on one benchmark in one mode, as plain JSON.
+    """Everything the report has on one judge on one benchmark in one mode, as plain JSON.
 
     `strict` and `listed` hold `diff`, `tau` (`None` unless `can_tie`) and `consistency`. `diff` and `tau` hold
     `overall`, `groups`, `macro` and `both_orders`, the pairs right in both. `consistency` is the share of pairs whose
@@ -154,7 +155,7 @@ def by_pair(rows: Iterable[JudgedRow]) -> list[Pair]:
 
 
 def order_flips(rows: Iterable[JudgedRow]) -> set[str]:
-    """The ids of pairs whose two answers both parse and say different things: the order alone changed the verdict."""
+    """The ids of pairs whose two answers both parse and differ: the order alone changed the verdict."""
     pairs = by_pair(rows)
     return {pair[0].pair_id for pair in pairs if len(pair) == 2 and all(r.parsed for r in pair) and not _same(pair)}
 
@@ -167,7 +168,7 @@ def _check(pair: Pair, orders: int) -> None:
         raise DataError(f"pair {name!r} is judged in {len(pair)} orders, others in {orders}: judge all in as many")
     if len({(row.task, row.group) for row in pair}) > 1:
         raise DataError(f"pair {name!r} has two tasks or groups: ids must be unique in a benchmark")
-    if orders == 2 and pair[0].label != turned(pair[1].label):
+    if orders == 2 and pair[0].label != swapped_preference(pair[1].label):
         labels = f"{pair[0].label} and, swapped, {pair[1].label}"
         raise DataError(f"pair {name!r} is labelled {labels}: a label turns with its candidates")
 
@@ -188,7 +189,9 @@ def _by_aspect(pairs: Iterable[Pair], aspects: Aspects, name: str) -> list[Pair]
     for pair in pairs:
         stored = aspects.get(pair[0].pair_id, {}).get(name)
         if stored is not None:
-            labelled.append(tuple(replace(row, label=turned(stored) if row.swapped else stored) for row in pair))
+            labelled.append(
+                tuple(replace(row, label=swapped_preference(stored) if row.swapped else stored) for row in pair)
+            )
     return labelled
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.evaluation.benchmarks.comparison import Comparison
+from models.evaluation.benchmarks.comparison import PairedTests
 from models.evaluation.benchmarks.protocol import UNDECODABLE, order_flips
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.plots import Dot, Numbered, colour, interval_bars, scatter
@@ -69,7 +69,7 @@ class PairwiseComparison:
     benchmark: str
     a: str
     b: str
-    comparison: Comparison
+    comparison: PairedTests
 
 
 @dataclass(frozen=True)

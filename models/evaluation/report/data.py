@@ -47,7 +47,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model's name (`base`, `cold-start`, …) and what `models.evaluation.scores.score` says of it."""
+    """A model's name (`base`, `cold-start`, …) and its `models.evaluation.scores.score`."""
 
     name: str
     scores: Mapping[str, Any]
@@ -125,7 +125,7 @@ def _presented(pair: PreferencePair, row: JudgedRow) -> PreferencePair:
 def illustrate(examples: Iterable[Example], frames: Callable[[str], Sequence[Image.Image]]) -> list[Example]:
     """The examples with their media as pictures; `frames(uri)` gives a medium's frames.
 
-    A medium that cannot be read is left out, and the report says so in its place: one bad file costs no report.
+    The place of a medium that cannot be read has the reason: one bad file costs no report.
     """
     drawn: dict[str, tuple[Picture, ...]] = {}
 

@@ -10,7 +10,7 @@ from models.pairs.preference import Task
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card tells. `scores` are the model's in the report, `summary` is the preferences' summary.json.
+    """What a card shows. `scores` are the model's in the report, `summary` is the preferences' summary.json.
 
     `lineage` maps what the model was made from, and each stage's model, to digests; `base` is a folder or hub id.
     """
@@ -81,8 +81,8 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {'All tasks' if name == 'overall' else task_name(name)} | {' | '.join(cells)} |")
     shares = {"valid_rate": "valid reasoning", "both_orders": "right in both orders", "position_bias": "position bias"}
     lines.append("")
-    said = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
-    return [*lines, f"Of thinking answers: {', '.join(said)}."]
+    parts = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
+    return [*lines, f"Of thinking answers: {', '.join(parts)}."]
 
 
 def _data(summary: Mapping[str, Any]) -> list[str]:
@@ -94,6 +94,6 @@ def _data(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"- invalid: {invalid}")
     if reasons := summary.get("hygiene", {}).get("by_reason"):
         lines.append(f"- removed by hygiene: {', '.join(f'{why} {count}' for why, count in reasons.items())}")
-    if drops := summary.get("drops"):
-        lines.append(f"- of these from the inbox: {sum(drops.values())} pairs of {len(drops)} drops")
+    if submissions := summary.get("drops"):
+        lines.append(f"- of these from the inbox: {sum(submissions.values())} pairs of {len(submissions)} submissions")
     return lines

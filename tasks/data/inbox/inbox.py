@@ -30,8 +30,8 @@ from models.errors import ArtifactMissing, DataError
 from models.media.decoding import HERE, Decoding
 from models.pairs.preference import Frozen
 from models.sources.archives import is_litter
-from models.sources.drops import PREFIX
 from models.sources.jsonl import Rows, read_rows
+from models.sources.submissions import PREFIX
 from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
 from tasks.data.inbox.reading import LIMITS, Changed, Limits, Submission, fetch, stem
 from tasks.store.artifact_types import ArtifactRef, IndexEntry, digest_of, entries_of, read_sources

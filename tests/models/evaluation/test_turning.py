@@ -72,7 +72,7 @@ def test_one_quiet_night_in_a_hundred_at_most_is_told_as_an_anomaly() -> None:
 def test_where_too_few_are_near_nothing_is_told(pairs: list[PreferencePair]) -> None:
     found = told({pair.id for pair in pairs}, pairs)
     assert found.probability is None and not found.is_anomaly
-    assert "cannot be told" in found.sentence and f"the {len(NEW)} new pairs" in found.sentence
+    assert "is unknown" in found.sentence and f"the {len(NEW)} new pairs" in found.sentence
 
 
 def test_where_all_are_equally_near_none_is() -> None:

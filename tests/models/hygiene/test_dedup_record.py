@@ -56,7 +56,7 @@ def test_an_imported_pair_is_known_by_digests() -> None:
         preferred=1,
         source="as published",
     )
-    found = known(Imported(pair, "data.json#1", turned=False, hashes=((5,),), reasoning="", aspects=()), "mine")
+    found = known(Imported(pair, "data.json#1", swapped=False, hashes=((5,),), reasoning="", aspects=()), "mine")
     assert found.name == ("mine", "7")
     assert found.context == ("a" * 64,) and found.hashes == ((5,),)
     assert len(set(found.sides)) == 2 and max(map(len, found.sides)) == 32

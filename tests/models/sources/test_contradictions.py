@@ -1,12 +1,12 @@
-"""Who contradicts a label that is there is left out; among drops the rule decides, one vote a bringer."""
+"""Who contradicts a label that is there is left out; among drops the rule decides, one vote a contributor."""
 
 from typing import Any
 
 import pytest
 
-from models.pairs.preference import PreferencePair, turned
+from models.pairs.preference import PreferencePair, swapped_preference
 from models.pairs.splits.keys import Hashes
-from models.sources.contradictions import DISAGREE, OWN_LABEL, Brought, contradicting
+from models.sources.contradictions import DISAGREE, OWN_LABEL, SubmittedPair, contradicting
 from tests.models.pairs.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34
@@ -21,11 +21,11 @@ OWN = generated("own", "a", "b", "A red kite")
 
 
 def flipped(pair: PreferencePair) -> PreferencePair:
-    return pair.model_copy(update={"preferred": turned(pair.preferred)})
+    return pair.model_copy(update={"preferred": swapped_preference(pair.preferred)})
 
 
-def brought(*pairs: PreferencePair, by: str = "") -> list[Brought]:
-    return [Brought(f"drop/{at}{by} {pair.id}", by or f"bringer {at}", pair) for at, pair in enumerate(pairs)]
+def brought(*pairs: PreferencePair, by: str = "") -> list[SubmittedPair]:
+    return [SubmittedPair(f"drop/{at}{by} {pair.id}", by or f"contributor {at}", pair) for at, pair in enumerate(pairs)]
 
 
 def invalid(own: list[PreferencePair], *pairs: PreferencePair, rule: Any = "drop") -> list[str]:

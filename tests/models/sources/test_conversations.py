@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import DataError
 from models.pairs.preference import Task
-from models.sources.conversations import read, understood
+from models.sources.conversations import read, read_question
 from models.sources.fields import RowError
 from models.sources.rows import Frames, InFile, InvalidRow, Row
 
@@ -135,7 +135,7 @@ def test_a_verdict_that_the_reasoning_merely_mentions_does_not_count(tmp_path: P
     ],
 )
 def test_every_published_question_is_understood(question: str, task: str, parts: list[str]) -> None:
-    told = understood(question)
+    told = read_question(question)
     assert told.task == task
     assert [told.prompt, *told.answers] == parts
 
@@ -154,7 +154,7 @@ def test_every_published_question_is_understood(question: str, task: str, parts:
 )
 def test_a_question_that_cannot_be_taken_apart_is_refused(question: str, reason: str) -> None:
     with pytest.raises(RowError, match=reason):
-        understood(question)
+        read_question(question)
 
 
 def test_a_folder_without_a_listing_is_refused(tmp_path: Path) -> None:

@@ -175,7 +175,12 @@ def test_anything_else_is_malformed_with_its_reason(text: str, reason: Fault) ->
 
 def test_a_line_is_cut_at_the_first_semicolon_that_the_other_candidates_score_follows() -> None:
     reason = "good light; Image 2 again; Image 2 (7/10) - as was said"
-    assert parsed(GOOD.replace("good light", reason)).dimensions[1].rationales == ("calm colours", reason)
+    text = GOOD.replace("calm colours", "calm; Image 2 less so").replace("good light", reason)
+    assert parsed(text).dimensions[1].rationales == ("calm; Image 2 less so", reason)
+
+
+def test_the_lowest_and_the_highest_score_are_scores() -> None:
+    assert parsed(GOOD.replace("(8/10)", "(10/10)").replace("(6/10)", "(1/10)")).dimensions[0].scores == (10, 1)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ SIX = "".join(f"{at}. D: Image 1 (1/10) - a; Image 2 (1/10) - b\n" for at in ran
         (f"{GOOD} </think>", Fault.REPEATED_BLOCK, "</think>"),
         (f"{GOOD} <answer>", Fault.REPEATED_BLOCK, "<answer>"),
         (f"{GOOD} </answer>", Fault.REPEATED_BLOCK, "</answer>"),
+        (f"{GOOD} <think> a <think>", Fault.REPEATED_BLOCK, "<think> a <think>"),  # the first that is too many
         (f"{ANSWER}<think>\n{LINES}{TOTALS}</think>", Fault.MISSING_BLOCK, "Image 1 is better</answer><think>"),
         (f" a{GOOD}", Fault.TEXT_OUTSIDE, "a<think>"),
         (GOOD.replace("</think>\n", "</think>\n b "), Fault.TEXT_OUTSIDE, "b <answer>"),
@@ -32,6 +33,7 @@ SIX = "".join(f"{at}. D: Image 1 (1/10) - a; Image 2 (1/10) - b\n" for at in ran
             "5. 5 (5/10)\n",  # which begins with a character that it holds again
         ),
         (reasoned(LINES), Fault.BAD_TOTAL, "2. Aesthetics: "),  # after which the totals are missing
+        (reasoned(LINES[: LINES.index("2.")]), Fault.BAD_TOTAL, "1. Semantic consistency: "),
         (reasoned(SIX + TOTALS), Fault.TOO_MANY_DIMENSIONS, "\n1. D: "),
         (reasoned(f"{LINES}  Total score:\nImage 1: 8+7=15\n"), Fault.BAD_TOTAL, "Total score:\nImage 1: 8+7=15\n</"),
         (reasoned(f"{LINES}Total score:\nImage 1: 8+7=15\n  Image 2: 6+7\n"), Fault.BAD_TOTAL, "Image 2: 6+7\n"),

@@ -19,7 +19,7 @@ from models.sources.rows import name_of
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.run import stage_key
+from tasks.pipeline.plan import stage_key
 from tasks.store.artifacts import Store
 from tasks.store.objects.base import Source, hash_file
 from tasks.store.objects.opening import open_objects
@@ -115,7 +115,7 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     def told(several: Iterable[ProbeRequest]) -> None:
         looked.extend(name_of(seen.medium) for seen in several)
 
-    monkeypatch.setattr(rows.ImportJob, "_seen", noting(told))
+    monkeypatch.setattr(rows.ImportJob, "_probed_results", noting(told))
     again = import_set(store, settings, place)
     assert read_invalid(store.fetch(again)) == []
     assert late in looked and len(looked) < len(list(MediaFiles(store.fetch(again)))) / 2
@@ -124,8 +124,8 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
 
 
 def noting(told: Callable[[list[ProbeRequest]], None]) -> Any:
-    """`ImportJob._seen`, which tells what it is asked."""
-    seen = rows.ImportJob._seen
+    """`ImportJob._probed_results`, which tells what it is asked."""
+    seen = rows.ImportJob._probed_results
 
     def asked(job: rows.ImportJob, media: Any) -> Any:
         media = list(media)

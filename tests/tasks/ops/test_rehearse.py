@@ -11,7 +11,7 @@ from configs.load import load_settings
 from tasks.ops.counting import work_of
 from tasks.ops.rehearse import _note, repeated, scaled_down
 from tasks.pipeline.graph import REPOSITORY
-from tasks.pipeline.launch import _without_a_word
+from tasks.pipeline.launch import _without_report
 
 SMALL = (
     "cold_start.batch=4",
@@ -139,7 +139,7 @@ def test_hours_count_every_completion_of_the_profile() -> None:
 
 def test_only_a_lack_of_memory_is_called_one() -> None:
     starved, killed, ended = (
-        _note(_without_a_word("grpo", code, "", starved=starved))
+        _note(_without_report("grpo", code, "", starved=starved))
         for code, starved in ((-9, True), (-9, False), (-15, False))
     )
     assert starved.startswith("did not fit: grpo was killed: out of memory: lower")

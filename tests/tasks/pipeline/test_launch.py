@@ -14,8 +14,9 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import DataError, OutOfMemory, StageFailed, StageKilled, StageStalled
+from tasks.pipeline.child import Done, Job
 from tasks.pipeline.graph import REPOSITORY
-from tasks.pipeline.launch import Done, Job, log_file, run_child
+from tasks.pipeline.launch import log_file, run_child
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             import os, subprocess, sys, time
             from pathlib import Path
             from models.errors import DataError
-            from tasks.pipeline.launch import Done
+            from tasks.pipeline.child import Done
 
             def well(job, child, scratch):
                 child.progress(1, 2, "halves")
-                child.say("half way")
+                child.log("half way")
                 child.progress(2, 2, "halves")
                 return Done(outputs={}, facts={"scratch": str(scratch), "threads": os.environ["OMP_NUM_THREADS"]})
 
@@ -61,7 +62,7 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             def closes_output(job, child, scratch):
                 os.close(1)
                 os.close(2)
-                child.say("still heard")
+                child.log("still heard")
                 sys.stdout.close()
                 return Done(outputs={}, facts={"delivered": True})
 
@@ -81,7 +82,7 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
             def stopped(job, child, scratch):
                 child.progress(1, 9, "steps")
-                child.say("stops")
+                child.log("stops")
                 os.kill(os.getpid(), 19)
 
             def deadlocked(job, child, scratch):
@@ -101,8 +102,8 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 return Done(outputs={}, facts={"delivered": True})
 
             def waits_for_others(job, child, scratch):
-                from tasks.pipeline import launch
-                launch.HEARTBEAT_S = 0.5
+                from tasks.pipeline import child as stage_child
+                stage_child.HEARTBEAT_S = 0.5
                 with child.waiting():
                     time.sleep(6)
                 return Done(outputs={}, facts={"delivered": True})
@@ -131,7 +132,7 @@ def run(
         job(body, folder, stage, **runtime),
         timeout_s=timeout_s,
         watch_progress=lambda *event: heard.append(event),
-        say=heard.append,
+        log=heard.append,
     )
     return done, heard
 
@@ -273,9 +274,9 @@ def test_nor_does_one_that_stood_still(bodies: Path) -> None:
 def parent_of_a_sleeper(bodies: Path, processes: int = 1) -> "subprocess.Popen[bytes]":
     """A process that runs the body `sleeps` as a stage."""
     program = (
-        "from tasks.pipeline.launch import *; from pathlib import Path\n"
+        "from tasks.pipeline.child import Job; from tasks.pipeline.launch import run_child; from pathlib import Path\n"
         f"job = Job.model_validate_json(Path({str(bodies / 'job.json')!r}).read_text())\n"
-        "run_child(job, timeout_s=600, watch_progress=lambda *e: None, say=lambda s: None)"
+        "run_child(job, timeout_s=600, watch_progress=lambda *e: None, log=lambda s: None)"
     )
     asked = job("sleeps", bodies)
     small = [f"{name}.micro_batch=32" for name in ("cold_start", "rejection_sampling.sft", "grpo")]

@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from tasks.pipeline import code_closure
-from tasks.pipeline.graph import STAGES
-from tasks.pipeline.launch import named
+from tasks.pipeline.graph import STAGES, named
 from tasks.pipeline.stage_code import entries
 
 REPOSITORY = Path(__file__).resolve().parents[3]

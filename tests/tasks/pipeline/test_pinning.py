@@ -10,7 +10,8 @@ from models.errors import ArtifactCorrupt, ConfigError
 from tasks.judging.files import find_model
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.pinning import MODEL_TAG, resolve_pins
-from tasks.pipeline.run import open_store, resolve_inputs
+from tasks.pipeline.plan import Planner
+from tasks.pipeline.run import open_store
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.tracking.registry import DIGEST_TAG, register, set_alias
 
@@ -72,7 +73,8 @@ def test_pinned_inputs_need_no_upstream_stage(settings: Settings, tmp_path: Path
     store = open_store(settings)
     kinds = ("model", "trajectories", "preferences")
     refs = {kind: published(store, kind, tmp_path) for kind in kinds}
-    assert resolve_inputs(store, settings, "grpo", {kind: ref.digest for kind, ref in refs.items()}) == refs
+    pins = {kind: ref.digest for kind, ref in refs.items()}
+    assert Planner(store, settings).ready("grpo", pins).inputs == refs
 
 
 def test_a_damaged_model_is_told_from_one_that_is_not_there(settings: Settings, tmp_path: Path) -> None:

@@ -12,16 +12,8 @@ from configs.schema import Model, Settings
 from models.errors import StageFailed, UpstreamMissing
 from models.generation.protocol import GeneratorIdentity
 from tasks.pipeline.graph import RECIPE, REPOSITORY, STAGES
-from tasks.pipeline.run import (
-    Planned,
-    open_store,
-    plan,
-    refuse_missing,
-    resolve_inputs,
-    run_stage,
-    stage_key,
-    verified_entry,
-)
+from tasks.pipeline.plan import Planner, StagePlan, refuse_missing, stage_key, verified_entry
+from tasks.pipeline.run import open_store, run_stage
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
 
@@ -40,7 +32,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def recorded(store: Store, settings: Settings, name: str, folder: Path) -> IndexEntry:
     """Record a stage as if it had been computed, with one small file an output."""
     stage = STAGES[name]
-    inputs = resolve_inputs(store, settings, name)
+    inputs = dict(Planner(store, settings).ready(name).inputs)
     outputs: dict[str, ArtifactRef] = {}
     for output in stage.outputs:
         made = folder / f"{name}-{output}"
@@ -57,16 +49,18 @@ def recorded(store: Store, settings: Settings, name: str, folder: Path) -> Index
 
 def everything_computed(settings: Settings, folder: Path) -> Store:
     store = open_store(settings)
-    for name in ("base", *RECIPE):
+    for name in STAGES:
         recorded(store, settings, name, folder)
     return store
 
 
-def planned(settings: Settings) -> dict[str, Planned]:
-    known: dict[str, Planned] = {}
-    for name in RECIPE:
-        plan(open_store(settings), settings, name, known)
-    return known
+def planned(settings: Settings) -> dict[str, StagePlan]:
+    planner = Planner(open_store(settings), settings)
+    return {name: planner.plan(name) for name in STAGES}
+
+
+def refuse(store: Store, settings: Settings, stages: list[str], pins: dict[str, str]) -> None:
+    refuse_missing(Planner(store, settings), settings, stages, pins)
 
 
 def test_each_need_is_an_output_of_an_earlier_stage() -> None:
@@ -98,22 +92,25 @@ def test_what_changes_no_result_is_in_no_key(settings: Settings, change: str, tm
         other = settings.model_copy(update={"profile": "other"})
     else:
         other = load_settings("shapes", (change,))
-    for name in ("prepare", "distill", "cold-start", "rejection-sampling", "grpo", "evaluate"):
+    for name in ("prepare", "distill", "cold-start", "sampling", "rejection-sampling", "grpo", "evaluate"):
         assert stage_key(STAGES[name], settings, {}) == stage_key(STAGES[name], other, {}), name
 
 
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("model.max_frames=3", "prepare distill cold-start rejection-sampling grpo evaluate promote"),
-        ("model.max_pixels=4096", "distill cold-start rejection-sampling grpo evaluate promote"),
-        ("model.dtype=bfloat16", "cold-start rejection-sampling grpo evaluate promote"),
-        ("model.attention=eager", "cold-start rejection-sampling grpo evaluate promote"),
+        ("model.max_frames=3", "prepare distill cold-start sampling rejection-sampling grpo evaluate promote"),
+        ("model.max_pixels=4096", "distill cold-start sampling rejection-sampling grpo evaluate promote"),
+        ("model.dtype=bfloat16", "cold-start sampling rejection-sampling grpo evaluate promote"),
+        ("model.attention=eager", "cold-start sampling rejection-sampling grpo evaluate promote"),
         ("model.base=owner/name", "base"),  # the others have its digest among their inputs
         ("prepare.decoding_timeout_s=7.0", "prepare"),  # what takes longer is left out
         ("prepare.decoding_memory_mib=700", "prepare"),
         ("evaluate.bootstrap=7", "evaluate promote"),
-        ("seed=7", "prepare distill cold-start rejection-sampling grpo evaluate promote"),
+        ("rejection_sampling.temperature=0.7", "sampling"),  # the other has its trajectories' digest among its inputs
+        ("rejection_sampling.keep_cap=7", "sampling"),
+        ("rejection_sampling.sft.learning_rate=7e-5", "rejection-sampling"),
+        ("seed=7", "prepare distill cold-start sampling rejection-sampling grpo evaluate promote"),
     ],
 )
 def test_a_setting_is_in_the_keys_of_the_stages_whose_result_it_changes(
@@ -137,7 +134,7 @@ def test_what_writes_texts_is_in_the_keys_of_what_it_wrote(settings: Settings, m
         "tasks.pipeline.graph.transformers_identity", lambda precision: GeneratorIdentity("other", "1", precision)
     )
     changed = [name for name, stage in STAGES.items() if stage_key(stage, settings, {}) != before[name]]
-    assert changed == ["rejection-sampling", "evaluate"]
+    assert changed == ["sampling", "evaluate"]
 
 
 def test_a_seed_an_input_and_the_code_version_change_the_key(settings: Settings, tmp_path: Path) -> None:
@@ -181,28 +178,28 @@ def test_a_new_store_says_that_nothing_was_computed(settings: Settings) -> None:
 
 def test_a_missing_upstream_names_the_command_to_run(settings: Settings) -> None:
     with pytest.raises(StageFailed, match="thinkreward prepare"):
-        resolve_inputs(open_store(settings), settings, "grpo")
+        Planner(open_store(settings), settings).ready("grpo")
 
 
 def test_a_missing_input_is_refused_before_anything_is_started(settings: Settings, tmp_path: Path) -> None:
     store = everything_computed(settings, tmp_path / "made")
     changed = settings.model_copy(update={"distill": settings.distill.model_copy(update={"pairs": 3})})
-    refuse_missing(store, settings, ["cold-start"], {})
-    refuse_missing(store, changed, ["distill", "cold-start"], {})  # the one makes what the other needs
-    refuse_missing(store, changed, ["cold-start"], {"distilled": "of somebody's"})
+    refuse(store, settings, ["cold-start"], {})
+    refuse(store, changed, ["distill", "cold-start"], {})  # the one makes what the other needs
+    refuse(store, changed, ["cold-start"], {"distilled": "of somebody's"})
     with pytest.raises(
         UpstreamMissing, match=r"cold-start needs the distilled of distill.*`thinkreward distill` first"
     ):
-        refuse_missing(store, changed, ["cold-start"], {})
+        refuse(store, changed, ["cold-start"], {})
     with pytest.raises(UpstreamMissing, match="`thinkreward distill` first"):
-        refuse_missing(store, changed, ["grpo", "evaluate"], {})
+        refuse(store, changed, ["grpo", "evaluate"], {})
 
 
 def test_a_base_that_is_not_published_yet_is_no_reason_to_refuse(settings: Settings, tmp_path: Path) -> None:
     store = open_store(settings)
     for name in ("prepare", "distill"):
         recorded(store, settings, name, tmp_path / "made")
-    refuse_missing(store, settings, ["cold-start"], {})
+    refuse(store, settings, ["cold-start"], {})
 
 
 @pytest.mark.slow
@@ -231,7 +228,7 @@ def test_rows_that_were_left_out_for_a_cause_that_passes_are_tried_again(setting
     store = open_store(small)
     (entry,) = store.entries("prepare")
     store.record(entry.model_copy(update={"facts": {**entry.facts, "passing": 2}}))
-    stood = plan(store, small, "prepare", {})
+    stood = Planner(store, small).plan("prepare")
     assert (stood.cached, stood.reason) == (True, "unchanged, but 2 rows whose media timed out are tried again")
     again = run_stage("prepare", small)
     assert (again.state, again.outputs) == ("computed", first.outputs)
@@ -305,4 +302,4 @@ def test_a_new_drop_is_named_as_the_reason(settings: Settings, tmp_path: Path, m
     (tmp_path / "drop" / "pairs.jsonl").write_text("{}")
     ref = store.publish("drop", tmp_path / "drop")
     monkeypatch.setattr("tasks.data.inbox.inbox.recorded", lambda store: {f"drop-{ref.short}": ref})
-    assert plan(store, settings, "prepare", {}).reason == f"new drop-{ref.short}"
+    assert Planner(store, settings).plan("prepare").reason == f"new drop-{ref.short}"

@@ -10,7 +10,7 @@ from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import ArtifactMissing, ConfigError
 from models.evaluation.comparison import evidence
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store
 from tasks.stages.comparing import Rival, Rivals, find_rivals, obtainable, opponents, rows_of

@@ -1,5 +1,6 @@
 """The ledger that a version of the preferences follows: the newest, or the one from which it was made before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.run import open_store, plan, resolve_inputs, stage_key
+from tasks.pipeline.plan import Planner, stage_key
+from tasks.pipeline.run import open_store
 from tasks.stages.dynamic_inputs import gather
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 from tasks.store.maintenance import gc
@@ -32,7 +34,7 @@ def published(store: Store, folder: Path, kind: str) -> ArtifactRef:
 def prepared(settings: Settings, folder: Path, *, outputs: tuple[str, ...] = ("preferences", "splits")) -> IndexEntry:
     """Record a version of the preferences as if it had been computed."""
     store, stage = open_store(settings), STAGES["prepare"]
-    inputs = resolve_inputs(store, settings, "prepare")
+    inputs = dict(Planner(store, settings).ready("prepare").inputs)
     entry = IndexEntry(
         stage="prepare",
         key=stage_key(stage, settings, inputs),
@@ -62,9 +64,9 @@ def test_a_profile_that_changes_and_changes_back_finds_its_result(settings: Sett
     first = prepared(settings, tmp_path / "a")
     second = prepared(of_seed(settings, 1), tmp_path / "b")
     for own, entry in ((settings, first), (of_seed(settings, 1), second), (settings, first)):
-        planned = plan(store, own, "prepare", {})
+        planned = Planner(store, own).plan("prepare")
         assert planned.cached and planned.key == entry.key
-    assert plan(store, of_seed(settings, 2), "prepare", {}).reason == "seed 1 -> 2", "the ledger is no reason"
+    assert Planner(store, of_seed(settings, 2)).plan("prepare").reason == "seed 1 -> 2", "the ledger is no reason"
 
 
 def test_a_new_drop_follows_the_newest_ledger(
@@ -83,8 +85,7 @@ def test_another_code_version_follows_what_the_one_before_made(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepared(settings, tmp_path / "a")
-    newer = type(STAGES["prepare"])(**{**vars(STAGES["prepare"]), "version": "999"})
-    monkeypatch.setitem(STAGES, "prepare", newer)
+    monkeypatch.setitem(STAGES, "prepare", replace(STAGES["prepare"], version="999"))
     assert gather(open_store(settings), settings) == {"previous": first.outputs["splits"]}
 
 

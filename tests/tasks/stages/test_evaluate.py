@@ -10,10 +10,10 @@ from configs.schema import Settings
 from models.errors import ArtifactCorrupt
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
-from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
+from models.sources.submissions import add_submissions
 from models.verdict.grammar import answer_text
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.evaluate import JUDGING, MODES, held_out_digest, judged_rows
@@ -31,7 +31,7 @@ def preferences(store: Store, folder: Path, *, dropped: int = 0, held_out: int =
     """A small version of the preferences, with `dropped` pairs a task from the inbox."""
     splits, blobs = read_shapes(train_pairs=2, held_out_pairs=held_out + 1, seed=0)
     write_drop(folder / "drop", seed=7, count=dropped)
-    added = add_drops(splits, blobs, {"drop-a": folder / "drop"}, max_frames=8)
+    added = add_submissions(splits, blobs, {"drop-a": folder / "drop"}, max_frames=8)
     (folder / "made").mkdir()
     write_dataset(folder / "made", added.splits, added.blobs, added.invalid, added.counts)
     return store.publish("preferences", folder / "made")

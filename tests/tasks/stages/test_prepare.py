@@ -18,7 +18,7 @@ from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
 from tasks.data.decoders import prepare_decoders
 from tasks.data.inbox.inbox import ingest, recorded
-from tasks.pipeline.launch import Child, Done, Job
+from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.prepare import prepare
 from tasks.store.artifact_types import digest_of, entries_of, read_sources

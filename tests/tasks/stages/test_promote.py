@@ -15,7 +15,7 @@ from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.verdict.grammar import Dimension, Mode, Verdict, answer_text
 from models.verdict.rendering import render_verdict
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store, read_output
 from tasks.stages.approve import make_champion, waits_for_a_yes

@@ -10,7 +10,7 @@ from models.pairs.dataset import write_dataset
 from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.training.trajectories import Sampled
-from tasks.pipeline.launch import Child, Job
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import Context
 from tasks.stages.rejection_sampling import _sample
@@ -40,9 +40,9 @@ class At:
         )
         store: Store = open_store(chosen)
         inputs: dict[str, ArtifactRef] = self.inputs
-        job = Job(stage="rejection-sampling", key=key * 64, body="", settings=chosen, inputs=inputs)
+        job = Job(stage="sampling", key=key * 64, body="", settings=chosen, inputs=inputs)
         run = cast(Any, None)
-        work = store.work("rejection-sampling", key * 64)
+        work = store.work("sampling", key * 64)
         return Context(job=job, store=store, work=work, run=run, child=Child(), scratch=self.folder)
 
     def sampled(self, key: str, *settings: str, most: int = 5) -> list[Sampled]:

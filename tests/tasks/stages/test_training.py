@@ -10,8 +10,8 @@ from models.errors import ConfigError
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.training.history import HISTORY
-from tasks.pipeline.launch import Child, Job
-from tasks.pipeline.run import check_trainable
+from tasks.pipeline.child import Child, Job
+from tasks.pipeline.plan import check_trainable
 from tasks.stages.context import stage_context
 from tasks.stages.training import Checkpoints, answered_directly
 

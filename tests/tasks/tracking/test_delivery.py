@@ -14,8 +14,8 @@ from configs.load import load_settings
 from configs.schema import Settings
 from flows.cli.main import main
 from models.errors import TrackingError
+from tasks.pipeline.child import Child, Job
 from tasks.pipeline.graph import RECIPE
-from tasks.pipeline.launch import Child, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.context import RUN_FILE, stage_context
 from tasks.tracking.delivery import deliver

@@ -11,7 +11,7 @@ import pytest
 from configs.schema import Settings
 from models.pairs.preference import Task
 from models.sources.jsonl import read_rows
-from models.sources.shares import bringer_of
+from models.sources.shares import contributor_of
 from tasks.data.inbox.inbox import INBOX, ingest
 from tasks.pipeline.run import open_store
 from tasks.workbench.comparing import RANKS
@@ -23,10 +23,10 @@ PAGES = ("/", "/compare", "/traces", "/runs")
 
 
 def told(url: str, path: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The events of a stream, in order."""
+    """The events of a stream, in order, without its signs of life."""
     answer = httpx.post(f"{url}{path}", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
-    blocks = [block.split("\n") for block in answer.text.strip().split("\n\n")]
+    blocks = [block.split("\n") for block in answer.text.strip().split("\n\n") if not block.startswith(":")]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
 
@@ -163,7 +163,7 @@ def test_the_user_who_signed_in_is_the_source_of_a_vote(
     folder = open_store(settings).objects.local_path(f"{INBOX}/{answer.json()['saved']}")
     assert folder is not None
     pairs = read_rows(folder, max_frames=8).pairs
-    assert pairs[0].source == source == bringer_of("drop-1", pairs)
+    assert pairs[0].source == source == contributor_of("drop-1", pairs)
 
 
 def test_an_unknown_pair_gets_no_vote(url: str) -> None:

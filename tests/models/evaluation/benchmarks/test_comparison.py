@@ -9,7 +9,7 @@ from models.evaluation.benchmarks.comparison import McNemar, compare, vote
 from models.evaluation.benchmarks.protocol import measure
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.statistics import mcnemar_p
-from models.pairs.preference import Preferred, Task, turned
+from models.pairs.preference import Preferred, Task, swapped_preference
 
 
 def row(pair_id: str, preferred: Preferred | None = 1, label: Preferred = 1, **more: Any) -> JudgedRow:
@@ -25,7 +25,8 @@ def judge(right: str, **more: Any) -> list[JudgedRow]:
     """One row a letter: `y` right, `n` wrong."""
     label: Preferred = 2 if more.get("swapped") else 1
     return [
-        row(f"p{at:02d}", label if letter == "y" else turned(label), label, **more) for at, letter in enumerate(right)
+        row(f"p{at:02d}", label if letter == "y" else swapped_preference(label), label, **more)
+        for at, letter in enumerate(right)
     ]
 
 

@@ -10,10 +10,16 @@ import pytest
 
 from models.errors import DataError
 from models.evaluation.benchmarks.benchmark import Benchmark
-from models.evaluation.benchmarks.protocol import UNDECODABLE, measure, order_flips, paper, presented
+from models.evaluation.benchmarks.protocol import (
+    UNDECODABLE,
+    measure,
+    order_flips,
+    paper,
+    presentation_orders,
+)
 from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.evaluation.scores import score
-from models.pairs.preference import PreferencePair, Preferred, Task, turned
+from models.pairs.preference import PreferencePair, Preferred, Task, swapped_preference
 from models.shapes.pairs import make_pair
 from models.verdict.grammar import CORE_DIMENSIONS, Dimension, Verdict, answer_text
 from models.verdict.rendering import render_verdict
@@ -43,7 +49,7 @@ def both(pair_id: str, first: Preferred | None, second: Preferred | None, **more
     label: Preferred = more.pop("label", 1)
     return [
         row(pair_id, first, label, **more),
-        row(pair_id, second, turned(label), swapped=True, **more),
+        row(pair_id, second, swapped_preference(label), swapped=True, **more),
     ]
 
 
@@ -64,7 +70,7 @@ def mixed(pairs: int, seed: int, *, both_orders: bool) -> list[JudgedRow]:
         group = rng.choices(GROUPS, weights=[2, 7, 3])[0]
         undecodable = rng.random() < 0.03
         for swapped in (False, True) if both_orders else (rng.random() < 0.5,):
-            shown = turned(label) if swapped else label
+            shown = swapped_preference(label) if swapped else label
             said = rng.choices([shown, 1, 2, "tie", None], weights=[6, 2, 1, 1, 1])[0]
             fault = UNDECODABLE if undecodable else "" if said else "bad_answer"
             heard = None if undecodable else said
@@ -148,7 +154,7 @@ def test_the_answer_is_scored_and_not_the_verdict_in_the_reasoning() -> None:
     rows = []
     for number in range(20):
         pair = make_pair(Task.IMAGE_GENERATION, number, seed=3, held_out=True).pair
-        wrong, right = turned(pair.preferred), pair.preferred
+        wrong, right = swapped_preference(pair.preferred), pair.preferred
         scores = (9, 2) if wrong == 1 else (2, 9)
         said = f"all in all {answer_text(pair.task, wrong)}"
         dimensions = tuple(Dimension(name, scores, (said, said)) for name in CORE_DIMENSIONS[pair.task])
@@ -245,12 +251,12 @@ def test_aspects_hold_the_same_answers_against_other_labels() -> None:
 
 def test_the_order_of_presentation_hangs_on_seed_and_id_alone() -> None:
     pairs = [make_pair(Task.VIDEO_GENERATION, number, seed=1, held_out=False).pair for number in range(200)]
-    shown = {pair.id: (pair, swapped) for pair, swapped in presented(pairs, 7)}
+    shown = {pair.id: (pair, swapped) for pair, swapped in presentation_orders(pairs, 7)}
     shuffled = Random(0).sample(pairs, 50)
-    assert [shown[pair.id] for pair in shuffled] == presented(shuffled, 7)
-    swaps = [swapped for _, swapped in presented(pairs, 7)]
+    assert [shown[pair.id] for pair in shuffled] == presentation_orders(shuffled, 7)
+    swaps = [swapped for _, swapped in presentation_orders(pairs, 7)]
     assert 70 <= sum(swaps) <= 130
-    assert swaps != [swapped for _, swapped in presented(pairs, 8)]
+    assert swaps != [swapped for _, swapped in presentation_orders(pairs, 8)]
     for stored in pairs:
         pair, swapped = shown[stored.id]
         assert pair == (stored.swapped() if swapped else stored)
@@ -261,7 +267,7 @@ def test_a_file_that_always_puts_the_better_first_is_no_gift_to_a_judge_that_say
         pair = make_pair(Task.IMAGE_GENERATION, number, seed=1, held_out=False).pair
         return pair if pair.preferred == 1 else pair.swapped()
 
-    shown = presented([named(number) for number in range(400)], 0)
+    shown = presentation_orders([named(number) for number in range(400)], 0)
     text = answer_text(Task.IMAGE_GENERATION, 1)
     rows = [JudgedRow.read(pair, "direct", swapped, text, False) for pair, swapped in shown]
     got = of(rows, bootstrap=1000)

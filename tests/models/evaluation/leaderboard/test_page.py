@@ -18,7 +18,7 @@ from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.page import Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.leaderboard.tables import Entry, places
 from models.evaluation.report.data import Picture, illustrate
-from models.pairs.preference import Candidate, PreferencePair, Task, turned
+from models.pairs.preference import Candidate, PreferencePair, Task, swapped_preference
 from models.shapes.pairs import MadePair, make_pair
 from models.verdict.grammar import CORE_DIMENSIONS
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
@@ -43,7 +43,7 @@ def judged(pairs: Sequence[PreferencePair]) -> list[JudgedRow]:
             text = (
                 "<think>\nno end"
                 if fate is None
-                else written(pair, turned(pair.preferred) if wrong else pair.preferred)
+                else written(pair, swapped_preference(pair.preferred) if wrong else pair.preferred)
             )
             row = JudgedRow.read(pair, "think", swapped, text, fate is None)
             if number == 1:
@@ -207,7 +207,9 @@ def test_names_captions_groups_and_reasoning_cannot_inject_markup(made: list[Mad
     texts = (Candidate(text=evil), Candidate(text=f"{evil} too"))
     pair = stored.model_copy(update={"id": evil, "prompt": evil, "group": evil, "candidates": texts})
     rows = [
-        JudgedRow.read(shown, "think", swapped, written(shown, turned(shown.preferred), evil.replace("\n", " ")), False)
+        JudgedRow.read(
+            shown, "think", swapped, written(shown, swapped_preference(shown.preferred), evil.replace("\n", " ")), False
+        )
         for swapped, shown in ((False, pair), (True, pair.swapped()))
     ]
     measured = measure(rows, bootstrap=10, seed=0, can_tie=False, aspects={evil: {evil: 1}})

@@ -22,7 +22,7 @@ def test_the_card_tells_figures_data_lineage_and_licence() -> None:
     assert "- train: 20 pairs (image generation 12, video generation 8)" in card
     assert "- invalid: 3" in card
     assert "- removed by hygiene: benchmark 2, duplicate 5" in card
-    assert "- of these from the inbox: 7 pairs of 2 drops" in card
+    assert "- of these from the inbox: 7 pairs of 2 submissions" in card
     assert f"- input.report: `{'a' * 64}`" in card
     assert "`Qwen/Qwen2.5-VL-7B-Instruct`" in card.split("## Licence")[1]
 

@@ -16,8 +16,8 @@ from models.errors import DataError
 from models.media.decoding import Decoders
 from models.pairs.dataset import write_dataset
 from models.pairs.preference import Task
-from models.sources.drops import add_drops
 from models.sources.shapes import read_shapes
+from models.sources.submissions import add_submissions
 from tasks.data.inbox import moves as inbox_moves
 from tasks.data.inbox.inbox import Ingested, archive, ingest, name_of, recorded
 from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
@@ -72,7 +72,7 @@ def taken(store: Store, **options: Any) -> Ingested:
 def prepared(store: Store, tmp_path: Path) -> ArtifactRef:
     """Preferences with every recorded drop in them, as the stage `prepare` makes them."""
     folders = {name: store.fetch(ref) for name, ref in recorded(store).items()}
-    added = add_drops(SPLITS, BLOBS, folders, max_frames=8)
+    added = add_submissions(SPLITS, BLOBS, folders, max_frames=8)
     folder = tmp_path / f"preferences-{time.monotonic_ns()}"
     folder.mkdir()
     write_dataset(folder, added.splits, added.blobs, added.invalid, added.counts)

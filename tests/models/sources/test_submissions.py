@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from models.pairs.dataset import PreferenceDataset, write_dataset
-from models.pairs.preference import PreferencePair, Split, Task, turned
+from models.pairs.preference import PreferencePair, Split, Task, swapped_preference
 from models.pairs.splits.keys import content
 from models.shapes.pairs import make_pair
 from models.sources.contradictions import DISAGREE, OWN_LABEL
-from models.sources.drops import Added, add_drops, presented
 from models.sources.shapes import foreign, read_shapes
 from models.sources.shares import BEYOND
+from models.sources.submissions import Added, add_submissions, in_drawn_order
 from tests.tasks.shapes_drop import row_of, write_drop
 
 SPLITS, BLOBS = read_shapes(train_pairs=4, held_out_pairs=3, seed=0)
@@ -22,7 +22,7 @@ SPLITS, BLOBS = read_shapes(train_pairs=4, held_out_pairs=3, seed=0)
 
 def added(*folders: Path, splits: dict[Split, list[PreferencePair]] = SPLITS) -> Added:
     named = {f"drop-{folder.name}": folder for folder in folders}
-    return add_drops(splits, BLOBS, named, max_frames=8)
+    return add_submissions(splits, BLOBS, named, max_frames=8)
 
 
 def ids(pairs: list[PreferencePair], task: Task) -> list[str]:
@@ -115,7 +115,7 @@ def test_a_caption_of_the_held_out_split_is_a_leak_where_the_source_keeps_captio
     assert added(tmp_path / "a", splits=shared).invalid == []
 
 
-def test_equal_pairs_are_kept_once_whatever_they_are_called_and_however_they_are_presented(tmp_path: Path) -> None:
+def test_equal_pairs_are_kept_once_whatever_they_are_called_and_however_they_are_in_drawn_order(tmp_path: Path) -> None:
     pairs = write_drop(tmp_path / "a", seed=7, count=1)
     write_drop(tmp_path / "b", seed=7, count=1, more=[row_of(pairs[0].swapped()) | {"id": "turned"}])
     own = write_drop(tmp_path / "c", seed=0, count=1)
@@ -134,7 +134,7 @@ def test_the_other_answer_to_the_same_question_is_a_contradiction(tmp_path: Path
     assert found.counts == {"drop-a": 0, "drop-b": 0}
     assert {one.reason for one in found.invalid} == {DISAGREE}
     folders = {f"drop-{name}": tmp_path / name for name in "ab"}
-    kept = add_drops(SPLITS, BLOBS, folders, max_frames=8, conflicts="keep")
+    kept = add_submissions(SPLITS, BLOBS, folders, max_frames=8, conflicts="keep")
     assert kept.counts == {"drop-a": 1, "drop-b": 1}
 
 
@@ -144,21 +144,21 @@ def test_a_drop_that_contradicts_the_sources_own_label_is_left_out_in_either_ord
     shown = own.swapped() if turn else own
     flipped = row_of(shown) | {
         "id": "flipped",
-        "preferred": turned(shown.preferred),
+        "preferred": swapped_preference(shown.preferred),
         "prompt": f" {own.prompt.upper()}",
     }
     write_drop(tmp_path / "a", seed=7, count=1, more=[flipped])
     for media in own.media():
         (tmp_path / "a" / media.uri).write_bytes(BLOBS[media.uri])
     for rule in ("drop", "majority"):
-        found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, conflicts=rule)  # type: ignore[arg-type]
+        found = add_submissions(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, conflicts=rule)  # type: ignore[arg-type]
         assert [(one.id, one.reason) for one in found.invalid] == [("drop-a/line 5 (flipped)", OWN_LABEL)]
         assert found.counts == {"drop-a": 4} and own in found.splits["train"]
 
 
 def test_one_drop_has_no_more_than_its_share_of_any_beginning_of_a_task(tmp_path: Path) -> None:
     write_drop(tmp_path / "a", seed=7, count=3)
-    found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
+    found = add_submissions(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
     # Of 4 own pairs a task: the first place, and the fifth.
     assert found.counts == {"drop-a": 8} and {one.reason for one in found.invalid} == {BEYOND}
     for task in Task:
@@ -168,7 +168,7 @@ def test_one_drop_has_no_more_than_its_share_of_any_beginning_of_a_task(tmp_path
             True,
             False,
         ]
-    again = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
+    again = add_submissions(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, share=0.25)
     assert again == found
 
 
@@ -184,10 +184,10 @@ def test_a_drop_that_always_prefers_the_first_teaches_no_position(tmp_path: Path
 @pytest.mark.parametrize("task", list(Task))
 def test_a_pair_is_presented_one_way_however_it_was_written(task: Task) -> None:
     pair = make_pair(task, 3, seed=7, held_out=False).pair
-    assert presented(pair) == presented(pair.swapped())
-    assert content(pair) == content(pair.swapped()) == content(presented(pair))
+    assert in_drawn_order(pair) == in_drawn_order(pair.swapped())
+    assert content(pair) == content(pair.swapped()) == content(in_drawn_order(pair))
     tie = pair.model_copy(update={"preferred": "tie"})
-    assert presented(tie) == tie and content(tie) != content(pair)
+    assert in_drawn_order(tie) == tie and content(tie) != content(pair)
 
 
 def test_a_pair_of_another_world_is_left_out_where_the_source_is_shapes(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_pair_of_another_world_is_left_out_where_the_source_is_shapes(tmp_path
     )
     harbour = [row_of(one) | {"id": one.task, "prompt": "a harbour at dusk"} for one in (image, question)]
     write_drop(tmp_path / "a", seed=7, count=1, more=harbour)
-    found = add_drops(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, foreign=foreign)
+    found = add_submissions(SPLITS, BLOBS, {"drop-a": tmp_path / "a"}, max_frames=8, foreign=foreign)
     assert found.counts == {"drop-a": 4}
     assert [one.id for one in found.invalid] == [
         "drop-a/line 5 (image_generation)",
