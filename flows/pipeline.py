@@ -19,7 +19,7 @@ from flows.grpo import grpo
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
-from tasks.data.ingesting import ingest_inbox, settle_inbox
+from tasks.data.ingesting import archive_inbox, ingest_inbox
 from tasks.ops.fitting import check_stages_fit
 from tasks.pipeline.dispatch import dispatch_to_work_pool, here
 from tasks.pipeline.graph import RECIPE, StageName
@@ -83,7 +83,7 @@ def train_pipeline(
             if results[-1].state != "cached":
                 planner.changed(name)
             if taken_in and name == "prepare":
-                settle_inbox(settings, taken_in, results[-1])
+                archive_inbox(settings, taken_in, results[-1])
     ask(partial(ask_for_approval, settings, results))
     ask(partial(summarise, settings, taken_in, changed, results))
     return results

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from configs.schema import Lora
 from models.errors import ModelError
 from models.verdict.chat_template import normalise
 
@@ -74,14 +75,14 @@ def load_for_training(
     dtype: str,
     attention: str,
     freeze_vision: bool,
-    lora: tuple[int, int, float] | None,
+    lora: Lora | None,
     revision: str | None = None,
 ) -> Any:
     """A model whose weights are to be trained, in the compute type `dtype`.
 
-    Without `lora` all weights are float32, but those of a frozen vision tower are in `dtype`. With it (rank, alpha,
-    dropout) the whole model is in `dtype`: PEFT freezes it and makes the adapters float32. Raises `ModelError` for a
-    type that cannot be trained in, and as `load_model` does.
+    Without `lora` all weights are float32, but those of a frozen vision tower are in `dtype`. With it the whole
+    model is in `dtype`: PEFT freezes it and makes the adapters float32. Raises `ModelError` for a type that cannot be
+    trained in, and as `load_model` does.
     """
     if refused := untrainable(dtype):
         raise ModelError(refused)
@@ -199,17 +200,17 @@ def lora_targets(model: Any) -> list[str]:
     return found
 
 
-def lora_config(model: Any, rank: int, alpha: int, dropout: float) -> Any:
+def lora_config(model: Any, lora: Lora) -> Any:
     """LoRA on every linear layer of the language model; the vision tower stays as it is."""
     from peft import LoraConfig
 
     targets = lora_targets(model)
     kinds = sorted({name.rpartition(".")[2] for name in targets})
-    log.info("LoRA of rank %d on %d linear layers (%s)", rank, len(targets), ", ".join(kinds))
+    log.info("LoRA of rank %d on %d linear layers (%s)", lora.rank, len(targets), ", ".join(kinds))
     return LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
         task_type="CAUSAL_LM",
         # As one pattern: PEFT writes a list into the adapter's configuration in an order that differs by process.
         target_modules="|".join(re.escape(name) for name in targets),

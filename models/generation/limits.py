@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CHARACTERS_PER_TOKEN = 4  # https://platform.openai.com/tokenizer: "one token generally corresponds to ~4 characters"
-IMAGE_TOKENS = 500  # guessed for an image until the first answer tells what the endpoint counts
+IMAGE_TOKENS = 500  # guessed for an image until the first answer shows what the endpoint counts
 HEADROOM = 1.25  # of a prompt's estimate over what the first answer's count suggests
 
 
@@ -85,7 +85,7 @@ class Account:
 
     @property
     def calibrated(self) -> bool:
-        """Whether an answer has told what the endpoint counts for a prompt."""
+        """Whether an answer has shown what the endpoint counts for a prompt."""
         return self._tokens_per_guess is not None
 
     def worst_case(self, guess: int) -> Reserve:
@@ -141,7 +141,11 @@ class Account:
 
 
 class Pace:
-    """Spaces work evenly so that no minute sees more than `per_minute` of it."""
+    """Spaces work evenly so that no minute sees more than `per_minute` of it.
+
+    aiolimiter does not: it lets a minute's worth start at once and as much again within that minute (199 of 100 when
+    tried), and it refuses an amount above its capacity, as a request's tokens may be.
+    """
 
     def __init__(self, per_minute: float) -> None:
         self._seconds_each = 60.0 / per_minute

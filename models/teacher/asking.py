@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from models.errors import TeacherRefused
+from models.generation.endpoint_address import Endpoint
+from models.generation.endpoint_answers import Answer
 from models.generation.limits import Account, Limits, Reserve, Usage, guess_prompt_tokens
-from models.generation.openai_client import Answer, Connection, Endpoint, RequestRejected
+from models.generation.openai_client import Connection, RequestRejected
 from models.teacher.batch import ask_in_batches
 from models.verdict.prompts import Message
 
-__all__ = ["AnswerStore", "Answers", "Asked", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
+__all__ = ["AnswerStore", "Answers", "AskResult", "Endpoint", "Limits", "Usage", "ask_all", "request_digest"]
 
 PROBES = 3
 
@@ -48,11 +50,11 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskResult:
     """What asking gave: answers in the requests' order, what they cost, and why asking stopped early, if it did.
 
-    `fields` says which fields were sent and which the endpoint refused
-    (`models.generation.endpoint_fields.Learned.told`).
+    `fields` names those that were sent and those that the endpoint refused
+    (`models.generation.endpoint_fields.Learned.as_dict`).
     """
 
     answers: list[Answers]
@@ -63,14 +65,14 @@ class Asked:
 
 def request_digest(endpoint: Endpoint, limits: Limits, messages: list[Message], ask: int) -> str:
     """The name under which an answer is kept: sha256 over the canonical JSON of all that shapes it."""
-    telling = {
+    request = {
         "model": endpoint.model,
         "messages": messages,
         "temperature": limits.temperature,
         "max_tokens": limits.max_tokens,
         "ask": ask,
     }
-    return hashlib.sha256(json.dumps(telling, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(request, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def ask_all(
@@ -82,23 +84,23 @@ def ask_all(
     acceptable: Callable[[int, str], bool] = lambda index, text: True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
     mode: Literal["online", "batch"] = "online",
-) -> Asked:
+) -> AskResult:
     """Ask every request, and again (at most `limits.max_reasks` times) those whose answer is not acceptable.
 
     `requests` is indexed when a request is due, so it may make them lazily. `acceptable(index, text)` is asked
-    of every answer; `on_answer(done, total)` hears of each request that has a first answer.
+    of every answer; `on_answer(done, total)` is called for each request that has a first answer.
 
-    A budget that is reached ends asking cleanly: see `Asked.stopped`. Raises `TeacherRefused` for a key, model or
+    A budget that is reached ends asking cleanly: see `AskResult.stopped`. Raises `TeacherRefused` for a key, model or
     form of request that is refused, `TeacherUnreachable` when the retries are used up; all answers stay stored.
     """
 
-    async def run() -> Asked:
+    async def run() -> AskResult:
         async with Connection(endpoint, limits) as connection:
             session = Session(requests, connection, limits, store, acceptable, on_answer)
             await session.ask(mode)
             session.account.usage.retries = connection.retries
             texts = [Answers(tuple(session.texts[index])) for index in range(len(requests))]
-            return Asked(texts, session.account.usage, session.stopped, connection.learned.told())
+            return AskResult(texts, session.account.usage, session.stopped, connection.learned.as_dict())
 
     return asyncio.run(run())
 
@@ -146,7 +148,7 @@ class Session:
         return request_digest(self.connection.endpoint, self.limits, messages, ask)
 
     def keep(self, index: int, answer: Answer, guess: int, *, cached: bool) -> None:
-        """Book an answer that is in the store, and hand on its text."""
+        """Book an answer that is in the store, and add its text."""
         self.account.book(answer, guess, cached=cached)
         self.texts[index].append(answer["text"])
         if len(self.texts[index]) == 1:
@@ -167,7 +169,7 @@ class Session:
                     return
         except Exception as error:  # noqa: BLE001  (raised again by the caller, once all askers have stopped)
             self._failure = self._failure or error
-            self.connection.given_up = True
+            self.connection.cancelled = True
         finally:
             async with self._moved:
                 self._moved.notify_all()

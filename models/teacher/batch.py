@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_answers import answer_of
 from models.generation.endpoint_fields import LIMIT, Refusal
 from models.generation.limits import Limits, Reserve, guess_prompt_tokens
-from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection, answer_of
+from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection
 
 if TYPE_CHECKING:
     from models.teacher.asking import AnswerStore, Session
@@ -177,7 +178,7 @@ class _Batches:
         except TeacherRefused as refused:
             if "404" not in str(refused):
                 raise
-            logger.warning("batch %s is gone from the endpoint: its requests are sent again", batch_id)
+            logger.warning("batch %s is unknown to the endpoint: its requests are sent again", batch_id)
             return {"status": "cancelled"}
 
     async def _take(self, row: dict[str, Any]) -> None:
@@ -195,11 +196,11 @@ class _Batches:
 
     def _learns(self, body: dict[str, Any]) -> bool:
         """Whether a request was rejected for a field that it can go without: it is sent again without it."""
-        said, learned = body.get("error") or {}, self._connection.learned
-        if not isinstance(said, dict) or said.get("code") in CONTENT_CODES:
+        error, learned = body.get("error") or {}, self._connection.learned
+        if not isinstance(error, dict) or error.get("code") in CONTENT_CODES:
             return False
-        refusal = Refusal(str(said.get("message")), str(said.get("param") or ""))
-        shown = self._connection.without_key(refusal.words)
+        refusal = Refusal(str(error.get("message")), str(error.get("param") or ""))
+        shown = self._connection.endpoint.mask_key(refusal.text)
         known = self._fields.after(self._fields.of(OPTIONAL), refusal, shown, learned.hopeless)
         learned.fields = learned.fields.with_(known or self._fields)
         return known is not None

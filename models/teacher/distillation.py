@@ -23,7 +23,7 @@ from models.errors import BudgetReached, DataError
 from models.generation.limits import Usage
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.teacher.asking import Answers, Asked
+from models.teacher.asking import Answers, AskResult
 from models.training.selection import Rejection, select
 from models.verdict.prompts import Message, with_data_urls
 
@@ -41,7 +41,7 @@ class Ask(Protocol):
         *,
         acceptable: Callable[[int, str], bool],
         on_answer: Callable[[int, int], None],
-    ) -> Asked:
+    ) -> AskResult:
         """Answers to every request."""
 
 
@@ -73,10 +73,10 @@ def published(pairs: Sequence[PreferencePair], reasoning: Mapping[str, str]) -> 
         *,
         acceptable: Callable[[int, str], bool],
         on_answer: Callable[[int, int], None],
-    ) -> Asked:
+    ) -> AskResult:
         texts = [(reasoning[pair.id],) if pair.id in reasoning else () for pair in pairs]
         on_answer(len(texts), len(texts))
-        return Asked([Answers(text) for text in texts], Usage(), None)
+        return AskResult([Answers(text) for text in texts], Usage(), None)
 
     return ask
 
@@ -90,7 +90,7 @@ def distill(
     lenient: bool = True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Ask a teacher about every pair and write what is kept; gives the yield, `usage`, `stopped` and `Asked.fields`.
+    """Ask a teacher about every pair and write what is kept; gives the yield, with `usage`, `stopped` and `fields`.
 
     An answer outside the grammar is asked for again (as often as `ask` allows); one that is wrong is not, since
     asking until the label comes would keep lucky guesses. With `lenient`, one that states a clear verdict in another

@@ -55,7 +55,7 @@ LEFT_OUT: dict[str, str] = {
 PASSED: dict[str, str] = {
     "tasks.stages.context": "where a stage's inputs, outputs and figures go; the data set comes from it"
 }
-SAID = {"log", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
+LOG_METHODS = {"log", "debug", "info", "warning", "error", "exception"}  # methods whose words are for people
 
 
 class Module:
@@ -221,13 +221,13 @@ def _plain(node: ast.AST, *, words: bool = True) -> str:
     """A syntax tree as text, equal for equal meaning and for all versions of Python; strings go where not `words`."""
     if isinstance(node, ast.Raise):
         words = False
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SAID:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOG_METHODS:
         words = False
     if isinstance(node, ast.JoinedStr) and not words:
         return "''"
     if isinstance(node, ast.Constant):
         return repr(node.value) if words or not isinstance(node.value, str) else "''"
-    said = []
+    parts = []
     for name, value in ast.iter_fields(node):
         if name in ("ctx", "type_comment", "kind", "returns") or (name == "annotation" and isinstance(node, ast.arg)):
             continue
@@ -237,8 +237,8 @@ def _plain(node: ast.AST, *, words: bool = True) -> str:
         if shown := [
             _plain(one, words=words) if isinstance(one, ast.AST) else repr(one) for one in many if one is not None
         ]:
-            said.append(f"{name}={','.join(shown)}")
-    return f"{type(node).__name__}({' '.join(said)})"
+            parts.append(f"{name}={','.join(shown)}")
+    return f"{type(node).__name__}({' '.join(parts)})"
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

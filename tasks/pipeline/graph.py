@@ -220,11 +220,11 @@ rejection_sampling = RejectionSamplingStage(
 )
 grpo = TrainingStage(
     "grpo",
-    "6",
+    "7",
     body="tasks.stages.training:grpo",
     sections=("grpo", "model"),
     opens=("train", "validation"),
-    memory="grpo.micro_batch, runtime.micro_tokens or grpo.max_tokens",
+    memory="grpo.micro_batch, runtime.micro_tokens, runtime.generation_tokens or grpo.max_tokens",
 )
 evaluate = EvaluateStage(
     "evaluate",

@@ -1,4 +1,4 @@
-"""What a nightly tells: what changed, what ran, what it cost, champion against challenger."""
+"""The summary of a nightly: what changed, what ran, what it cost, champion against challenger."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,24 +22,25 @@ def ask_for_approval(settings: Settings, results: Sequence[StageResult]) -> None
         return
     from tasks.stages.approve import waits_for_a_yes  # imports MLflow
 
-    said = read_output(open_store(settings), promoted.outputs, "registration")
-    if not waits_for_a_yes(settings, said):
+    registration = read_output(open_store(settings), promoted.outputs, "registration")
+    if not waits_for_a_yes(settings, registration):
         return
     if not runtime.deployment.id:
-        run_logger().warning("version %s waits for a yes: thinkreward approve %s", said["version"], said["version"])
+        version = registration["version"]
+        run_logger().warning("version %s waits for a yes: thinkreward approve %s", version, version)
         return
     promote = {"promote": settings.promote.model_dump(mode="json")}
-    question = {"version": said["version"], "reasons": reasons_of(said), "settings": promote}
+    question = {"version": registration["version"], "reasons": reasons_of(registration), "settings": promote}
     log, attempt = run_logger(), 1
     while True:  # a run that crashed asked nobody
-        key = f"approve-{said['name']}-{said['version']}-{said['model'][:12]}-{attempt}"
+        key = f"approve-{registration['name']}-{registration['version']}-{registration['model'][:12]}-{attempt}"
         asked = start_run(f"approve/{DEPLOYMENT}", question, key=key, below=False)
         if asked.state is None or not asked.state.is_final() or asked.state.is_completed():
             break
         attempt += 1
     declined = asked.state is not None and asked.state.is_completed()
     what = "was declined, or not answered, in" if declined else "waits for a yes in"
-    log.info("version %s %s flow run %s", said["version"], what, asked.name)
+    log.info("version %s %s flow run %s", registration["version"], what, asked.name)
 
 
 def summarise(
@@ -48,10 +49,10 @@ def summarise(
     """Attach the summary to the run; its history is the artifact `nightly-summary`."""
     if runtime.flow_run.id:
         registered = next((r for r in results if r.name == "promote"), None)
-        said = read_output(open_store(settings), registered.outputs, "registration") if registered else None
+        registration = read_output(open_store(settings), registered.outputs, "registration") if registered else None
         create_markdown_artifact(
             key="nightly-summary",
-            markdown=summary(taken_in, changed, results, said),
+            markdown=summary(taken_in, changed, results, registration),
             description="What changed, what ran, what it cost, champion against challenger.",
         )
 
@@ -102,10 +103,10 @@ def _held_back(results: Sequence[StageResult]) -> list[str]:
 def _cost(ran: Sequence[StageResult]) -> str:
     """Compute time, and what the teacher was paid."""
     seconds = sum(result.seconds for result in ran)
-    said = f"{seconds:.0f} s of compute"
+    text = f"{seconds:.0f} s of compute"
     for result in ran:
         usage = result.facts.get("usage")
         if usage:
             tokens = usage["prompt_tokens"] + usage["completion_tokens"]
-            said += f"; teacher: {usage['requests']} requests, {tokens} tokens, ${usage['cost_usd']:.2f}"
-    return said + "."
+            text += f"; teacher: {usage['requests']} requests, {tokens} tokens, ${usage['cost_usd']:.2f}"
+    return text + "."

@@ -10,9 +10,9 @@ from typing import Any
 
 from configs.schema import Distill
 from models.errors import DataError
-from models.generation.endpoint_fields import words_of
+from models.generation.endpoint_address import Endpoint
+from models.generation.endpoint_fields import describe_fields
 from models.generation.limits import Limits
-from models.generation.openai_client import Endpoint
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
@@ -84,7 +84,7 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
             f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens, ${usage['cost_usd']:.2f}"
         )
         if facts["fields"].get("refused"):
-            child.log(f"the teacher's requests: {words_of(facts['fields'])}")
+            child.log(f"the teacher's requests: {describe_fields(facts['fields'])}")
         context.run.log_file(folder / "yield.json", "yield.json")
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
+from models.generation.endpoint_address import Endpoint
 from models.generation.limits import Limits
-from models.generation.openai_client import Endpoint
 from models.generation.protocol import Generated, Generator, SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import Task
@@ -415,7 +415,7 @@ def test_a_field_that_is_refused_is_left_out_from_the_first_refusal_on(
         assert texts(generator.generate(ask("d"), SamplingParams(max_tokens=9))) == [["fine"]]
     assert [field in body for body in server.bodies] == [True, False, False, False, False]
     assert all({"temperature", "seed"} - {field} <= body.keys() for body in server.bodies)
-    told = generator.learned.told()
+    told = generator.learned.as_dict()
     assert field not in told["sent"] and {"temperature", "seed", "max_tokens"} - {field} == set(told["sent"])
     assert list(told["refused"]) == [field]
 
@@ -434,7 +434,7 @@ def test_fields_are_learned_one_after_another_and_several_at_once_as_far_as_name
         generator = server.generator(concurrency=4)
         assert texts(generator.generate(ask(*"abcdef"), SamplingParams(max_tokens=9), mode="direct")) == [["fine"]] * 6
     assert len(server.bodies) == 4 + 6
-    assert generator.learned.told()["sent"] == ["max_completion_tokens"]
+    assert generator.learned.as_dict()["sent"] == ["max_completion_tokens"]
 
 
 def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try_alone() -> None:
@@ -448,7 +448,7 @@ def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try
         said = generator.generate(ask("a", "bad", "bad", "b"), SamplingParams(max_tokens=9))
     assert [one.refused for (one,) in said] == ["", "400", "400", ""]
     assert [{"temperature", "seed"} <= body.keys() for body in server.bodies].count(False) == 2
-    assert generator.learned.told()["refused"] == {}
+    assert generator.learned.as_dict()["refused"] == {}
 
 
 def test_what_is_refused_for_its_content_is_not_tried_in_another_form() -> None:
@@ -467,7 +467,7 @@ def test_fields_are_found_in_the_servers_own_words_and_shown_without_the_key(key
     with serving(picky) as server:
         generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
         assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [["fine"]]
-    assert f"key {key}" not in generator.learned.told()["refused"]["temperature"]
+    assert f"key {key}" not in generator.learned.as_dict()["refused"]["temperature"]
 
 
 def test_reasoning_that_stands_beside_the_content_is_put_back_in_front() -> None:

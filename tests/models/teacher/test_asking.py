@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from models.errors import TeacherRefused, TeacherUnreachable
-from models.generation.limits import Pace
+from models.generation.limits import Limits, Pace
 from models.generation.openai_client import retry_after
 from models.media.frames import data_url
 from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
-from models.teacher.asking import PROBES, Asked, Endpoint, Limits, ask_all
+from models.teacher.asking import PROBES, AskResult, Endpoint, ask_all
 from models.training.selection import rejection
 from models.verdict.prompts import Message, attach, chat, data_url_part
 
@@ -132,7 +132,7 @@ def quick(**changed: Any) -> Limits:
     return Limits(**({"backoff_s": 0.01, "max_attempts": 3, "batch_poll_s": 0.01, "timeout_s": 10} | changed))
 
 
-def answers(asked: Asked) -> list[str | None]:
+def answers(asked: AskResult) -> list[str | None]:
     return [one.text for one in asked.answers]
 
 
