@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,9 @@ def test_a_reused_process_id_does_not_keep_a_lease_alive(store: Store) -> None:
     with store.lease("grpo", "k", owner="me"):
         state = state_of(store)
     assert not state.process_is_gone()
-    assert state.model_copy(update={"pid_started": state.pid_started - 100}).process_is_gone()
+    last_beat = datetime.fromtimestamp(state.pid_started - 50, UTC).isoformat()
+    dead = state.model_copy(update={"pid_started": state.pid_started - 100, "heartbeat_at": last_beat})
+    assert dead.process_is_gone()
     assert not state.model_copy(update={"pid_started": 0.0, "machine": "another"}).process_is_gone()
 
 
