@@ -63,6 +63,15 @@ def test_a_machine_is_told_by_its_host_its_boot_and_its_container(store: Store) 
     assert container == os.readlink("/proc/self/ns/pid")
 
 
+def test_a_machine_that_tells_neither_boot_nor_container_is_told_by_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*given: object, **named: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(os, "readlink", absent)
+    assert leases._machine() == socket.gethostname()
+
+
 def test_a_heartbeat_goes_on_until_the_lease_is_released(store: Store) -> None:
     with store.lease("grpo", KEY, owner="me", ttl_s=0.3) as lease:
         first = state_of(store)
