@@ -269,21 +269,24 @@ def test_a_release_that_the_store_refuses_is_told_and_hides_no_result(
     assert not state_of(store).released
 
 
-def test_files_that_vanish_as_they_are_listed_are_looked_for_again_and_then_told(
+def test_files_that_vanish_as_they_are_listed_are_looked_for_ten_times_and_then_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store.lease("grpo", KEY, owner="me"):
         pass
-    real, looks = store.objects.walk, []
+    real, looks = store.objects.walk, list[str]()
+    there_at = 10
 
     def late(path: str) -> list[Found]:
         looks.append(path)
         gone = [Found(f"leases/grpo/{KEY}/000000009.json", 1, 0.0)]
-        return gone if len(looks) < 10 else list(real(path))
+        return gone if len(looks) < there_at else list(real(path))
 
     monkeypatch.setattr(store.objects, "walk", late)
     assert state_of(store).epoch == 1 and len(looks) == 10
-    monkeypatch.setattr(store.objects, "walk", lambda path: [Found(f"leases/grpo/{KEY}/000000009.json", 1, 0.0)])
+    looks.clear()
+    there_at = 11
     folder = re.escape(store.objects.uri(f"leases/grpo/{KEY}"))
     with pytest.raises(StoreError, match=f"^the lease files in {folder} vanish as fast as they are listed$"):
         current_lease(store.objects, "grpo", KEY)
+    assert len(looks) == 10
