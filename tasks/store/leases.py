@@ -51,7 +51,9 @@ class LeaseState(Frozen):
     machine: str
     ttl_s: float = Field(gt=0)
     acquired_at: str
-    heartbeat_at: str = Field(description="for people: waiting runs only watch whether `beats` moves")
+    heartbeat_at: str = Field(
+        description="the holder's clock, compared on its own machine alone: waiting runs watch whether `beats` moves"
+    )
     beats: int = 0
     released: bool = False
     refs: tuple[str, ...] = Field(default=(), description="digests that gc keeps while the lease is alive")
@@ -69,11 +71,20 @@ class LeaseState(Frozen):
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return bool(abs(process.create_time() - self.pid_started) > _START_TOLERANCE_S)
+            return self._is_another(process.create_time())
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
             return False
+
+    def _is_another(self, began: float) -> bool:
+        """Whether a process that began then has but the id of the holder, which has ended.
+
+        It began at another time, and after the holder's last heartbeat: when a clock is set, psutil tells another start
+        of a holder that lives, too.
+        """
+        last_beat = datetime.fromisoformat(self.heartbeat_at).timestamp()
+        return abs(began - self.pid_started) > _START_TOLERANCE_S and began > last_beat - _START_TOLERANCE_S
 
 
 def lease_folder(stage: str, key: str) -> str:
