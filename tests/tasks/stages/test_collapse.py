@@ -28,14 +28,14 @@ PAIRS = [make_pair(Task.IMAGE_GENERATION, at, seed=0, held_out=False) for at in 
 
 
 class Listener(Child):
-    """What the stage says, kept."""
+    """Keeps the lines that the stage logs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
-        self.said.append(line)
+    def log(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def optimised(folder: Path, inputs: Inputs, scratch: Path, key: str, **changes: 
     """The stage's body in this process, and what it said; each pair is a prompt in both presentation orders."""
     listener, settings = Listener(), settings_below(folder, **changes)
     job = Job(stage="grpo", key=key, body="tasks.stages.training:grpo", settings=settings, inputs=inputs)
-    return grpo(job, listener, scratch), listener.said
+    return grpo(job, listener, scratch), listener.lines
 
 
 def test_a_collapse_is_an_error_that_names_its_step_and_publishes_nothing(
