@@ -126,7 +126,7 @@ def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
         print_json({"checks": [vars(check) for check in checks], "ok": all(check.ok for check in checks)})
     else:
         for check in checks:
-            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.says}")
+            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -171,7 +171,7 @@ def rehearse(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Jso
     if as_json:
         print_json(done.as_json())
         return
-    out.print(done.says, markup=False)
+    out.print(done.summary, markup=False)
 
     def shown(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:,.2f}"

@@ -1,4 +1,4 @@
-"""What `thinkreward data` does: import a published set, say what it holds, and show some of it."""
+"""What `thinkreward data` does: import a published set, count what it holds, and show some of it."""
 
 import random
 from pathlib import Path
@@ -37,7 +37,7 @@ def import_data(settings: Settings, place: Place, on_progress: Progress) -> tupl
 
 
 def invalid_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of an imported set that gave no pair: where they stand, their id, why, and the medium at fault."""
+    """The rows of an imported set that gave no pair: where they are, their id, why, and the medium at fault."""
     return [vars(one) for one in read_invalid(folder)]
 
 

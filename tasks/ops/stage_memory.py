@@ -30,7 +30,7 @@ ALL = tuple(Task)
 class Part:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
-    `moment` says what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
+    `moment` is what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
     trains by.
     """
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load_settings
-from configs.schema import Settings
+from configs.schema import Model, Runtime, Settings, Sft
 from models.errors import TrainingCollapsed
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
@@ -28,20 +28,21 @@ PAIRS = [make_pair(Task.IMAGE_GENERATION, at, seed=0, held_out=False) for at in 
 
 
 class Listener(Child):
-    """What the stage says, kept."""
+    """Keeps the lines that the stage logs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
-    def say(self, line: str) -> None:
-        self.said.append(line)
+    def log(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Inputs]:
     """A folder with a store, and the stage's inputs in it: four pairs, and a model that was shown them often."""
-    from models.training.sft import SftPlan, train_sft
+    from models.training.compute import Compute
+    from models.training.sft import train_sft
 
     folder = tmp_path_factory.mktemp("collapse")
     data = folder / "preferences"
@@ -49,14 +50,13 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Inputs]:
     pairs = [one.pair for one in PAIRS]
     blobs = {uri: blob for one in PAIRS for uri, blob in one.blobs.items()}
     write_dataset(data, {"train": pairs, "validation": pairs, "held_out": pairs}, blobs)
-    plan = SftPlan(
-        epochs=25, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=4, micro_batch=4, weight_decay=0.0,
-        freeze_vision=True, lora=None, checkpoint_every=1000, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False,
+    sft = Sft(
+        epochs=25, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=4, micro_batch=4, checkpoint_every=1000
     )  # fmt: skip
+    how: Any = {"sft": sft, "section": "cold_start", "compute": Compute(0, Model(), Runtime(device="cpu"))}
     texts = [answered(pair.task, pair.preferred) for pair in pairs]
     media = PreferenceDataset(data, max_pixels=147_456, max_frames=8)
-    train_sft(BASE, pairs, texts, media, folder / "taught", plan=plan, scratch=folder / "trainer")
+    train_sft(BASE, pairs, texts, media, folder / "taught", **how, scratch=folder / "trainer")
     sampled = folder / "trajectories"
     sampled.mkdir()
     rates = {"pair_id": [pair.id for pair in pairs], "pass_rate": [0.5] * len(pairs)}
@@ -85,7 +85,7 @@ def optimised(folder: Path, inputs: Inputs, scratch: Path, key: str, **changes: 
     """The stage's body in this process, and what it said; each pair is a prompt in both presentation orders."""
     listener, settings = Listener(), settings_below(folder, **changes)
     job = Job(stage="grpo", key=key, body="tasks.stages.training:grpo", settings=settings, inputs=inputs)
-    return grpo(job, listener, scratch), listener.said
+    return grpo(job, listener, scratch), listener.lines
 
 
 def test_a_collapse_is_an_error_that_names_its_step_and_publishes_nothing(

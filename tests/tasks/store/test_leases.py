@@ -248,5 +248,6 @@ def test_a_lease_whose_file_was_removed_is_lost(store: Store) -> None:
 
 def test_a_lease_file_that_does_not_parse_is_an_error_and_not_a_free_lease(store: Store) -> None:
     store.objects.write("leases/grpo/k/000000001.json", b"{")
-    with pytest.raises(StoreError, match="000000001"), store.lease("grpo", "k", owner="me"):
+    with pytest.raises(StoreError, match="000000001") as raised, store.lease("grpo", "k", owner="me"):
         pass
+    assert raised.type is StoreError, "an artifact is not what is broken"

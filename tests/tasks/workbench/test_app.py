@@ -111,7 +111,7 @@ def test_a_vote_is_a_drop_that_the_nightly_takes(tmp_path: Path, task: Task) -> 
     assert folder is not None
     (pair,) = read_rows(folder, max_frames=8).pairs
     assert (pair.task, pair.prompt, pair.preferred) == (task, row["prompt"], 2)
-    acquire = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
+    acquire = ingest(store, max_frames=8, quiet_s=0, log=lambda line: None)
     assert [drop.usable for drop in acquire.accepted] == [1]
 
 

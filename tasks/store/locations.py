@@ -1,6 +1,6 @@
-"""Where a published data set lies: a local folder, a prefix in S3, or a repository of the Hugging Face Hub.
+"""Where a published data set is: a local folder, a prefix in S3, or a repository of the Hugging Face Hub.
 
-`local_folder` brings its files here, once; `fingerprint_of` tells whether they have changed without bringing them.
+`local_folder` brings its files here, once; `fingerprint_of` shows whether they have changed without bringing them.
 `model_digest` is of a model's bytes.
 """
 
@@ -20,18 +20,18 @@ from tasks.store.objects.opening import open_objects
 
 HUB = "hf://datasets/"
 HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change
-SETTLED_S = 5.0  # a file that changed since is not remembered
+UNCHANGED_S = 5.0  # a file that changed since is not remembered
 
 
 def fingerprint_of(place: str) -> str:
-    """sha256 over names and contents of a folder's files, or over what a remote place says of its own.
+    """sha256 over names and contents of a folder's files, or over what a remote place lists of its own.
 
     In S3 that is name, size and time of change; on the hub the commit. Raises `DataError` for a place that is not
     there.
     """
     if place.startswith("s3://"):
-        said = "\n".join(f"{one.path} {one.size} {one.modified}" for one in _listed(place))
-        return hashlib.sha256(said.encode()).hexdigest()
+        lines = "\n".join(f"{one.path} {one.size} {one.modified}" for one in _listed(place))
+        return hashlib.sha256(lines.encode()).hexdigest()
     if place.startswith(HUB):
         return _commit(place)
     return fingerprint(_folder(place))
@@ -46,7 +46,7 @@ def fingerprint(folder: Path) -> str:
     since one out of the folder is refused whatever is there, and of a file whether it may be read.
     """
 
-    def said() -> Iterator[str]:
+    def lines() -> Iterator[str]:
         root = folder.resolve()
         for path in sorted(path for path in folder.rglob("*") if path.suffix != ".md"):
             link = f" {_target(path, root)}" if path.is_symlink() else ""
@@ -55,7 +55,7 @@ def fingerprint(folder: Path) -> str:
             elif link:
                 yield f"{path.relative_to(folder)}{link}"
 
-    return hashlib.sha256("\n".join(said()).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines()).encode()).hexdigest()
 
 
 def _target(link: Path, root: Path) -> str:
@@ -79,7 +79,7 @@ def _content(path: Path) -> str:
 def listed(place: str) -> dict[str, tuple[int, int]]:
     """Size and time of change of each file of a local folder, links not followed; nothing of a remote place.
 
-    A quick look, to tell whether a folder has changed while it was read. A folder that is gone holds nothing.
+    A quick listing, to find out whether a folder has changed while it was read. A folder that is gone holds nothing.
     """
     found: dict[str, tuple[int, int]] = {}
     if place.startswith(("s3://", HUB)):
@@ -124,11 +124,11 @@ def _remembered(path: Path, memory: Path) -> str:
     kept = memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
     before = now()
     with suppress(FileNotFoundError, ValueError):
-        said = json.loads(kept.read_text())
-        if said["status"] == before:
-            return str(said["sha256"])
+        remembered = json.loads(kept.read_text())
+        if remembered["status"] == before:
+            return str(remembered["sha256"])
     sha256 = hash_file(path)
-    if now() == before and time.time() - before[-1] / 1e9 > SETTLED_S:
+    if now() == before and time.time() - before[-1] / 1e9 > UNCHANGED_S:
         memory.mkdir(parents=True, exist_ok=True)
         aside = kept.with_suffix(f".{os.getpid()}")
         aside.write_text(json.dumps({"status": before, "sha256": sha256}))
@@ -201,7 +201,7 @@ def _commit(place: str) -> str:
 
 
 def _from_hub(place: str, folder: Path) -> Path:
-    """Through the hub's own client, which `datasets` uses as well: media lie beside many of the listings.
+    """Through the hub's own client, which `datasets` uses as well: media are next to many of the listings.
 
     Into a folder of its own, since the client's cache is made of links, and links out of a data set are refused.
     """

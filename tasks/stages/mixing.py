@@ -25,7 +25,7 @@ from tasks.stages.context import Context
 
 @dataclass(frozen=True)
 class Mixed:
-    """The splits, their media with perceptual hashes, what was left out and why, reasoning by pair id, and counts."""
+    """The splits, their media with perceptual hashes, what is invalid and why, reasoning by pair id, and counts."""
 
     splits: dict[Split, list[PreferencePair]]
     blobs: Mapping[str, bytes]
@@ -86,18 +86,18 @@ def mix(context: Context, ledger: Ledger) -> Mixed:
     )
 
 
-def name_of(source: PublishedSource, beside: Sequence[PublishedSource]) -> str:
+def name_of(source: PublishedSource, all_sources: Sequence[PublishedSource]) -> str:
     """What a source's pairs are called: by its reader, and where several share one, by its folder too."""
-    if sum(one.reader == source.reader for one in beside) == 1:
+    if sum(one.reader == source.reader for one in all_sources) == 1:
         return source.reader
     return f"{source.reader}-{PurePosixPath(source.path.rstrip('/')).name}"
 
 
 def _imported(context: Context, place: Place) -> Path:
-    def tell(rows: int) -> None:
+    def on_progress(rows: int) -> None:
         context.child.progress(rows, 0, f"rows of {place.name}")
 
-    return context.store.fetch(import_set(context.store, context.settings, place, tell))
+    return context.store.fetch(import_set(context.store, context.settings, place, on_progress))
 
 
 def _named(pair: PreferencePair, source: str) -> PreferencePair:
