@@ -21,15 +21,15 @@ from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
 from tasks.data.ingesting import archive_inbox, ingest_inbox
 from tasks.ops.fitting import check_stages_fit
-from tasks.pipeline.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.compute import compute_planned, plan_stage
+from tasks.orchestration.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.run_pages import best_effort, name_by_time
+from tasks.orchestration.summary import ask_for_approval, summarise
+from tasks.orchestration.worker_process import init_worker_process
 from tasks.pipeline.graph import RECIPE, StageName
-from tasks.pipeline.orchestration import compute_planned, plan_stage
 from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries
 from tasks.pipeline.run import StageResult, open_store
-from tasks.pipeline.run_pages import best_effort, name_by_time
-from tasks.pipeline.summary import ask_for_approval, summarise
-from tasks.pipeline.worker_process import init_worker_process
 
 STAGE_FLOWS = {
     "prepare": prepare,

@@ -12,16 +12,14 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint_answers import answer_of
 from models.generation.endpoint_fields import LIMIT, Refusal
 from models.generation.limits import Limits, Reserve, guess_prompt_tokens
 from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection
-
-if TYPE_CHECKING:
-    from models.teacher.asking import AnswerStore, Session
+from models.teacher.session import AnswerStore, Session
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class _Waiting:
     reserve: Reserve
 
 
-async def ask_in_batches(session: "Session", indices: list[int], ask: int) -> None:
+async def ask_in_batches(session: Session, indices: list[int], ask: int) -> None:
     """One round of asks. Raises like `ask_all`; a budget that is reached sets `session.stopped`."""
     batches = _Batches(session.connection, session.limits, session.store)
     await batches.collect()
@@ -71,7 +69,7 @@ async def ask_in_batches(session: "Session", indices: list[int], ask: int) -> No
 
 
 async def _send(
-    session: "Session", batches: "_Batches", indices: list[int], ask: int
+    session: Session, batches: "_Batches", indices: list[int], ask: int
 ) -> tuple[list[_Waiting], str | None, int]:
     """Put what the budget admits into batches; what was sent, why no more was, and how far that went."""
     sent: list[_Waiting] = []
@@ -132,7 +130,7 @@ class _Chunk:
 class _Batches:
     """The batches that the journal names, and the requests that the endpoint rejected in them."""
 
-    def __init__(self, connection: Connection, limits: Limits, store: "AnswerStore") -> None:
+    def __init__(self, connection: Connection, limits: Limits, store: AnswerStore) -> None:
         self.rejected: set[str] = set()
         self._connection = connection
         self._limits = limits

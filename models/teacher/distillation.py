@@ -23,7 +23,8 @@ from models.errors import BudgetReached, DataError
 from models.generation.limits import Usage
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.teacher.asking import Answers, AskResult
+from models.teacher.asking import AskResult
+from models.teacher.session import Answers
 from models.training.selection import Rejection, select
 from models.verdict.prompts import Message, with_data_urls
 

@@ -22,11 +22,11 @@ from models.sources.importing import ImportJob, check_share
 from models.sources.registry import READERS
 from models.sources.rows import Read
 from tasks.data.decoders import prepare_decoders
-from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
+from tasks.store.locations import fingerprint_of, listed, local_folder
 from tasks.store.work import Work
 
 IMPORTING = "importing"

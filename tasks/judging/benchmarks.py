@@ -36,13 +36,13 @@ from models.verdict.grammar import Mode
 from models.verdict.prompts import RELEASES, Wording
 from models.verdict.wordings.unified_reward_think import digest
 from tasks.data.importing import Place, import_set, lenient
-from tasks.data.locations import model_digest
 from tasks.judging.files import find_model
 from tasks.judging.judges import ENDPOINT, generator_of, identity_of
 from tasks.pipeline.once import computed_once
 from tasks.stages.evaluate import DIRECT_TOKENS
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
+from tasks.store.locations import model_digest
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise

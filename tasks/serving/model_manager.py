@@ -21,13 +21,13 @@ from models.media.decoding import Decoding
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message
 from tasks.data.decoders import serving_decoders
-from tasks.data.locations import model_digest
 from tasks.judging.files import model_folder
 from tasks.pipeline.pinning import find_artifact, registered_model
 from tasks.pipeline.run import open_store
 from tasks.serving.metrics import Metrics
 from tasks.stages.generators import local_options
 from tasks.store.artifacts import ArtifactRef
+from tasks.store.locations import model_digest
 
 log = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm
 from tasks.data.decoders import prepare_decoders
-from tasks.data.mixing import mix
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
 from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.stages.context import Context, stage_context
+from tasks.stages.mixing import mix
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:

@@ -99,7 +99,9 @@ class Production(Frozen):
 
 
 class Lineage(Frozen):
-    """An artifact and the entries that made it, newest first; none for what came from outside.
+    """An artifact and the entries that made it, newest first, then those that passed it through.
+
+    What came from outside has none.
 
     An artifact already shown on the way here (a stage whose output equals an input) has no entries again.
     """
@@ -131,6 +133,9 @@ def lineage(store: Store, ref: ArtifactRef) -> Lineage:
     for entry in store.entries():
         for output, made in entry.outputs.items():
             makers.setdefault(made.path, []).append((entry, output))
+
+    for path, found in makers.items():  # a stage that passes an input through comes after the one that made it
+        found.sort(key=lambda maker: any(source.path == path for source in maker[0].inputs.values()))
 
     def trace(ref: ArtifactRef, on_the_way: frozenset[str]) -> Lineage:
         if ref.path in on_the_way:

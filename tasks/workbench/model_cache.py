@@ -12,12 +12,12 @@ from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
 from models.generation.open import open_generator
 from tasks.data.decoders import serving_decoders
-from tasks.data.locations import model_digest
 from tasks.pipeline.graph import EVALUATED, find_base
 from tasks.pipeline.pinning import registered_model
 from tasks.serving.model_manager import LoadedModel
 from tasks.stages.generators import local_options
 from tasks.store.artifacts import Store
+from tasks.store.locations import model_digest
 
 ALIASES = ("champion", "challenger")
 KEPT = 2  # models in memory, as far as they are idle: two to compare

@@ -23,14 +23,7 @@ from models.errors import StoreError, StoreUnreachable
 from models.retry_policy import RetryPolicy
 from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, in_parallel, prefetch
 from tasks.store.objects.s3_checksums import chosen, client_options, with_body
-from tasks.store.objects.s3_errors import (
-    CREATED_BEFORE,
-    endpoint_url,
-    error_code,
-    explain_error,
-    is_absent,
-    is_transient,
-)
+from tasks.store.objects.s3_errors import endpoint_url, explain_error, is_absent, is_past_end, is_taken, is_transient
 from tasks.store.objects.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
@@ -99,7 +92,7 @@ class S3Objects(Objects):
             try:
                 fs.pipe_file(self._key(path), data, mode="create", **put)
             except OSError as error:
-                if not isinstance(error, FileExistsError) and error_code(error) not in CREATED_BEFORE:
+                if not is_taken(error):
                     raise
                 # What is there decides: our own bytes mean that this put went through and only its answer was lost.
                 try:
@@ -214,7 +207,7 @@ class S3Objects(Objects):
                     "reading", path, lambda fs: fs.cat_file(self._key(path), start=start, end=end, max_concurrency=1)
                 )
             except StoreError as error:
-                if error.__cause__ is not None and error_code(error.__cause__) == "InvalidRange":
+                if error.__cause__ is not None and is_past_end(error.__cause__):
                     return b""  # it ends before: whoever hashes it sees that
                 raise
             return data

@@ -35,7 +35,7 @@ _TRANSIENT = {
 }
 _BROKEN = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
-CREATED_BEFORE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
 _PAIR = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a pair that {endpoint} knows"
 _SESSION = "the session token is not valid any more: get new AWS_* credentials"
@@ -83,6 +83,16 @@ def error_code(error: BaseException) -> str:
 def is_absent(error: BaseException) -> bool:
     """Whether the object is not there. A bucket or an upload that is not there is a different thing."""
     return isinstance(error, FileNotFoundError) and error_code(error) in ("", "404", "NoSuchKey")
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether a create-only write found an object at its path, or another write of it under way."""
+    return isinstance(error, FileExistsError) or error_code(error) in _TAKEN
+
+
+def is_past_end(error: BaseException) -> bool:
+    """Whether a part was asked for that begins behind the object's end."""
+    return error_code(error) == "InvalidRange"
 
 
 def is_transient(error: BaseException, lost: tuple[type[BaseException], ...]) -> bool:

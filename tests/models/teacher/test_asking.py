@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_address import Endpoint
 from models.generation.limits import Limits, Pace
 from models.generation.openai_client import retry_after
 from models.media.frames import data_url
@@ -22,7 +23,8 @@ from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
-from models.teacher.asking import PROBES, AskResult, Endpoint, ask_all
+from models.teacher.asking import AskResult, ask_all
+from models.teacher.session import PROBES
 from models.training.selection import rejection
 from models.verdict.prompts import Message, attach, chat, data_url_part
 

@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import BudgetReached, DataError, TeacherUnreachable
+from models.generation.endpoint_address import Endpoint
 from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
-from models.teacher.asking import Endpoint, ask_all
+from models.teacher.asking import ask_all
 from models.teacher.distillation import distill
 from models.training.selection import rejection
 

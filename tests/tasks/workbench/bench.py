@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from configs.load import load_settings
 from configs.schema import Settings
+from models.generation.endpoint_address import Endpoint
 from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
 from models.shapes.teacher_server import TeacherServer
-from models.teacher.asking import Endpoint, ask_all
+from models.teacher.asking import ask_all
 from models.teacher.distillation import distill
 from models.training.selection import rejection
 from tasks.pipeline.pinning import MODEL_TAG

@@ -1,11 +1,11 @@
 """Whether a stage's code changed without its version: the digest of the code it runs, next to a committed list.
 
-    python -m tasks.pipeline.stage_code                    # what changed since tasks/stage_code.json was written
-    python -m tasks.pipeline.stage_code --update           # take over what changed, where the version was raised
-    python -m tasks.pipeline.stage_code --update --stage grpo --same-results "a faster loop"   # or where results stay
+    python -m tasks.versions.stage_code                    # what changed since tasks/stage_code.json was written
+    python -m tasks.versions.stage_code --update           # take over what changed, where the version was raised
+    python -m tasks.versions.stage_code --update --stage grpo --same-results "a faster loop"   # or where results stay
     equal
 
-What the code of a stage is, and what of it does not count, `tasks/pipeline/code_closure.py` says. What else a stage's
+What the code of a stage is, and what of it does not count, `tasks/versions/code_closure.py` says. What else a stage's
 result depends on is in its key.
 """
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.pipeline.code_closure import ROOT, Closure, sha256
+from tasks.versions.code_closure import ROOT, Closure, sha256
 
-COMMAND = "python -m tasks.pipeline.stage_code --update"
+COMMAND = "python -m tasks.versions.stage_code --update"
 SHOWN = 5  # modules named in a message
 LISTED = ROOT / "tasks" / "stage_code.json"
 
@@ -121,7 +121,7 @@ def read_list(path: Path = LISTED) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; exit status 1 where something is not as listed."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.pipeline.stage_code", description=(__doc__ or "").split("\n")[0]
+        prog="python -m tasks.versions.stage_code", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--update", action="store_true", help="write the list, where versions were raised")
     parser.add_argument("--same-results", default="", metavar="WHY", help="with --update: results stay as they were")

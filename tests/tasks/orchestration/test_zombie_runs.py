@@ -18,9 +18,9 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Pending
 
-from tasks.pipeline import dispatch
-from tasks.pipeline import zombie_runs as silent
-from tasks.pipeline.zombie_runs import free_pending_runs
+from tasks.orchestration import dispatch
+from tasks.orchestration import zombie_runs as silent
+from tasks.orchestration.zombie_runs import free_pending_runs
 from tasks.stack.automations import NOT_STARTED
 from tasks.stack.prefect_setup import prepare, wanted_pools
 from tests.tasks.seaweed import free_ports

@@ -35,7 +35,7 @@ def _make_tied() -> None:
             path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
             settings = get_current_settings().to_environment_variables(exclude_unset=True)
             return subprocess.Popen(
-                [sys.executable, "-m", "tasks.pipeline.temporary_server", str(self.port)],
+                [sys.executable, "-m", "tasks.orchestration.temporary_server", str(self.port)],
                 env={**os.environ, **OF_SERVER, **settings, "PYTHONPATH": path},
                 stdin=subprocess.PIPE,
             )

@@ -1,7 +1,7 @@
 """What a nightly tells of the gate, and of what came through the inbox."""
 
+from tasks.orchestration.summary import summary
 from tasks.pipeline.run import StageResult
-from tasks.pipeline.summary import summary
 
 
 def test_the_nightly_summary_says_which_test_failed_by_how_much() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from models.errors import ConfigError
-from tasks.pipeline.code_closure import Closure
-from tasks.pipeline.stage_code import Code, changes, code_of, entries, read_list, updated
+from tasks.versions.code_closure import Closure
+from tasks.versions.stage_code import Code, changes, code_of, entries, read_list, updated
 
 BODY = '''"""The body."""
 from models.helper import Judge, scale

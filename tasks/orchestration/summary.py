@@ -7,7 +7,7 @@ from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 
 from configs.schema import Settings
-from tasks.pipeline.dispatch import DEPLOYMENT, start_run
+from tasks.orchestration.dispatch import DEPLOYMENT, start_run
 from tasks.pipeline.retries import run_logger
 from tasks.pipeline.run import StageResult, open_store, read_output
 

@@ -20,11 +20,11 @@ from prefect.states import Cancelling
 
 from configs.schema import Settings
 from models.errors import ConfigError, StageFailed, StageKilled
+from tasks.orchestration.zombie_runs import end_silent_runs
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.plan import StagePlan
 from tasks.pipeline.retries import run_logger, with_retries
 from tasks.pipeline.run import StageResult, load_result, open_store
-from tasks.pipeline.zombie_runs import end_silent_runs
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun

@@ -14,13 +14,13 @@ from prefect.cache_policies import NO_CACHE
 from configs.forms import complete
 from configs.schema import Settings
 from tasks.ops.fitting import check_stages_fit
-from tasks.pipeline.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.base_model import NEED_BASE, logged_watch, publish_base
+from tasks.orchestration.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.run_pages import best_effort, name_run, show
+from tasks.orchestration.worker_process import init_worker_process
 from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries, with_retries
 from tasks.pipeline.run import StageResult, Watch, open_store, run_step, run_steps
-from tasks.pipeline.run_pages import best_effort, name_run, show
-from tasks.pipeline.worker_process import init_worker_process
-from tasks.stages.base_model import NEED_BASE, logged_watch, publish_base
 
 _watch: Callable[[str], Watch] | None = None
 _lock = threading.Lock()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data import locations as data_files
-from tasks.data.locations import fingerprint, model_digest
+from tasks.store import locations as data_files
 from tasks.store.artifacts import Store
+from tasks.store.locations import fingerprint, model_digest
 
 
 @pytest.fixture(autouse=True)

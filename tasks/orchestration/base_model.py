@@ -4,10 +4,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import Settings
+from tasks.orchestration.run_pages import progress_lines
 from tasks.pipeline.plan import StagePlan
 from tasks.pipeline.retries import run_logger
 from tasks.pipeline.run import StageResult, Watch, run_step
-from tasks.pipeline.run_pages import progress_lines
 
 NEED_BASE = ("distill", "cold-start", "evaluate")  # distill does not read it, but its answers cost money
 

@@ -1,6 +1,6 @@
 """What a Prefect run page shows of a stage: rows and Markdown, from the figures the stage reported."""
 
-from tasks.pipeline.run_pages import leaderboard_markdown, report_markdown, yield_rows
+from tasks.orchestration.run_pages import leaderboard_markdown, report_markdown, yield_rows
 
 
 def test_the_yield_names_every_reason_and_what_it_cost() -> None:
