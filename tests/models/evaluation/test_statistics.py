@@ -188,3 +188,8 @@ def test_what_the_exact_tests_refuse_and_which_side_they_look_at() -> None:
     with pytest.raises(ValueError, match=r"^counts of pairs are -1 and 2: neither can be negative$"):
         mcnemar_p(-1, 2)
     assert fisher_p(0, 10, 10, 10) == pytest.approx(1.0), "fewer lost than among the others is no sign of poison"
+
+
+def test_a_difference_that_every_pair_shows_alike_has_an_interval_as_wide_as_so_few_can_tell() -> None:
+    low, high = difference_interval(np.full(100, 0.5), [np.full(20, 0.5)])
+    assert low < 0.5 <= high
