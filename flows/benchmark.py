@@ -15,9 +15,9 @@ from pydantic import Field
 
 from configs.forms import Form, complete
 from configs.schema import BenchmarkData, Settings
+from tasks.orchestration.run_pages import best_effort, name_by_time, progress_lines, show_leaderboard
+from tasks.orchestration.worker_process import init_worker_process
 from tasks.pipeline.retries import call_with_retries, run_logger
-from tasks.pipeline.run_pages import best_effort, name_by_time, progress_lines, show_leaderboard
-from tasks.pipeline.worker_process import init_worker_process
 
 FORM = Form("evaluate", "model", "runtime")
 
@@ -50,8 +50,8 @@ def benchmark(
     best_effort(partial(name_by_time, settings))
     protocol = Protocol.of(settings, direct=direct, both_orders=both_orders, votes=votes)
     places = [Place(one.name, one.path) for one in sets]
-    say = progress_lines(run_logger().info)
-    measure = partial(run_benchmarks, settings, places, list(judges), protocol, lambda at, of: say(at, of, "judged"))
+    report = progress_lines(run_logger().info)
+    measure = partial(run_benchmarks, settings, places, list(judges), protocol, lambda at, of: report(at, of, "judged"))
     benched = call_with_retries(settings, measure)
     best_effort(partial(show_leaderboard, benched, settings))
     return benched.scores

@@ -22,7 +22,7 @@ PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
 def resolve_device(device: str) -> str:
-    """`auto` as `cuda` where there is a GPU and `cpu` elsewhere; anything else as it is."""
+    """`auto` as `cuda` where there is a GPU and `cpu` otherwise; anything else as it is."""
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -221,7 +221,7 @@ def save(model: Any, processor: Any, out: Path, *, dtype: str = MASTER) -> None:
     """An ordinary model directory in safetensors with weights of `dtype`; the same weights give the same bytes.
 
     Adapters are merged in float32 and every weight is rounded once, beside the model, which stays as it is: a model in
-    training is saved so. Its configuration says that it was trained here, where a video is its frames as images.
+    training is saved so. Its configuration records that it was trained here, where a video is its frames as images.
     Raises `ModelError` if a weight is beyond the range of `dtype`.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model

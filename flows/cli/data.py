@@ -118,8 +118,8 @@ def _imported(
 
     settings = lenient(settings) if to_look_at else settings
     place = place_of(source, path)
-    with _rows_bar(source, quiet=quiet) as tell:
-        ref, folder, counted = import_data(settings, place, tell)
+    with _rows_bar(source, quiet=quiet) as on_rows:
+        ref, folder, counted = import_data(settings, place, on_rows)
     return ref.digest, folder, counted
 
 
@@ -135,9 +135,9 @@ def _rows_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=screen, transient=True, disable=quiet) as progress:
         bar = progress.add_task(f"{what}: listing files", total=None, rate="")
 
-        def tell(rows: int) -> None:
+        def on_rows(rows: int) -> None:
             seconds = progress.tasks[0].elapsed or 0.0
             rate = f"{rows / seconds:,.0f} a second" if seconds else ""
             progress.update(bar, description=f"{what}: {rows:,} rows", completed=rows, rate=rate)
 
-        yield tell
+        yield on_rows

@@ -85,11 +85,11 @@ def approve(
     """Say yes to a version that waits for it (promote.approval): it becomes champion."""
     from tasks.stages.approve import make_champion
 
-    said = make_champion(settings_from(profile, sets), version)
+    message = make_champion(settings_from(profile, sets), version)
     if as_json:
-        print_json({"version": version, "says": said})
+        print_json({"version": version, "says": message})
     else:
-        out.print(said)
+        out.print(message)
 
 
 @app.command()
@@ -99,15 +99,16 @@ def sync(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = 
     from tasks.tracking.delivery import deliver
 
     settings = settings_from(profile, sets)
-    said = deliver(open_store(settings), settings, lambda line: screen.print(line, markup=False))
+    delivered = deliver(open_store(settings), settings, lambda line: screen.print(line, markup=False))
     if as_json:
-        print_json(said.model_dump())
+        print_json(delivered.model_dump())
     else:
         out.print(
-            f"{said.runs} MLflow runs completed; {said.waiting} records wait on, {said.refused} were refused"
-            + (f"; {said.running} runs belong to stages running, which deliver them" if said.running else "")
+            f"{delivered.runs} MLflow runs completed; {delivered.waiting} records wait on, "
+            f"{delivered.refused} were refused"
+            + (f"; {delivered.running} runs belong to stages running, which deliver them" if delivered.running else "")
         )
-    if said.waiting:
+    if delivered.waiting:
         raise typer.Exit(1)
 
 
@@ -163,9 +164,9 @@ def _run(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends with exit status 130 and says how to resume.
+    """Ctrl-C ends with exit status 130 and prints how to resume.
 
-    A terminal interrupts Prefect's own server too, and Prefect then tries for minutes to tell it of the crash. By
+    A terminal interrupts Prefect's own server too, and Prefect then tries for minutes to report the crash to it. By
     then the stage has ended its child and given its lease back, so a little after that grace this process just leaves.
     """
     from tasks.pipeline.launch import GRACE_S

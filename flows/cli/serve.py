@@ -34,10 +34,10 @@ def serve(
     """Serve comparisons, rankings and chat completions over HTTP; THINKREWARD_SERVE_TOKEN is what callers must send."""
     settings, token = for_server(profile, sets)
     if host not in LOOPBACK and not token:
-        told = f"anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front"
+        warning = f"anybody who reaches {host} may ask: set {TOKEN}, and put TLS in front"
         if not insecure:
-            raise ConfigError(f"{told}; or say yes to it with --insecure")
-        screen.print(f"[yellow]{told}[/]")
+            raise ConfigError(f"{warning}; or say yes to it with --insecure")
+        screen.print(f"[yellow]{warning}[/]")
     import uvicorn
 
     from tasks.serving.app import make_app

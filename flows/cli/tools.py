@@ -37,7 +37,7 @@ def judge(
             "judge takes either two files (judge --prompt CAPTION A.png B.png) or a question with its medium and two "
             "answers (judge --prompt QUESTION --about A.png --answer X --answer Y)"
         )
-    said = judge_files(
+    response = judge_files(
         settings_from(profile, sets),
         prompt=prompt,
         files=files or [],
@@ -47,16 +47,16 @@ def judge(
         mode="direct" if direct else "think",
     )
     if as_json:
-        print_json(said)
+        print_json(response)
     else:
-        out.print(said["text"], markup=False)
+        out.print(response["text"], markup=False)
         shown = [file.name for file in files or ()] or ["the first answer", "the second answer"]
-        out.print(f"\n[bold]{escape(conclusion(said, shown))}[/]")
-    if not said["valid"]:
+        out.print(f"\n[bold]{escape(conclusion(response, shown))}[/]")
+    if not response["valid"]:
         raise typer.Exit(1)
 
 
-def conclusion(said: Mapping[str, Any], shown: Sequence[str]) -> str:
+def conclusion(response: Mapping[str, Any], shown: Sequence[str]) -> str:
     """Which candidate is better as given, and whether the judge says the same with the candidates swapped.
 
     >>> both = ["a.png", "b.png"]
@@ -69,16 +69,16 @@ def conclusion(said: Mapping[str, Any], shown: Sequence[str]) -> str:
     def named(preferred: int | str | None) -> str:
         return f"candidate {preferred} ({shown[preferred - 1]})" if isinstance(preferred, int) else "neither"
 
-    if said["preferred"] is None:
-        return str(said["answer"])
-    said_first = "both are equally good" if said["preferred"] == "tie" else f"{named(said['preferred'])} is better"
-    if said["both_orders_agree"]:
-        return f"{said_first}; both orders agree"
-    swapped = said["preferred_swapped"]
+    if response["preferred"] is None:
+        return str(response["answer"])
+    first = "both are equally good" if response["preferred"] == "tie" else f"{named(response['preferred'])} is better"
+    if response["both_orders_agree"]:
+        return f"{first}; both orders agree"
+    swapped = response["preferred_swapped"]
     if swapped is None:
-        return f"{said_first}; swapped, the judge gives no valid verdict"
+        return f"{first}; swapped, the judge gives no valid verdict"
     turned_back = {1: 2, 2: 1}.get(swapped, swapped)
-    return f"{said_first}; swapped, the judge prefers {named(turned_back)}: it depends on the order"
+    return f"{first}; swapped, the judge prefers {named(turned_back)}: it depends on the order"
 
 
 def benchmark(
@@ -94,7 +94,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
-    from models.generation.endpoint_fields import words_of
+    from models.generation.endpoint_fields import describe_fields
     from tasks.data.commands import place_of
     from tasks.judging.benchmarks import Protocol
     from tasks.judging.leaderboard import run_benchmarks
@@ -104,16 +104,16 @@ def benchmark(
     form = "NAME=PLACE, such as vl_reward_bench=data/VL-RewardBench"
     places = [place_of(name, place) for name, place in named(sets_at, "benchmark", form).items()]
     judges = list(dict.fromkeys(judge or ["champion"]))
-    with counting_bar(quiet=as_json) as tell:
-        benched = run_benchmarks(settings, places, judges, protocol, tell)
+    with counting_bar(quiet=as_json) as on_progress:
+        benched = run_benchmarks(settings, places, judges, protocol, on_progress)
     to.write_text(benched.page, encoding="utf-8")
     if as_json:
         print_json({**benched.scores, "leaderboard": str(to), "artifact": benched.ref.digest})
         return
     out.print(plain_table(benched.table))
-    for name, told in benched.scores["sent"].items():
-        if told["refused"]:
-            out.print(f"{name}: {words_of(told)}", markup=False)
+    for name, sent in benched.scores["sent"].items():
+        if sent["refused"]:
+            out.print(f"{name}: {describe_fields(sent)}", markup=False)
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
 
 
@@ -126,7 +126,7 @@ def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
         print_json({"checks": [vars(check) for check in checks], "ok": all(check.ok for check in checks)})
     else:
         for check in checks:
-            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.says}")
+            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -171,7 +171,7 @@ def rehearse(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Jso
     if as_json:
         print_json(done.as_json())
         return
-    out.print(done.says, markup=False)
+    out.print(done.summary, markup=False)
 
     def shown(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:,.2f}"

@@ -16,9 +16,9 @@ from transformers import LogitsProcessorList
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
+from models.generation.micro_batches import by_tokens
 from models.generation.seeded import SeededSampling, row_seed
 from models.generation.tokens import written
-from models.training.micro_batches import by_tokens
 from models.training.token_bound import rows_of
 
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids")

@@ -13,7 +13,7 @@ import torch
 from trl import SFTTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from models.training.micro_batches import TokenCounter, by_tokens
+from models.generation.micro_batches import TokenCounter, by_tokens
 
 OF_PROMPT = ("prompt_ids", "prompt_mask")
 OF_COMPLETION = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")

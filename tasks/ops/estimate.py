@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from configs.schema import Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.instructions import instructions
 from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
@@ -50,8 +50,8 @@ def _pairs(found: There | str) -> Row:
     if isinstance(found, str):
         return Row("pairs", "unknown", f"{found}; what follows are the settings' ceilings")
     splits = (("train", found.train), ("validation", found.validation), ("held-out", found.held_out))
-    said = ", ".join(f"{sum(by_task.values()):,} {name}" for name, by_task in splits)
-    return Row("pairs", f"{found.total:,}", f"{found.how}: about {said}")
+    counts = ", ".join(f"{sum(by_task.values()):,} {name}" for name, by_task in splits)
+    return Row("pairs", f"{found.total:,}", f"{found.how}: about {counts}")
 
 
 def _media(settings: Settings) -> list[Row]:
@@ -160,8 +160,8 @@ def _memory(settings: Settings) -> list[Row]:
         rows.append(Row(f"memory, {part.name}", amount, how))
     for name, changed, shards in strategies(settings):
         of = [one for one in parts(changed, shape, device=kind, shards=shards) if trains(one)]
-        said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in of)
-        rows.append(Row(f"memory, {name}", f"{said} GiB", "a device, whatever the settings say of lora"))
+        counts = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in of)
+        rows.append(Row(f"memory, {name}", f"{counts} GiB", "a device, whatever the settings of lora are"))
     return rows
 
 

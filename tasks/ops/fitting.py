@@ -2,7 +2,7 @@
 
 Estimates are off by less than `FACTOR` either way (tests/models/sizing/test_memory.py). A stage is refused only if it
 would not fit even where all but its weights, gradients and optimizer states is overestimated by that factor; what may
-fit is let through, and `thinkreward doctor` says that it is tight.
+fit is let through, and `thinkreward doctor` reports that it is tight.
 """
 
 import json
@@ -74,8 +74,8 @@ def check_stages_fit(
 def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[str], bool] = lambda name: False) -> None:
     """Before any work of these stages. Raises `ConfigError` if some cannot fit the devices here, with what to change.
 
-    `cached` says of a stage that is too large whether it would be handed on as it is. A base whose shape nothing here
-    tells passes, since nothing is known of it yet.
+    `cached` answers for a stage that is too large whether its kept result would be used. A base whose shape is unknown
+    here passes, since nothing is known of it yet.
     """
     chosen = [name for name in names if name in WITH_MODELS]
     if not chosen or (shape := base_shape(settings)) is None or not (found := devices_for(settings)):
@@ -96,12 +96,12 @@ def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str
 
 def seen(settings: Settings, device: Device) -> str:
     """What there is of a device's memory, in words."""
-    said = f"{device.name} has {device.total / GIB:.1f} GiB"
+    text = f"{device.name} has {device.total / GIB:.1f} GiB"
     if device.kind == "cpu" and settings.runtime.processes > 1:
-        said += f" for each of {settings.runtime.processes} processes"
+        text += f" for each of {settings.runtime.processes} processes"
     if device.kind == "cpu" and settings.runtime.device == "auto":
-        said += " (no GPU is seen here)"
-    return said
+        text += " (no GPU is seen here)"
+    return text
 
 
 def cure(settings: Settings, shape: Shape, part: Part, device: Device) -> str:

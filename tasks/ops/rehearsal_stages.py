@@ -21,7 +21,7 @@ from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import find_base
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.stages.prepare import check_hub_id
 
 STEPS = 2  # of training; the first warms up, the second is timed
@@ -29,7 +29,7 @@ LARGE = 100_000_000  # weights; a model above it is rehearsed on a CPU as a redu
 
 
 def build(job: Job, child: Child, scratch: Path) -> Done:
-    """Write the random model and the made-up pairs; tells what they are."""
+    """Write the random model and the made-up pairs; a sentence about them."""
     from models.backbone import resolve_device
     from models.rehearsal.architecture import fit_tokens, parameters, read_config, reduced, write_random_model
     from models.rehearsal.pairs import write_pairs
@@ -72,7 +72,7 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
 
 
 def _described(settings: Settings) -> dict[str, Any]:
-    """What the base's `config.json` says."""
+    """The contents of the base's `config.json`."""
     name = settings.model.base
     if find_base(settings) is None:
         check_hub_id(name)

@@ -10,12 +10,12 @@ from operator import attrgetter
 from pathlib import Path
 
 from configs.schema import Grpo, Lora, Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
 from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
 from models.sizing.shape import Shape
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.training.presets import PRESETS
 from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base
@@ -30,7 +30,7 @@ ALL = tuple(Task)
 class Part:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
-    `moment` says what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
+    `moment` is what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
     trains by.
     """
 

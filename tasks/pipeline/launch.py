@@ -56,14 +56,7 @@ def run_child(
         channel = EventReader(Path(scratch) / "events")
         process = _start(job, Path(scratch), output)
         timed_out, killed_before = threading.Event(), _killed_for_memory()
-
-        def end() -> None:
-            timed_out.set()
-            _end_group(process)
-
-        timer = threading.Timer(timeout_s, end)
-        timer.daemon = True
-        timer.start()
+        timer = _end_after(timeout_s, process, timed_out)
         received = Received(watch_progress, log)
         try:
             pulse = Pulse(process.pid, job.settings.runtime.stall_timeout_s)
@@ -81,6 +74,17 @@ def run_child(
         limit_s = timeout_s if timed_out.is_set() else None
         starved = _killed_for_memory() > killed_before
         return _outcome(job, received, Ended(code, Path(output.name), begin, stalled, limit_s, starved))
+
+
+def _end_after(timeout_s: float, process: "subprocess.Popen[bytes]", timed_out: threading.Event) -> threading.Timer:
+    def end() -> None:
+        timed_out.set()
+        _end_group(process)
+
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _start(job: Job, scratch: Path, output: BinaryIO) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""What a promotion tells of the pairs that came through the inbox since the champion: did the challenger turn there?"""
+"""The pairs that came through the inbox since the champion, in a promotion's report: did the challenger turn there?"""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from models.errors import ArtifactCorrupt, ArtifactMissing
 from models.evaluation.turning import Turning, turning
 from models.pairs.preference import PreferencePair
-from models.pairs.splits.ledger import FILE, Ledger
+from models.splits.ledger import FILE, Ledger
 from tasks.stages.comparing import Rivals, rows_of
 from tasks.stages.context import Context
 from tasks.stages.evaluate import held_out_pairs, judged_rows
@@ -52,10 +52,10 @@ def _known_drops(context: Context) -> set[str]:
     digest = champion.tags.get(PREFERENCES_TAG, "") if champion is not None else ""
     try:
         ref = context.store.reference("preferences", digest)
-        said: dict[str, Any] = json.loads(context.store.objects.read(f"{ref.path}/files/summary.json"))
+        summary: dict[str, Any] = json.loads(context.store.objects.read(f"{ref.path}/files/summary.json"))
     except (ArtifactMissing, ArtifactCorrupt, FileNotFoundError, ValueError):
         return set()
-    return {name for name, pairs in said.get("drops", {}).items() if pairs}
+    return {name for name, pairs in summary.get("drops", {}).items() if pairs}
 
 
 def _has_ledger(context: Context) -> bool:

@@ -8,12 +8,12 @@ from tasks.stages.promote import AGAINST_TAG, BEST_TAG, FAILED_TAG, GATE_TAG, NO
 from tasks.tracking.registry import CHALLENGER, CHAMPION, RegisteredVersion, get_alias
 
 
-def waits_for_a_yes(settings: Settings, said: dict[str, Any]) -> bool:
+def waits_for_a_yes(settings: Settings, registration: dict[str, Any]) -> bool:
     """Whether the gate held for a version that is not champion yet, and a person is to be asked."""
-    if not (said["approval"] and said["passed"]):
+    if not (registration["approval"] and registration["passed"]):
         return False
-    champion = get_alias(settings.tracking.uri, said["name"], CHAMPION)
-    return champion is None or champion.version != said["version"]
+    champion = get_alias(settings.tracking.uri, registration["name"], CHAMPION)
+    return champion is None or champion.version != registration["version"]
 
 
 def make_champion(settings: Settings, version: str) -> str:

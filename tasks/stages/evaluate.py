@@ -26,7 +26,7 @@ from tasks.pipeline.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.plan import stage_key
 from tasks.stages.context import Context, peak_memory_mib, stage_context
-from tasks.stages.rejection_sampling import load_judge
+from tasks.stages.generators import load_judge
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
 
@@ -115,7 +115,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
         if done is None:
             judge = judge or load_judge(context, name)
 
-            def tell(count: int, total: int, before: int = at) -> None:
+            def report(count: int, total: int, before: int = at) -> None:
                 context.child.progress(int((before + count / total) * 1000), len(parts) * 1000, name)
 
             pairs = [pair for pair in by_id.values() if pair.task == task]
@@ -124,7 +124,7 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
                 mode,
                 SamplingParams(max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS),
                 both_orders=True,
-                on_progress=tell,
+                on_progress=report,
             )
             done = [[one.pair.id, one.swapped, one.text, one.truncated, one.refused] for one in judgments]
             context.work.put_json(part, done)

@@ -22,7 +22,7 @@ from tasks.stages.context import Context, stage_context
 from tasks.stages.evaluate import judged_rows
 from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.lending import lend
-from tasks.tracking.address import shown
+from tasks.tracking.address import without_credentials
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -63,11 +63,11 @@ def promote(job: Job, child: Child, scratch: Path) -> Done:
         asks = uses_an_inbox(context) if asks is None else asks
         if decision.passed and not asks:
             crown(job.settings, version.version, best=best)
-        said = registration(job.settings, version, decision, rivals, job.inputs["model"].digest)
-        said |= {"approval": asks, "turning": found.plain if found else None}
+        content = registration(job.settings, version, decision, rivals, job.inputs["model"].digest)
+        content |= {"approval": asks, "turning": found.plain if found else None}
         folder = context.new_folder("registration")
-        (folder / "registration.json").write_text(json.dumps(said, indent=1) + "\n")
-        child.log(f"version {version.version}: {', '.join(said['aliases'])}. {decision.headline}")
+        (folder / "registration.json").write_text(json.dumps(content, indent=1) + "\n")
+        child.log(f"version {version.version}: {', '.join(content['aliases'])}. {decision.headline}")
         if found is not None:
             child.log(found.sentence)
         outputs = {"registration": context.publish("registration", folder)}
@@ -127,17 +127,17 @@ def is_stale(store: Store, settings: Settings, entry: IndexEntry) -> str:
 
     The registry was emptied, another model came after it, or what it could not be compared with is there by now.
     """
-    said = read_output(store, entry.outputs, "registration")
+    content = read_output(store, entry.outputs, "registration")
     uri = settings.tracking.uri
-    current = get_alias(uri, said["name"], CHALLENGER)
+    current = get_alias(uri, content["name"], CHALLENGER)
     if current is None:
-        return f"the registry at {shown(uri)} has no {CHALLENGER}"
-    if current.version != said["version"] or current.tags.get(MODEL_TAG) != said["model"]:
+        return f"the registry at {without_credentials(uri)} has no {CHALLENGER}"
+    if current.version != content["version"] or current.tags.get(MODEL_TAG) != content["model"]:
         return f"the registry's {CHALLENGER} is another model, version {current.version}"
-    for rival in said.get("not_comparable", ()):
+    for rival in content.get("not_comparable", ()):
         if obtainable(store, rival):
             return f"{rival['name']} can be compared again"
-        if any(_left(uri, said["name"], alias, rival) for alias in (CHAMPION, REFERENCE)):
+        if any(_left(uri, content["name"], alias, rival) for alias in (CHAMPION, REFERENCE)):
             return f"{rival['name']} is so no longer"
     return ""
 

@@ -108,7 +108,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             child.log(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
         result = _optimise(context, start, chosen.train)
-        ended = _told(context, result)
+        ended = _report_ending(context, result)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
         outputs = {"model": _best_model(context, result), "history": context.publish("history", history)}
@@ -124,8 +124,8 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         )
 
 
-def _told(context: Context, result: Mapping[str, Any]) -> "Ending":
-    """Say how the optimisation ended and what is handed on.
+def _report_ending(context: Context, result: Mapping[str, Any]) -> "Ending":
+    """Log how the optimisation ended and what is handed on.
 
     Raises `TrainingCollapsed` if it lost what the start could do and no checkpoint is better than the start.
     """

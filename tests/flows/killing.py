@@ -18,8 +18,8 @@ def answers(least: int) -> Reached:
 
 
 def shards(least: int) -> Reached:
-    """At least so many shards of samples are kept."""
-    return lambda work: len(list(work.glob("*/blobs/shards/*"))) >= least
+    """At least so many shards of samples are kept, by the step of rejection sampling that makes them."""
+    return lambda work: len(list((work.parent / "sampling").glob("*/blobs/shards/*"))) >= least
 
 
 def checkpoint(step: int) -> Reached:

@@ -82,21 +82,21 @@ def test_prefect_shows_the_teachers_yield_and_the_report(recipe: tuple[Path, dic
 
 
 class Reports:
-    """What a resumed stage's process reports first of its training, and the sampled shards that are there then."""
+    """What a resumed stage's process reports first of its training, and all that it reports about."""
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self) -> None:
         self.first_step = 0
-        self.shards: dict[Path, int] = {}
+        self.about: set[str] = set()
 
     def take(self, done: int, total: int, what: str) -> None:
+        self.about.add(what)
         if what == "steps" and not self.first_step:
-            self.first_step, self.shards = done, shards_kept(self.work)
+            self.first_step = done
 
 
-def shards_kept(work: Path) -> dict[Path, int]:
-    """When each was written, in nanoseconds."""
-    return {path: path.stat().st_mtime_ns for path in work.glob("*/blobs/shards/*")}
+def samples_made(store: Path) -> dict[Path, int]:
+    """When each result of the sampling was recorded, in nanoseconds."""
+    return {path: path.stat().st_mtime_ns for path in (store / "index" / "sampling").glob("*")}
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,32 @@ def test_a_killed_training_stage_goes_on_where_it_was_to_the_same_digests(
     work = tmp_path / "store" / "work" / stage
     with pytest.raises(StageKilled, match="SIGKILL"), stage_killed_when(partial(checkpoint(2), work)):
         run_stage(stage, settings)
-    sampled, reports = shards_kept(work), Reports(work)
-    assert bool(sampled) == (stage == "rejection-sampling")
+    sampled, reports = samples_made(tmp_path / "store"), Reports()
+    assert len(sampled) == 1
     resumed = run_stage(stage, settings, watch=Watch(progress=reports.take))
     assert resumed.state == "resumed"
     assert reports.first_step > 2
-    assert reports.shards == sampled
+    assert reports.about == {"steps"} and samples_made(tmp_path / "store") == sampled
     assert resumed.outputs == undisturbed.outputs
+
+
+def test_another_fine_tuning_of_rejection_sampling_does_not_sample_again(
+    recipe: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    whole, first = recipe
+    shutil.copytree(whole / "store", tmp_path / "store")
+    shutil.copy(whole / "mlflow.db", tmp_path)
+    sampled = samples_made(tmp_path / "store")
+    planned = small.run_json("run", "--dry-run", folder=tmp_path, rejection_sampling__sft__learning_rate=7e-5)
+    reasons = {one["name"]: (one["state"], one["reason"]) for one in planned["stages"]}
+    assert reasons["rejection-sampling"] == ("run", "rejection_sampling.sft.learning_rate 0.0002 -> 7e-05")
+    said = small.run_json("rejection-sampling", folder=tmp_path, rejection_sampling__sft__learning_rate=7e-5)
+    assert small.states(said) == {"rejection-sampling": "computed"}
+    before = next(one for one in first["stages"] if one["name"] == "rejection-sampling")["artifacts"]
+    after = said["stages"][0]["artifacts"]
+    assert after["trajectories"] == before["trajectories"]
+    assert after["model"] != before["model"]
+    assert len(sampled) == 1 and samples_made(tmp_path / "store") == sampled
 
 
 def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:

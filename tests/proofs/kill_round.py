@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from tasks.stack.supervision import owned
-from tests.proofs.kill_watch import MADE, Written
+from tests.proofs.kill_watch import MADE, STEPS, Written
 from tests.proofs.local_stack import FINAL, LocalStack
 
 SERVICES = ("worker-gpu", "worker-cpu", "s3", "mlflow", "prefect")
@@ -125,9 +125,9 @@ class Round:
 
     def _forget(self) -> None:
         store = self.stack.store()
-        for stage in self.remade:
-            for entry in store.entries(stage):
-                store.forget(stage, entry.key)
+        for step in (step for stage in self.remade for step in STEPS[stage]):
+            for entry in store.entries(step):
+                store.forget(step, entry.key)
         if "distill" in self.remade:
             store.objects.remove_tree("work/teacher")  # answers outlive their stage
 

@@ -6,11 +6,13 @@ from types import TracebackType
 from typing import Self
 
 from models.errors import StoreError
+from tasks.pipeline.graph import STAGES
 from tests.proofs.local_stack import LocalStack
 
 EVERY_S = 2.0
 MADE = ("prepare", "distill", "cold-start", "rejection-sampling", "grpo")  # whose digests are compared
-RESULTS = tuple(f"index/{stage}/" for stage in MADE)
+STEPS = {stage: [one.name for one in STAGES.values() if stage in (one.name, one.part_of)] for stage in MADE}
+RESULTS = tuple(f"index/{step}/" for steps in STEPS.values() for step in steps)
 
 
 def counts(path: str) -> bool:

@@ -17,7 +17,7 @@ from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
-from tasks.stages.rejection_sampling import rejection_sampling
+from tasks.stages.rejection_sampling import rejection_sampling, sample
 from tasks.stages.training import grpo
 from tasks.store.artifacts import ArtifactRef, Store
 
@@ -59,7 +59,7 @@ class Run:
         return {pair.id for pair in self.splits[split]}
 
     def stage(self, name: str, **inputs: ArtifactRef) -> Done:
-        body = {"rejection-sampling": rejection_sampling, "grpo": grpo}[name]
+        body = {"sampling": sample, "rejection-sampling": rejection_sampling, "grpo": grpo}[name]
         scratch = self.folder / name
         scratch.mkdir()
         given = {"preferences": self.preferences, **inputs}
@@ -81,7 +81,7 @@ def answered_before(run: Run, pairs: Iterable[PreferencePair]) -> None:
         for pair in pairs
         for swapped, shown in ((False, pair), (True, pair.swapped()))
     ]
-    run.store.work("rejection-sampling", "0" * 64).put_json("shards/000000-000008.json", rows)
+    run.store.work("sampling", "0" * 64).put_json("shards/000000-000008.json", rows)
 
 
 @pytest.mark.slow
@@ -93,26 +93,24 @@ def test_of_what_they_keep_and_train_on_every_pair_is_a_training_pair(
     train = [pair for task in Task for pair in run.splits["train"] if pair.task == task]
     answered_before(run, train[:8])
     base = run.store.publish("model", BASE)
-    sampled = run.stage("rejection-sampling", model=base)
-    held = {
-        name: {row["pair_id"] for row in pq.read_table(run.store.fetch(sampled.outputs[kind]) / name).to_pylist()}
-        for kind, name in (
-            ("trajectories", "sampled.parquet"),
-            ("trajectories", "kept.parquet"),
-            ("trajectories", "pass_rates.parquet"),
-            ("hard", "hard.parquet"),
-        )
+    trajectories = run.stage("sampling", model=base).outputs["trajectories"]
+    rows = {
+        name: pq.read_table(run.store.fetch(trajectories) / f"{name}.parquet").to_pylist()
+        for name in ("sampled", "kept", "pass_rates")
     }
-    assert held["sampled.parquet"] == held["pass_rates.parquet"] == run.ids("train")
-    assert held["kept.parquet"] == {pair.id for pair in train[:8]}
-    assert held["hard.parquet"] == {pair.id for pair in train[8:]}
-    assert sampled.outputs["model"] != base, "it was fine-tuned on what was kept"
+    held = {name: {row["pair_id"] for row in some} for name, some in rows.items()}
+    assert held["sampled"] == held["pass_rates"] == run.ids("train")
+    assert held["kept"] == {pair.id for pair in train[:8]}
+    hard = {row["pair_id"] for row in rows["pass_rates"] if row["pass_rate"] < 1}
+    assert hard == {pair.id for pair in train[8:]}
+    tuned = run.stage("rejection-sampling", model=base, trajectories=trajectories)
+    assert tuned.outputs["trajectories"] == trajectories
+    assert tuned.outputs["model"] != base, "it was fine-tuned on what was kept"
 
     shown: set[str] = set()
     frames = PreferenceDataset.frames
     monkeypatch.setattr(PreferenceDataset, "frames", lambda self, uri: (shown.add(uri), frames(self, uri))[1])
-    model, trajectories = sampled.outputs["model"], sampled.outputs["trajectories"]
-    trained = run.stage("grpo", model=model, trajectories=trajectories)
+    trained = run.stage("grpo", model=tuned.outputs["model"], trajectories=trajectories)
     assert trained.facts["trained_on"] == 4
     of = {split: {one.uri for pair in run.splits[split] for one in pair.media()} for split in SPLITS}
     assert shown <= of["train"] | of["validation"] and not shown & of["held_out"]

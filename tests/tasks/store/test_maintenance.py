@@ -244,6 +244,13 @@ def test_lineage_ends_where_an_output_equals_an_input(store: Store, tmp_path: Pa
     assert made.inputs["in0"].made_by == ()
 
 
+def test_lineage_names_what_made_an_artifact_before_what_passed_it_through(store: Store, tmp_path: Path) -> None:
+    trajectories, model = publish(store, tmp_path, "samples"), publish(store, tmp_path, "tuned")
+    record(store, "sampling", "s", [trajectories], [])
+    record(store, "rejection-sampling", "r", [trajectories, model], [trajectories])
+    assert [made.entry.stage for made in lineage(store, trajectories).made_by] == ["sampling", "rejection-sampling"]
+
+
 def test_a_copy_has_the_same_references(store: Store, tmp_path: Path) -> None:
     refs = [publish(store, tmp_path, name) for name in ("one", "two")]
     entry = record(store, "grpo", "k", refs[:1], refs[1:])
