@@ -141,19 +141,26 @@ def test_the_file_of_the_one_before_is_removed(store: Store) -> None:
 
 @pytest.mark.parametrize(("off", "gone"), [(0.0, False), (2.0, False), (-2.0, False), (2.5, True), (-2.5, True)])
 def test_a_process_that_began_at_another_time_is_another_one(store: Store, off: float, gone: bool) -> None:
-    with store.lease("grpo", KEY, owner="me"):
-        state = state_of(store)
-    last_beat = datetime.fromtimestamp(state.pid_started - 10, UTC).isoformat()
-    changes = {"pid_started": state.pid_started + off, "heartbeat_at": last_beat}
-    assert state.model_copy(update=changes).process_is_gone() is gone
+    assert seen_starting(store, off, beat=-10.0).process_is_gone() is gone
 
 
 @pytest.mark.parametrize("off", [-3600.0, -2.5, 2.5, 3600.0])
 def test_a_holder_that_lives_is_not_gone_because_the_clock_was_set(store: Store, off: float) -> None:
     """Its start is told anew from a boot time that moves with the clock; it has given a heartbeat since."""
+    assert not seen_starting(store, off, beat=60.0).process_is_gone()
+
+
+@pytest.mark.parametrize(("beat", "gone"), [(-10.0, True), (1.5, True), (2.0, False), (2.5, False)])
+def test_a_process_that_began_before_the_last_heartbeat_is_the_holder(store: Store, beat: float, gone: bool) -> None:
+    assert seen_starting(store, 2.5, beat).process_is_gone() is gone
+
+
+def seen_starting(store: Store, off: float, beat: float) -> LeaseState:
+    """A lease of this process whose file has its start `off` seconds off, and a heartbeat `beat` seconds after it."""
     with store.lease("grpo", KEY, owner="me"):
         state = state_of(store)
-    assert not state.model_copy(update={"pid_started": state.pid_started + off}).process_is_gone()
+    last_beat = datetime.fromtimestamp(state.pid_started + beat, UTC).isoformat()
+    return state.model_copy(update={"pid_started": state.pid_started + off, "heartbeat_at": last_beat})
 
 
 def test_a_process_that_is_not_there_is_gone_and_one_that_may_not_be_looked_at_is_not(
