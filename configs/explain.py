@@ -46,7 +46,7 @@ def wanted(field: FieldInfo) -> str:
     return f"{words}, or null" if NoneType in kinds else words
 
 
-def nearest(word: str, known: Sequence[str]) -> str | None:
+def closest_word(word: str, known: Sequence[str]) -> str | None:
     """The known word that `word` most likely meant."""
     return next(iter(get_close_matches(word, known, n=1, cutoff=SIMILARITY)), None)
 
@@ -65,7 +65,7 @@ def explain(details: ErrorDetails) -> str:
     """One line for one of pydantic's errors: field, value, limit, fix."""
     location = details["loc"]
     path = ".".join(map(str, location))
-    value = shown(details["input"])
+    value = shorten(details["input"])
     field = field_at(location)
     if details["type"] == "extra_forbidden" or details["type"] == "invalid_key":
         return unknown_field(path)
@@ -79,23 +79,23 @@ def explain(details: ErrorDetails) -> str:
         return f"{path}: {value} is not a section: set its fields, for instance {path}.{next(iter(inner.model_fields))}"
     fault = _FAULTS.get(details["type"], "of the wrong type")
     fix = f"give {wanted(field)}"
-    if isinstance(details["input"], str) and (guess := nearest(details["input"], _choices(field))):
+    if isinstance(details["input"], str) and (guess := closest_word(details["input"], _choices(field))):
         fix = f"did you mean {guess}? {fix[0].upper()}{fix[1:]}"
     return f"{path}: {value} is {fault}: {fix} (default {default_of(field)}; {field.description})"
 
 
 def unknown_field(path: str) -> str:
-    """The line for a path that leads to no field: the closest one, or the fields that stand there."""
+    """The line for a path that leads to no field: the closest one, or the fields that there are."""
     *parents, name = path.split(".")
     if parents and (parent := field_at(parents)) is not None and section_of(parent) is None:
         return f"{path}: unknown field: {'.'.join(parents)} takes {wanted(parent)} and has no fields of its own"
     known = all_paths()
     here = [each for each in known if each.split(".")[:-1] == parents]
-    guess = nearest(name, [each.split(".")[-1] for each in here])
+    guess = closest_word(name, [each.split(".")[-1] for each in here])
     if guess:
         return f"{path}: unknown field: did you mean {'.'.join([*parents, guess])}?"
-    if elsewhere := [each for each in known if each.split(".")[-1] == name]:
-        return f"{path}: unknown field: did you mean {' or '.join(elsewhere)}?"
+    if other_sections := [each for each in known if each.split(".")[-1] == name]:
+        return f"{path}: unknown field: did you mean {' or '.join(other_sections)}?"
     fields = ", ".join(each.split(".")[-1] for each in here)
     return f"{path}: unknown field: {'.'.join(parents) or 'a profile'} has {fields}"
 
@@ -122,7 +122,7 @@ def default_of(field: FieldInfo) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """The value as it was read, cut if it is long."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."

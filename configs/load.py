@@ -2,9 +2,9 @@
 
     settings = load_settings("shapes", ["grpo.learning_rate=2e-5", "cold_start.lora.rank=16"])
 
-The environment says what is of this machine rather than of the method: THINKREWARD__STORAGE__ROOT=s3://bucket/prefix
+The environment holds what is of this machine rather than of the method: THINKREWARD__STORAGE__ROOT=s3://bucket/prefix
 is storage.root, and THINKREWARD_PROFILE names the profile where none is given. Everything wrong is found before
-anything runs and told at once, one line a problem: the field, its value, the limit, the fix and where it was set.
+anything runs and reported at once, one line per problem: the field, its value, the limit, the fix and where it was set.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from configs.explain import default_of, explain, nearest, section_of, unknown_field, wanted
+from configs.explain import closest_word, default_of, explain, section_of, unknown_field, wanted
 from configs.schema import Section, Settings
 from configs.yaml_core import YamlProblem, parse
 
@@ -35,7 +35,7 @@ class SettingsError(ValueError):
 
 
 class FieldDescription(NamedTuple):
-    """One row of the settings' reference; `type` says the limits in words, `default` is as YAML writes it."""
+    """One row of the settings' reference; `type` gives the limits in words, `default` is as YAML writes it."""
 
     path: str
     type: str
@@ -118,7 +118,7 @@ def _find(profile: str) -> Path:
         if path.is_file():
             return path
         raise SettingsError(f"profile {profile!r}: no such file; known profiles: {', '.join(profiles())}")
-    guess = nearest(profile, profiles())
+    guess = closest_word(profile, profiles())
     hint = f"did you mean {guess}? It" if guess else "it"
     raise SettingsError(
         f"profile {profile!r} is unknown: {hint} is one of {', '.join(profiles())}, or the path of a .yaml file"
@@ -216,5 +216,5 @@ def _origin(location: Sequence[object], layers: Sequence[_Layer]) -> str:
 
 
 def _short(path: Path) -> str:
-    """The path as a person writes it, from where they stand if it is below."""
+    """The path as a person writes it, relative to the working directory if it is below."""
     return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else str(path)

@@ -1,7 +1,7 @@
 """Read YAML by its 1.2 core rules, strictly.
 
 PyYAML alone follows YAML 1.1: `1e-6` is text to it, `no` is false, `010` is eight, a date is an object, and of
-two equal keys the last one wins in silence.
+two equal keys the last one wins unnoticed.
 """
 
 import re
@@ -12,7 +12,7 @@ import yaml
 
 
 class YamlProblem(ValueError):
-    """Text that is not YAML, or says one key twice; `line` counts from 1, or is None if unknown."""
+    """Text that is not YAML, or has one key twice; `line` counts from 1, or is None if unknown."""
 
     def __init__(self, reason: str, line: int | None) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
                 continue  # the base refuses what cannot be a key
             if key.value in first_lines:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"key {key.value!r} stands on line {first_lines[key.value]} already: keep one of the two",
+                    problem=f"key {key.value!r} is on line {first_lines[key.value]} already: keep one of the two",
                     problem_mark=key.start_mark,
                 )
             first_lines[key.value] = key.start_mark.line + 1
@@ -68,7 +68,7 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
-# In order: the first pattern that matches names the type, so whole numbers stand before fractions.
+# In order: the first pattern that matches names the type, so whole numbers come before fractions.
 for _tag, _pattern, _starts in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),

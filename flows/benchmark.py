@@ -15,9 +15,9 @@ from pydantic import Field
 
 from configs.forms import Form, complete
 from configs.schema import BenchmarkData, Settings
+from tasks.orchestration.run_pages import best_effort, name_by_time, progress_lines, show_leaderboard
+from tasks.orchestration.worker_process import init_worker_process
 from tasks.pipeline.retries import call_with_retries, run_logger
-from tasks.pipeline.run_pages import best_effort, name_by_time, progress_lines, show_leaderboard
-from tasks.pipeline.worker_process import init_worker_process
 
 FORM = Form("evaluate", "model", "runtime")
 

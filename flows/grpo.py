@@ -9,8 +9,8 @@ from typing import Annotated
 from prefect import flow
 
 from configs.schema import Settings
+from tasks.orchestration.compute import compute
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.orchestration import compute
 from tasks.pipeline.pinning import Pins
 from tasks.pipeline.run import StageResult
 

@@ -19,17 +19,17 @@ from flows.grpo import grpo
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.rejection_sampling import rejection_sampling
-from tasks.data.ingesting import ingest_inbox, settle_inbox
+from tasks.data.ingesting import archive_inbox, ingest_inbox
 from tasks.ops.fitting import check_stages_fit
-from tasks.pipeline.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.compute import compute_planned, plan_stage
+from tasks.orchestration.dispatch import dispatch_to_work_pool, here
+from tasks.orchestration.run_pages import best_effort, name_by_time
+from tasks.orchestration.summary import ask_for_approval, summarise
+from tasks.orchestration.worker_process import init_worker_process
 from tasks.pipeline.graph import RECIPE, StageName
-from tasks.pipeline.orchestration import compute_planned, plan_stage
 from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries
 from tasks.pipeline.run import StageResult, open_store
-from tasks.pipeline.run_pages import best_effort, name_by_time
-from tasks.pipeline.summary import ask_for_approval, summarise
-from tasks.pipeline.worker_process import init_worker_process
 
 STAGE_FLOWS = {
     "prepare": prepare,
@@ -83,7 +83,7 @@ def train_pipeline(
             if results[-1].state != "cached":
                 planner.changed(name)
             if taken_in and name == "prepare":
-                settle_inbox(settings, taken_in, results[-1])
+                archive_inbox(settings, taken_in, results[-1])
     ask(partial(ask_for_approval, settings, results))
     ask(partial(summarise, settings, taken_in, changed, results))
     return results

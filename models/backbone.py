@@ -9,10 +9,13 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError
 from models.verdict.chat_template import normalise
+
+if TYPE_CHECKING:  # a registered model carries this file, and no settings
+    from configs.schema import Lora
 
 log = logging.getLogger(__name__)
 MASTER = "float32"  # the type of weights that are trained
@@ -21,7 +24,7 @@ PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
 def resolve_device(device: str) -> str:
-    """`auto` as `cuda` where there is a GPU and `cpu` elsewhere; anything else as it is."""
+    """`auto` as `cuda` where there is a GPU and `cpu` otherwise; anything else as it is."""
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -74,14 +77,14 @@ def load_for_training(
     dtype: str,
     attention: str,
     freeze_vision: bool,
-    lora: tuple[int, int, float] | None,
+    lora: "Lora | None",
     revision: str | None = None,
 ) -> Any:
     """A model whose weights are to be trained, in the compute type `dtype`.
 
-    Without `lora` all weights are float32, but those of a frozen vision tower are in `dtype`. With it (rank, alpha,
-    dropout) the whole model is in `dtype`: PEFT freezes it and makes the adapters float32. Raises `ModelError` for a
-    type that cannot be trained in, and as `load_model` does.
+    Without `lora` all weights are float32, but those of a frozen vision tower are in `dtype`. With it the whole
+    model is in `dtype`: PEFT freezes it and makes the adapters float32. Raises `ModelError` for a type that cannot be
+    trained in, and as `load_model` does.
     """
     if refused := untrainable(dtype):
         raise ModelError(refused)
@@ -199,17 +202,17 @@ def lora_targets(model: Any) -> list[str]:
     return found
 
 
-def lora_config(model: Any, rank: int, alpha: int, dropout: float) -> Any:
+def lora_config(model: Any, lora: "Lora") -> Any:
     """LoRA on every linear layer of the language model; the vision tower stays as it is."""
     from peft import LoraConfig
 
     targets = lora_targets(model)
     kinds = sorted({name.rpartition(".")[2] for name in targets})
-    log.info("LoRA of rank %d on %d linear layers (%s)", rank, len(targets), ", ".join(kinds))
+    log.info("LoRA of rank %d on %d linear layers (%s)", lora.rank, len(targets), ", ".join(kinds))
     return LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
         task_type="CAUSAL_LM",
         # As one pattern: PEFT writes a list into the adapter's configuration in an order that differs by process.
         target_modules="|".join(re.escape(name) for name in targets),
@@ -220,7 +223,7 @@ def save(model: Any, processor: Any, out: Path, *, dtype: str = MASTER) -> None:
     """An ordinary model directory in safetensors with weights of `dtype`; the same weights give the same bytes.
 
     Adapters are merged in float32 and every weight is rounded once, beside the model, which stays as it is: a model in
-    training is saved so. Its configuration says that it was trained here, where a video is its frames as images.
+    training is saved so. Its configuration records that it was trained here, where a video is its frames as images.
     Raises `ModelError` if a weight is beyond the range of `dtype`.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model

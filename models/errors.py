@@ -1,6 +1,6 @@
 """Every error this project raises by name, in one tree.
 
-Catch `ThinkrewardError` to tell a failure that we explain from one that we do not foresee.
+Catch `ThinkrewardError` to distinguish a failure that we explain from one that we do not foresee.
 A message gives the value, the limit and the fix; secrets never appear in one.
 """
 
@@ -25,7 +25,7 @@ class DataError(ThinkrewardError):
 
 
 class DataChanged(DataError):
-    """A data set's files changed while they were read, so that nothing that was found says much of them."""
+    """A data set's files changed while they were read, so that what was found may not hold for them."""
 
     retryable = True
 
@@ -37,7 +37,7 @@ class SplitSealed(DataError):
 class MediaError(DataError):
     """One image or video that is missing or cannot be decoded; `uri` names it.
 
-    `passing` says that the cause is not in its bytes, such as a timeout: the same medium may be usable at another time,
+    `passing`: the cause is not in its bytes, such as a timeout: the same medium may be usable at another time,
     so that nobody may keep this as a verdict on it.
     """
 
@@ -103,7 +103,7 @@ class StoreNotWritable(StoreError):
 
 
 class ArtifactCorrupt(StoreError):
-    """Bytes that do not hash to what the manifest says. Never used; rebuilt or refused."""
+    """Bytes that do not hash to what the manifest has. Never used; rebuilt or refused."""
 
 
 class ArtifactMissing(StoreError):
@@ -115,7 +115,7 @@ class ArtifactUnknown(StoreError):
 
 
 class LeaseLost(StoreError):
-    """Another run took over this stage key while we were silent; a further try waits for its result."""
+    """Another run took over this stage key while we sent no heartbeat; a retry waits for its result."""
 
     retryable = True
 
@@ -131,7 +131,7 @@ class TrackingUnreachable(TrackingError):
 
 
 class StageFailed(ThinkrewardError):
-    """A stage's child process ended without its outputs; the message says how to resume."""
+    """A stage's child process ended without its outputs; the message explains how to resume."""
 
 
 class StageKilled(StageFailed):
@@ -157,4 +157,4 @@ class TrainingCollapsed(StageFailed):
 
 
 class UpstreamMissing(StageFailed):
-    """A stage needs what another has not made yet; the message says what to run first."""
+    """A stage needs what another has not made yet; the message names what to run first."""

@@ -2,6 +2,8 @@
 
 Callers say what is transient: S3 by its errors, flows by `ThinkrewardError.retryable`. tenacity and not stamina, which
 wraps it: stamina reports a wait through hooks of the whole process, and each caller here has words of its own for it.
+Tracking (tasks/tracking/tracked_run.py) has no policy, since it must not hold up training: it keeps what MLflow missed
+and sends it with what is logged later.
 """
 
 import random

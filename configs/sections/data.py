@@ -84,8 +84,8 @@ class Prepare(Section):
     )
     conflicts: Literal["drop", "majority", "keep"] = Field(
         "drop",
-        description="the same pair with opposite labels, in published sets or in drops of the inbox: drop all, keep "
-        "what most say, or keep all; a drop never wins against the source's own label",
+        description="the same pair with opposite labels, in published sets or in submissions: drop all, keep "
+        "the majority's, or keep all; a submission never wins against the source's own label",
     )
     inbox_share: float = Field(
         0.1,
@@ -99,10 +99,10 @@ class Prepare(Section):
     )
     decoding_processes: int = Field(2, ge=1, le=256, description="processes that decode the media that people bring")
     decoding_timeout_s: float = Field(
-        60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is left out"
+        60.0, gt=0, description="seconds that decoding one medium may take; one that takes longer is invalid"
     )
     decoding_memory_mib: float = Field(
-        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is left out"
+        4096.0, ge=256, description="memory that a decoding process may have, MiB; a medium that needs more is invalid"
     )
 
     @model_validator(mode="after")

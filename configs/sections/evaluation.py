@@ -24,13 +24,13 @@ class Promote(Section):
     min_both_orders: Fraction = Field(0.5, description="share of pairs right in both orders at least")
     reference: str = Field(
         "",
-        description="the model held against besides the champion: a version, an alias or a model's digest; "
+        description="the model compared with besides the champion: a version, an alias or a model's digest; "
         "empty: the alias reference, which stays at the best model so far",
     )
     margin: Fraction = Field(
         0.02,
         description="accuracy that may be lost against the champion, as a fraction (0.01 is a point): the lower end of "
-        "the paired 95 % interval has to lie above minus this, as with every margin here; 1 switches a test off",
+        "the paired 95 % interval has to be above minus this, as with every margin here; 1 switches a test off",
     )
     reference_margin: Fraction = Field(0.01, description="the same against the reference, a fraction")
     task_margin: Fraction = Field(0.05, description="accuracy that may be lost in any one task, a fraction")
@@ -52,8 +52,8 @@ class Promote(Section):
     def _margins_are_ordered(self) -> Self:
         if self.reference_margin > self.margin:
             raise ValueError(
-                f"reference_margin {self.reference_margin} is above margin {self.margin}, so champions could be walked "
-                "down from the reference: choose a reference_margin no larger than margin"
+                f"reference_margin {self.reference_margin} is above margin {self.margin}, so that champions could "
+                "decline step by step from the reference: choose a reference_margin no larger than margin"
             )
         if self.task_margin < self.margin:
             raise ValueError(

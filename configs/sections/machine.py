@@ -33,12 +33,12 @@ class Runtime(Section):
         1800.0,
         gt=0,
         description="seconds without progress (no report, no processor used) after which a stage's process is ended "
-        "and tried again; one that computes and reports nothing is given twelve times as long",
+        "and retried; one that computes and reports nothing is given twelve times as long",
     )
     retries: int = Field(
-        2, ge=0, le=100, description="further tries of a stage after what may pass: lost connections, 5xx, preemption"
+        2, ge=0, le=100, description="retries of a stage after transient errors: lost connections, 5xx, preemption"
     )
-    retry_delay_s: float = Field(10.0, ge=0, description="seconds before the first further try; doubles each time")
+    retry_delay_s: float = Field(10.0, ge=0, description="seconds before the first retry; doubles each time")
     generation_batch: int = Field(160, ge=1, description="sequences generated together")
     generation_tokens: Positive | None = Field(
         None,
@@ -68,7 +68,7 @@ class Nightly(Section):
     inbox_quiet_s: float = Field(
         60.0,
         ge=0,
-        description="seconds a drop must have lain unchanged: one still being copied waits for the next night",
+        description="seconds a submission must be unchanged: one still being copied waits for the next night",
     )
 
     @model_validator(mode="after")

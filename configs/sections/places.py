@@ -23,7 +23,7 @@ class Storage(Section):
         description="what uploads to S3 carry: crc32 (Amazon's way), or for stores that refuse it none, or Content-MD5",
     )
     lease_ttl_s: float = Field(
-        60.0, ge=1, description="seconds of silence after which a run counts as dead and is taken over"
+        60.0, ge=1, description="seconds without a heartbeat after which a run counts as dead and loses its lease"
     )
 
 

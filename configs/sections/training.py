@@ -63,7 +63,7 @@ class Rewards(Section):
     accuracy_needs_format: bool | None = Field(
         None,
         description="whether accuracy is earned in the grammar alone; if not, the answer block is read whatever "
-        "stands before it; none: as the preset has it (paper: no; the others: yes)",
+        "precedes it; none: as the preset has it (paper: no; the others: yes)",
     )
 
     @model_validator(mode="after")

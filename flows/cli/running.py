@@ -47,8 +47,8 @@ def run_recipe(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
     from flows.pipeline import STAGE_FLOWS, train_pipeline
-    from tasks.pipeline.orchestration import load_ahead, watch_with
-    from tasks.pipeline.temporary_server import tie_temporary_server
+    from tasks.orchestration.compute import load_ahead, watch_with
+    from tasks.orchestration.temporary_server import tie_temporary_server
 
     tie_temporary_server()
     if "promote" in stages:

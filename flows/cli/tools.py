@@ -94,7 +94,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure judges on public benchmarks by their papers' protocols and ours; writes a leaderboard page."""
-    from models.generation.endpoint_fields import words_of
+    from models.generation.endpoint_fields import describe_fields
     from tasks.data.commands import place_of
     from tasks.judging.benchmarks import Protocol
     from tasks.judging.leaderboard import run_benchmarks
@@ -113,7 +113,7 @@ def benchmark(
     out.print(plain_table(benched.table))
     for name, sent in benched.scores["sent"].items():
         if sent["refused"]:
-            out.print(f"{name}: {words_of(sent)}", markup=False)
+            out.print(f"{name}: {describe_fields(sent)}", markup=False)
     out.print(f"\nleaderboard  {to}\nartifact     leaderboard {benched.ref.short}", markup=False)
 
 
@@ -126,7 +126,7 @@ def doctor(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json 
         print_json({"checks": [vars(check) for check in checks], "ok": all(check.ok for check in checks)})
     else:
         for check in checks:
-            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.says}")
+            out.print(f"{'[green]ok[/]  ' if check.ok else '[red]fix[/] '} {check.name:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -171,7 +171,7 @@ def rehearse(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Jso
     if as_json:
         print_json(done.as_json())
         return
-    out.print(done.says, markup=False)
+    out.print(done.summary, markup=False)
 
     def shown(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:,.2f}"

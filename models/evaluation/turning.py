@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.statistics import Floats, fisher_p
-from models.hygiene.dedup_record import normalised
+from models.hygiene.dedup_record import normalised_text
 from models.hygiene.perceptual import informative
 from models.pairs.preference import PreferencePair, Task
-from models.pairs.splits.keys import Hashes
+from models.splits.keys import Hashes
 
 LEVEL = 0.01  # of the test: one quiet night in a hundred is reported as an anomaly
 QUARTER = 0.25
@@ -135,8 +135,8 @@ def _right(rows: Sequence[JudgedRow]) -> Counter[str]:
 def _by_words(ours: Sequence[PreferencePair], theirs: Sequence[PreferencePair]) -> Floats:
     if not ours[0].task.judges_media:  # a question is shared by thousands of pictures
         return np.zeros(len(ours))
-    captions = [frozenset(normalised(pair.prompt).split()) for pair in ours]
-    others = list({frozenset(normalised(pair.prompt).split()) for pair in theirs})
+    captions = [frozenset(normalised_text(pair.prompt).split()) for pair in ours]
+    others = list({frozenset(normalised_text(pair.prompt).split()) for pair in theirs})
     # Of the held-out captions alone: what all of the new ones are about is no common word.
     counts = Counter(word for words in captions for word in words)
     weight = {word: math.log1p(len(captions) / max(1, counts[word])) for word in frozenset().union(*captions, *others)}

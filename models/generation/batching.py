@@ -41,40 +41,40 @@ class NotGenerated(DataError):
 
 @dataclass
 class _Item:
-    """One conversation that waits, for whom, and what came of it."""
+    """One conversation that waits, its caller, and its completions or its error."""
 
     conversation: list[Message]
     seed: int
     params: SamplingParams  # with the seed of none: with the mode, what a batch has in common
     mode: Mode
     place: int  # within its caller's conversations
-    given_up: threading.Event
+    cancelled: threading.Event
     on_text: OnText | None
     done: threading.Event = field(default_factory=threading.Event)
-    said: list[Generated] = field(default_factory=list)
+    completions: list[Generated] = field(default_factory=list)
     error: BaseException | None = None
-    told: bool = False  # whether a piece of its text was sent, which cannot be taken back
+    sent: bool = False  # whether a piece of its text was passed on, so that it cannot be generated again
 
     def goes_with(self, other: "_Item") -> bool:
         """Whether both can be generated together."""
         return (self.params, self.mode) == (other.params, other.mode)
 
-    def tell(self, sample: int, text: str) -> None:
-        """A piece of its text to whoever listens."""
-        if self.on_text is not None and not self.given_up.is_set():
-            self.told = True
+    def send(self, sample: int, text: str) -> None:
+        """Pass a piece of its text on."""
+        if self.on_text is not None and not self.cancelled.is_set():
+            self.sent = True
             self.on_text(self.place, sample, text)
 
-    def end(self, said: list[Generated] | None = None, error: BaseException | None = None) -> None:
+    def end(self, completions: list[Generated] | None = None, error: BaseException | None = None) -> None:
         """Its answer is there, or will not be."""
-        self.said, self.error = said or [], error
+        self.completions, self.error = completions or [], error
         self.done.set()
 
 
 class BatchingGenerator:
     """A generator for many threads over one that generates batches. `close` ends its own thread.
 
-    `batch` conversations are generated together at most, `waiting` may wait besides. `on_batch` is told the size of
+    `batch` conversations are generated together at most, `waiting` may wait besides. `on_batch` receives the size of
     each batch and its seconds.
     """
 
@@ -118,16 +118,16 @@ class BatchingGenerator:
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
-        given_up: threading.Event | None = None,
+        cancelled: threading.Event | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. No text depends on what else is in a batch, but for rounding.
 
-        Raises `QueueFull` if not all conversations may wait, and `Cancelled` once `given_up` is set or this is closed.
+        Raises `QueueFull` if not all conversations may wait, and `Cancelled` once `cancelled` is set or this is closed.
         """
-        gone = given_up or threading.Event()
+        cancelled = cancelled or threading.Event()
         common = replace(params, seed=0)
         items = [
-            _Item(one, own, common, mode, place, gone, on_text)
+            _Item(one, own, common, mode, place, cancelled, on_text)
             for place, (one, own) in enumerate(zip(conversations, params.seeds(len(conversations)), strict=True))
         ]
         with self._changed:
@@ -143,7 +143,7 @@ class BatchingGenerator:
                 raise item.error
             if on_progress is not None:
                 on_progress(count, len(items))
-        return [item.said for item in items]
+        return [item.completions for item in items]
 
     def close(self) -> None:
         """Take nothing more, generate what waits, and end."""
@@ -153,20 +153,20 @@ class BatchingGenerator:
         self._thread.join()
 
     def _work(self) -> None:
-        def tell(items: list[_Item], at: int, sample: int, text: str) -> None:
-            if all(item.given_up.is_set() for item in items):
-                raise Cancelled("given up while it was written")
-            items[at].tell(sample, text)
+        def send(items: list[_Item], at: int, sample: int, text: str) -> None:
+            if all(item.cancelled.is_set() for item in items):
+                raise Cancelled("cancelled while it was written")
+            items[at].send(sample, text)
 
         def generate(items: list[_Item]) -> None:
             try:
-                said = self._inner.generate(
+                completions = self._inner.generate(
                     [item.conversation for item in items],
                     replace(items[0].params, seed=[item.seed for item in items]),
                     mode=items[0].mode,
-                    on_text=partial(tell, items),
+                    on_text=partial(send, items),
                 )
-                for item, texts in zip(items, said, strict=True):
+                for item, texts in zip(items, completions, strict=True):
                     refused = next((one.refused for one in texts if one.refused), "")
                     item.end(texts, NotGenerated(f"the model cannot take it: {refused}") if refused else None)
             except BaseException as error:  # noqa: BLE001  (who asked is to know it; the next batch may do)
@@ -176,7 +176,7 @@ class BatchingGenerator:
                     return
                 log.warning("a batch of %d failed (%r); each is tried alone", len(items), error)
                 for item in items:
-                    if item.told:
+                    if item.sent:
                         item.end(error=error)
                     else:
                         generate([item])
@@ -196,8 +196,8 @@ class BatchingGenerator:
             chosen: list[_Item] = []
             left: deque[_Item] = deque()
             for item in self._queue:
-                if item.given_up.is_set():
-                    item.end(error=Cancelled("given up before its turn"))
+                if item.cancelled.is_set():
+                    item.end(error=Cancelled("cancelled before its turn"))
                 elif len(chosen) < self._batch and (not chosen or item.goes_with(chosen[0])):
                     chosen.append(item)
                 else:

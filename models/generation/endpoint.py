@@ -1,6 +1,6 @@
 """Generation by any OpenAI-compatible chat endpoint: GPT-4o, or a released checkpoint behind vLLM.
 
-The key and the address come from OPENAI_API_KEY and OPENAI_BASE_URL alone and stand in no message. Nothing is kept
+The key and the address come from OPENAI_API_KEY and OPENAI_BASE_URL alone and are in no message. Nothing is kept
 between calls but the count of what was used, so a caller that wants to resume stores the results.
 
 Greedy means the endpoint's greedy: a vLLM server adds the penalties of the checkpoint's own `generation_config.json`
@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from models.errors import TeacherRefused
+from models.generation.endpoint_address import FOR_JUDGE, Endpoint
+from models.generation.endpoint_answers import whole_text
 from models.generation.endpoint_fields import Learned
-from models.generation.openai_client import Advice, Connection, Endpoint, RequestRejected, whole_text
+from models.generation.limits import Limits, guess_prompt_tokens
+from models.generation.openai_client import Connection, RequestRejected
 from models.generation.protocol import Generated, GeneratorIdentity, Progress, SamplingParams
 from models.media.frames import data_url
-from models.teacher.limits import Limits, guess_prompt_tokens
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, data_url_part
 
@@ -36,11 +38,6 @@ Returned = TypeVar("Returned")
 WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 PROBES = 3  # requests that go one by one until one is answered: a wrong key or setting costs no more than these
 SEEDS = 2**31  # servers take seeds of 31 bits or more
-FOR_JUDGE = Advice(
-    without_key="",
-    model="the model's name",
-    after_tries="nothing of this call is kept: start it again, with more tries or fewer requests at once",
-)
 
 
 @dataclass
@@ -81,7 +78,7 @@ class EndpointGenerator:
 
     @property
     def identity(self) -> GeneratorIdentity:
-        """See `Generator.identity`. What an address serves under a name is its owner's to say, its precision too."""
+        """See `Generator.identity`. An endpoint does not report what it serves under a name, nor its precision."""
         return endpoint_identity(self.endpoint)
 
     def generate(

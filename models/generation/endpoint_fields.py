@@ -1,7 +1,7 @@
 """Which fields of a chat completion an endpoint takes, learned from its first refusal.
 
 Models differ: OpenAI's newer ones know `max_completion_tokens` in place of `max_tokens`, and no temperature but their
-own; others know no `seed` or `chat_template_kwargs`. The refusal names the field, in `param` or in its words
+own; others know no `seed` or `chat_template_kwargs`. The refusal names the field, in `param` or in its text
 (https://platform.openai.com/docs/guides/error-codes), and the request goes again without it. What then is answered is
 known from there on; a field whose absence did not help is not left out again.
 """
@@ -18,22 +18,22 @@ NEEDED = frozenset({"model", "messages", "n", LIMIT, OTHER_LIMIT, EXTRA})  # `n`
 
 @dataclass(frozen=True)
 class Refusal:
-    """The server's own words and the field it names beside them. They may hold the key, and are not for showing."""
+    """The server's own text and the field it names beside it. It may hold the key, and is not for showing."""
 
-    words: str = field(default="", repr=False)
+    text: str = field(default="", repr=False)
     param: str = field(default="", repr=False)
 
     def place_of(self, name: str) -> int | None:
-        """How far into the words a field is named; -1 for the field that stands beside them, None if it is not."""
+        """How far into the text a field is named; -1 for the field that is named beside it, None if it is not."""
         if self.param == name:
             return -1
-        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.words)
+        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.text)
         return found.start() if found else None
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What an endpoint takes: the name of the token limit, and the fields that it refuses with what it said of them."""
+    """What an endpoint takes: the name of the token limit, and the fields that it refuses, each with its reason."""
 
     limit: str = LIMIT
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -48,16 +48,18 @@ class Fields:
         }
         return kept | ({EXTRA: extra} if extra else {})
 
-    def after(self, sent: Mapping[str, Any], refusal: Refusal, said: str, hopeless: frozenset[str]) -> "Fields | None":
+    def after(
+        self, sent: Mapping[str, Any], refusal: Refusal, reason: str, hopeless: frozenset[str]
+    ) -> "Fields | None":
         """What to try once `sent` was refused, one field at a time; None if no field that can change is named.
 
-        `said` is what may be shown of the refusal, `hopeless` the fields whose absence did not help before.
+        `reason` is what may be shown of the refusal, `hopeless` the fields whose absence did not help before.
         """
         if LIMIT in sent and LIMIT not in hopeless and refusal.place_of(OTHER_LIMIT) is not None:
             return replace(self, limit=OTHER_LIMIT)
         places = {name: refusal.place_of(name) for name in optional(sent) if name not in hopeless}
         named = sorted((place, name) for name, place in places.items() if place is not None)
-        return replace(self, refused={**self.refused, named[0][1]: said}) if named else None
+        return replace(self, refused={**self.refused, named[0][1]: reason}) if named else None
 
     def beyond(self, other: "Fields") -> frozenset[str]:
         """What it leaves out or renames and `other` does not."""
@@ -86,8 +88,8 @@ class Learned:
         """A request was refused in this form, too."""
         self.hopeless |= fields.beyond(self.fields)
 
-    def told(self) -> dict[str, Any]:
-        """As plain JSON: the names of the fields that were `sent`, and of those `refused` what the endpoint said."""
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON: the names of the fields that were `sent`, and of those `refused` the reasons."""
         return {"sent": sorted(self.sent), "refused": dict(sorted(self.fields.refused.items()))}
 
 
@@ -96,13 +98,13 @@ def optional(body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({*body, *body.get(EXTRA, {})} - NEEDED)
 
 
-def words_of(told: Mapping[str, Any] | None) -> str:
-    """`Learned.told` for people; a dash where nothing is known.
+def describe_fields(learned: Mapping[str, Any] | None) -> str:
+    """`Learned.as_dict` for people; a dash where nothing is known.
 
-    >>> words_of({"sent": ["max_completion_tokens", "seed"], "refused": {"temperature": "400 unsupported"}})
+    >>> describe_fields({"sent": ["max_completion_tokens", "seed"], "refused": {"temperature": "400 unsupported"}})
     'sent max_completion_tokens, seed; refused temperature (400 unsupported)'
     """
-    if not told or not told["sent"]:
+    if not learned or not learned["sent"]:
         return "–"
-    refused = ", ".join(f"{name} ({said})" for name, said in told["refused"].items())
-    return f"sent {', '.join(told['sent'])}" + (f"; refused {refused}" if refused else "")
+    refused = ", ".join(f"{name} ({reason})" for name, reason in learned["refused"].items())
+    return f"sent {', '.join(learned['sent'])}" + (f"; refused {refused}" if refused else "")

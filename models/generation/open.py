@@ -3,7 +3,7 @@
     open_generator("./model", LocalOptions(device="cuda", batch=32))
     open_generator("gpt-4o", EndpointOptions())
 
-Another library for a model in this process is a further field of `LocalOptions`; what runs elsewhere has options of its
+Another library for a model in this process is a further field of `LocalOptions`; a remote one has options of its
 own. Training validates with the model it has in memory (models/training/grpo.py) and opens none.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from models.generation.endpoint_address import FOR_JUDGE, Endpoint
 from models.generation.protocol import GeneratorIdentity, HostedGenerator, transformers_identity
 
 if TYPE_CHECKING:
     from models.generation.endpoint import EndpointGenerator
-    from models.generation.openai_client import Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +78,7 @@ def identify_generator(source: str | Path, options: GeneratorOptions) -> Generat
     return transformers_identity(options.dtype)
 
 
-def find_endpoint(model: str, options: EndpointOptions) -> "Endpoint":
+def find_endpoint(model: str, options: EndpointOptions) -> Endpoint:
     """The endpoint of a judge. Raises `TeacherRefused` without its address or key."""
-    from models.generation.endpoint import FOR_JUDGE
-    from models.generation.openai_client import Endpoint
-
     found = Endpoint.from_environment(model, FOR_JUDGE)
     return replace(found, base_url=options.base_url) if options.base_url else found

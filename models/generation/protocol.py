@@ -42,7 +42,7 @@ class SamplingParams:
 class Generated:
     """One completion; `truncated` when it met the token limit before its end.
 
-    `refused` says in a few words why there is none (then `text` is empty): an endpoint rejected the request, or the
+    `refused` is a short reason why there is none (then `text` is empty): an endpoint rejected the request, or the
     processor its media. Such a conversation costs itself alone, never the others of its batch.
     """
 

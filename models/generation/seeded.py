@@ -1,7 +1,7 @@
 """Sampling whose every row has its own randomness, so that a text does not depend on what it is generated with.
 
 transformers draws the next tokens of all sequences of a batch from one stream, so that each text depends on how many
-others there are and where it stands. Here each sequence draws from a stream of its own, by the Gumbel-max trick:
+others there are and on its place. Here each sequence draws from a stream of its own, by the Gumbel-max trick:
 argmax(logits / T + g) with independent g ~ Gumbel(0, 1) is an exact sample of softmax(logits / T) (Gumbel 1954;
 Maddison, Tarlow and Minka, "A* Sampling", NeurIPS 2014, arXiv 1411.0030, section 2). A Gumbel variate is -log(e) with
 e ~ Exp(1).
@@ -34,7 +34,7 @@ class SeededSampling(LogitsProcessor):
     """Chooses each row's next token from the row's own stream: all other tokens get a logit of minus infinity.
 
     To be used with `do_sample=True`, temperature 1 and no other warper: the draw that transformers then makes has but
-    one outcome. `seeds_B` are the rows' seeds; streams lie on the logits' device, so that they differ between a
+    one outcome. `seeds_B` are the rows' seeds; streams are on the logits' device, so that they differ between a
     CPU and a GPU, as the logits do.
     """
 

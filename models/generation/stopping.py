@@ -9,21 +9,21 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from models.errors import Cancelled
 
 
-def stopping_criteria(gone: Callable[[], bool] | None) -> StoppingCriteriaList:
-    """What `model.generate` asks after each token; nothing without `gone`. Raises `Cancelled` at once if it is true."""
-    if gone is None:
+def stopping_criteria(is_cancelled: Callable[[], bool] | None) -> StoppingCriteriaList:
+    """What `model.generate` calls after each token. Raises `Cancelled` if `is_cancelled` is true already."""
+    if is_cancelled is None:
         return StoppingCriteriaList()
-    criterion = _Gone(gone)
+    criterion = _CancellationCheck(is_cancelled)
     criterion.check()
     return StoppingCriteriaList([criterion])
 
 
-class _Gone(StoppingCriteria):
-    def __init__(self, gone: Callable[[], bool]) -> None:
-        self.gone = gone
+class _CancellationCheck(StoppingCriteria):
+    def __init__(self, is_cancelled: Callable[[], bool]) -> None:
+        self.is_cancelled = is_cancelled
 
     def check(self) -> None:
-        if self.gone():
+        if self.is_cancelled():
             raise Cancelled("nobody waits for this answer any more")
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:

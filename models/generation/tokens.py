@@ -16,7 +16,7 @@ def stop_tokens(model: Any, processor: Any) -> list[int]:
 
 
 def placeholder_tokens(model: Any, processor: Any) -> list[int]:
-    """Tokens that stand for media or enclose them, in the order of their numbers.
+    """Tokens that represent media or enclose them, in the order of their numbers.
 
     One that is written would be taken for a medium that is not there. An end of turn is never among them.
     """

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from models.errors import ThinkrewardError
+from models.generation.micro_batches import TokenCounter, by_tokens
 from models.generation.protocol import (
     Generated,
     GeneratorIdentity,
@@ -20,7 +21,6 @@ from models.generation.protocol import (
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
-from models.training.micro_batches import TokenCounter, by_tokens
 from models.verdict.chat_template import opening, prompt_text
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, Part
@@ -71,14 +71,14 @@ class LocalGenerator:
         mode: Mode = "think",
         on_progress: Progress | None = None,
         on_text: OnText | None = None,
-        gone: Callable[[], bool] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
     ) -> list[list[Generated]]:
         """See `Generator.generate`. Prompts of like length share a batch, whatever their order.
 
         Sampled texts are those of `models.generation.seeded`, whatever `batch` is.
 
-        `on_text` is told each completion's text as it grows. `gone` is asked before each batch and token whether nobody
-        waits for the answer any more; then it raises `Cancelled`.
+        `on_text` receives each completion's text as it grows. `is_cancelled` is called before each batch and token;
+        once it is true, `Cancelled` is raised.
         """
         import torch
 
@@ -101,11 +101,11 @@ class LocalGenerator:
                     streamer = growing(on_text) if on_text else None
                     shown = [texts[at] for at in some], [part for at in some for part in media[at]]
                     streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(params.n)]
-                    return self._generate_batch(*shown, params, streams, streamer, begun, gone)
+                    return self._generate_batch(*shown, params, streams, streamer, begun, is_cancelled)
 
-                for at, said in zip(rows, each_alone_on_failure(batch, rows), strict=True):
-                    results[at] = said if isinstance(said, list) else [refusal(said)] * params.n
-                    failures += [] if isinstance(said, list) else [said]
+                for at, result in zip(rows, each_alone_on_failure(batch, rows), strict=True):
+                    results[at] = result if isinstance(result, list) else [refusal(result)] * params.n
+                    failures += [] if isinstance(result, list) else [result]
                 done += len(rows)
                 if on_progress is not None:
                     on_progress(done, len(texts))
@@ -135,7 +135,7 @@ class LocalGenerator:
         streams: list[int],
         streamer: "_Growing | None",
         begun: str,
-        gone: Callable[[], bool] | None,
+        is_cancelled: Callable[[], bool] | None,
     ) -> list[list[Generated]]:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
@@ -143,7 +143,7 @@ class LocalGenerator:
         from models.generation.seeded import SeededSampling
         from models.generation.stopping import stopping_criteria
 
-        stopping = stopping_criteria(gone)
+        stopping = stopping_criteria(is_cancelled)
 
         inputs = self.processor(
             text=texts,
@@ -214,14 +214,14 @@ def refusal(error: Exception) -> Generated:
 
 
 class _Growing:
-    """A streamer for a whole batch, of which transformers' own take one sequence: tells what each says further."""
+    """A streamer for a whole batch, of which transformers' own take one sequence: passes each text on as it grows."""
 
     def __init__(
         self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, begun: str, on_text: OnText
     ) -> None:
         self.tokenizer = tokenizer
         self.stops = stops
-        self.begun = begun  # what of each answer stands in its prompt
+        self.begun = begun  # what of each answer is in its prompt
         self.places = [(row, sample) for row in rows for sample in range(n)]
         self.on_text = on_text
         self.tokens: list[list[int]] = [[] for _ in self.places]
@@ -230,7 +230,7 @@ class _Growing:
         self.prompt_seen = False
 
     def end(self) -> None:
-        """Called when all have ended; nothing is left to tell."""
+        """Called when all have ended; nothing is left to pass on."""
 
     def put(self, value: Any) -> None:
         """The prompts' tokens, and then the next token of each sequence."""

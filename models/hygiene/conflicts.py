@@ -1,4 +1,4 @@
-"""The same pair with opposite labels, or with a tie against a decision: found, and settled by a rule."""
+"""The same pair with opposite labels, or with a tie against a decision: found, and resolved by a rule."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.hygiene.dedup_record import DedupRecord
-from models.hygiene.removal import Removed
+from models.hygiene.removal import RemovedPair
 from models.hygiene.same import Member, near_pairs, same_pairs
 from models.pairs.preference import Preferred
 
@@ -31,7 +31,7 @@ class ResolvedConflicts:
     """What stays and what was removed, by source and id, and every conflict found, whatever the rule."""
 
     kept: list[DedupRecord]
-    removed: list[Removed]
+    removed: list[RemovedPair]
     conflicts: list[Conflict]
 
 
@@ -44,7 +44,7 @@ def settle_conflicts(pairs: Iterable[DedupRecord], rule: Rule, within: int | Non
     """
     groups = same_pairs(pairs) if within is None else near_pairs(pairs, within, one_label=False)
     kept: list[DedupRecord] = []
-    removed: list[Removed] = []
+    removed: list[RemovedPair] = []
     conflicts: list[Conflict] = []
     for members in groups:
         if len({one.label for one in members}) == 1:
@@ -56,7 +56,7 @@ def settle_conflicts(pairs: Iterable[DedupRecord], rule: Rule, within: int | Non
             if rule == "keep" or (rule == "majority" and one.label == conflict.winner):
                 kept.append(one.pair)
             else:
-                removed.append(Removed(one.pair.source, one.pair.id, _reason(conflict, rule)))
+                removed.append(RemovedPair(one.pair.source, one.pair.id, _reason(conflict, rule)))
     kept.sort(key=lambda one: one.name)
     removed.sort(key=lambda one: (one.source, one.id))
     return ResolvedConflicts(kept, removed, conflicts)

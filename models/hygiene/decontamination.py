@@ -8,10 +8,10 @@ a benchmark that was trained on measures nothing.
 
 from collections.abc import Iterable, Mapping
 
-from models.hygiene.dedup_record import DedupRecord, normalised, ordered
+from models.hygiene.dedup_record import DedupRecord, normalised_text, ordered
 from models.hygiene.duplicates import NEAR_BITS
-from models.hygiene.near_index import Media, NearIndex
-from models.hygiene.removal import FilterResult, Removed
+from models.hygiene.near_index import DistinctMedia, NearIndex
+from models.hygiene.removal import FilterResult, RemovedPair
 
 
 def decontaminated(
@@ -27,11 +27,11 @@ def decontaminated(
     captions = _first_to_ask(public)
     alike = _near_ones(training, public, shown, within)
     kept: list[DedupRecord] = []
-    removed: list[Removed] = []
+    removed: list[RemovedPair] = []
     for pair in training:
         reason = _objection(pair, shown, alike, captions)
         if reason:
-            removed.append(Removed(pair.source, pair.id, reason))
+            removed.append(RemovedPair(pair.source, pair.id, reason))
         else:
             kept.append(pair)
     return FilterResult(kept, removed)
@@ -46,7 +46,7 @@ def _objection(
     for sha256 in pair.media:
         if sha256 in alike:
             return f"near benchmark medium: shows what looks like one of {alike[sha256]}"
-    whose = captions.get(normalised(pair.prompt)) if pair.task.judges_media else None
+    whose = captions.get(normalised_text(pair.prompt)) if pair.task.judges_media else None
     return f"benchmark prompt: has that of {whose}" if whose else ""
 
 
@@ -62,7 +62,7 @@ def _first_to_ask(public: Iterable[tuple[str, DedupRecord]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, pair in public:
         if pair.task.judges_media:
-            found.setdefault(normalised(pair.prompt), _called(name, pair))
+            found.setdefault(normalised_text(pair.prompt), _called(name, pair))
     return found
 
 
@@ -70,7 +70,7 @@ def _near_ones(
     training: list[DedupRecord], public: list[tuple[str, DedupRecord]], shown: Mapping[str, str], within: int
 ) -> dict[str, str]:
     """The training media that look like one of a benchmark, and the first pair that shows that one."""
-    media = Media([*(pair for _, pair in public), *training], within)
+    media = DistinctMedia([*(pair for _, pair in public), *training], within)
     index = NearIndex(media, list(zip(media.numbers.values(), strict=True)), [0] * len(media.numbers))
     named = list(media.numbers)
     found: dict[str, str] = {}

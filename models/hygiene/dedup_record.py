@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from models.errors import DataError
 from models.pairs.preference import Preferred, Task
-from models.sources.imported import Imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class DedupRecord:
                 "medium its own, or an empty tuple"
             )
         if not self.media:
-            raise DataError(f"{self.source}/{self.id} shows no medium and must show one: leave it out")
+            raise DataError(f"{self.source}/{self.id} shows no medium and must show one: remove it")
         if len(self.sides) != 2:
             raise DataError(
                 f"{self.source}/{self.id} of {self.task} has {len(self.sides)} candidates and must have 2: give their "
@@ -59,15 +58,7 @@ class DedupRecord:
         return () if self.task.judges_media else self.media
 
 
-def known(one: Imported, source: str) -> DedupRecord:
-    """What hygiene knows of an imported pair; `source` names its set among the others."""
-    pair = one.pair
-    texts = tuple(digest(side.text) for side in pair.candidates if side.text is not None)
-    media = tuple(medium.sha256 for medium in pair.media())
-    return DedupRecord(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
-
-
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """128 bits of BLAKE2b, as hex: two of 10^9 different texts share theirs with a chance of 10^-21."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
@@ -75,7 +66,7 @@ def digest(text: str) -> str:
 def ordered(pairs: Iterable[DedupRecord]) -> list[DedupRecord]:
     """By source, then id: an order that the one in which they came has no part in.
 
-    Raises `DataError` for two pairs of one name, of which no rule could say which stays.
+    Raises `DataError` for two pairs of one name, of which no rule decides which stays.
     """
     found = sorted(pairs, key=lambda one: one.name)
     for one, following in pairwise(found):
@@ -84,12 +75,12 @@ def ordered(pairs: Iterable[DedupRecord]) -> list[DedupRecord]:
     return found
 
 
-def normalised(prompt: str) -> str:
+def normalised_text(prompt: str) -> str:
     r"""A prompt as it is compared: NFKC, casefolded, white space as single blanks, no punctuation at either end.
 
     A prompt of nothing but punctuation keeps it, or all such prompts would be the same.
 
-    >>> normalised("  A\u00a0RED ball, bouncing!! ")
+    >>> normalised_text("  A\u00a0RED ball, bouncing!! ")
     'a red ball, bouncing'
     """
     # Casefolding may leave what NFKC composes again, hence twice (Unicode standard, section 3.13, definition D146).

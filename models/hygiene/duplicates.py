@@ -1,13 +1,13 @@
-"""Duplicates in training data: of those that say the same, the one stays whose source and id sort first.
+"""Duplicates in training data: of equal pairs, the one stays whose source and id sort first.
 
 Only pairs that agree are duplicates; the same pair with another label is a conflict (models/hygiene/conflicts.py),
-which should be settled before, while every vote is still there.
+which should be resolved before, while every vote is still there.
 """
 
 from collections.abc import Iterable
 
 from models.hygiene.dedup_record import DedupRecord
-from models.hygiene.removal import FilterResult, Removed
+from models.hygiene.removal import FilterResult, RemovedPair
 from models.hygiene.same import Member, near_pairs, same_pairs
 
 NEAR_BITS = 4  # what re-encoding and half size change in 99 of 100 pictures (models/hygiene/perceptual.py)
@@ -16,14 +16,14 @@ NEAR_BITS = 4  # what re-encoding and half size change in 99 of 100 pictures (mo
 def exact_duplicates(pairs: Iterable[DedupRecord]) -> FilterResult:
     """Without pairs of the same task, normalised prompt, media and texts in either order, and label, as an earlier."""
     firsts: list[Member] = []
-    removed: list[Removed] = []
+    removed: list[RemovedPair] = []
     for members in same_pairs(pairs):
         by_label = {one.label: one for one in reversed(members)}
         firsts += by_label.values()
         removed += [
             _removed(one, by_label[one.label], "duplicate") for one in members if one is not by_label[one.label]
         ]
-    return _sieved(firsts, removed)
+    return _filtered(firsts, removed)
 
 
 def near_duplicates(pairs: Iterable[DedupRecord], within: int = NEAR_BITS) -> FilterResult:
@@ -32,17 +32,17 @@ def near_duplicates(pairs: Iterable[DedupRecord], within: int = NEAR_BITS) -> Fi
     Raises `ConfigError` for a distance beyond 16.
     """
     firsts: list[Member] = []
-    removed: list[Removed] = []
+    removed: list[RemovedPair] = []
     for first, *followers in near_pairs(pairs, within, one_label=True):
         firsts.append(first)
         removed += [_removed(one, first, "near duplicate") for one in followers]
-    return _sieved(firsts, removed)
+    return _filtered(firsts, removed)
 
 
-def _removed(one: Member, kept: Member, kind: str) -> Removed:
-    return Removed(one.pair.source, one.pair.id, f"{kind}: of {kept.pair.source}/{kept.pair.id}, which stays")
+def _removed(one: Member, kept: Member, kind: str) -> RemovedPair:
+    return RemovedPair(one.pair.source, one.pair.id, f"{kind}: of {kept.pair.source}/{kept.pair.id}, which stays")
 
 
-def _sieved(firsts: list[Member], removed: list[Removed]) -> FilterResult:
+def _filtered(firsts: list[Member], removed: list[RemovedPair]) -> FilterResult:
     kept = sorted((one.pair for one in firsts), key=lambda one: one.name)
     return FilterResult(kept, sorted(removed, key=lambda one: (one.source, one.id)))

@@ -51,7 +51,7 @@ class Hashed(Protocol):
         ...
 
 
-class Media:
+class DistinctMedia:
     """Distinct media by number, and whether two of them look the same (`models.hygiene.perceptual.near`)."""
 
     def __init__(self, pairs: Iterable[Hashed], within: int) -> None:
@@ -113,7 +113,7 @@ class NearIndex:
     `compared` counts the comparisons of two hashes that building it took.
     """
 
-    def __init__(self, media: Media, shown: Sequence[Sequence[int]], groups: Sequence[int]) -> None:
+    def __init__(self, media: DistinctMedia, shown: Sequence[Sequence[int]], groups: Sequence[int]) -> None:
         self._media = media
         width = max(map(len, shown), default=1)
         self._shown: Ints = np.full((width, len(shown)), -1, dtype=np.int32)
@@ -220,7 +220,7 @@ def _cost(bands: int, count: int, within: int) -> float:
 
 
 def _keys(values: Words, groups: Ints) -> Words:
-    """Mixed modulo 2^64: groups that fall together by chance are told apart by `NearIndex.near`."""
+    """Mixed modulo 2^64: groups that fall together by chance are distinguished by `NearIndex.near`."""
     keys: Words = values + groups.astype(np.uint64) * np.uint64(_GOLDEN)
     return keys
 

@@ -7,8 +7,8 @@ and of each pixel and its right neighbour one bit, whether it gets brighter. Red
 It sees the coarse course of brightness and nothing else. Two limits follow:
 
 - A flat picture has no course: all its bits are 0, as are those of every other flat picture, and a slope from left to
-  right is all ones. A hash that is nearly so says nothing (`informative`); such a picture is near itself alone, by its
-  sha256.
+  right is all ones. A hash that is nearly so carries nothing (`informative`); such a picture is near itself alone, by
+  its sha256.
 - Colours of equal brightness and small details are the same to it. 300 rendered pictures (gradients and solids, 44 850
   comparisons) and 150 pages of text (11 175) had no two within 8 bits of each other. 400 pictures of the shapes world
   (79 800), whose plain grounds and few forms are its worst case, had 0.02 % within 4 bits.
@@ -53,7 +53,7 @@ def distance(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def informative(value: int, within: int) -> bool:
-    """Whether a frame's hash tells pictures apart: further than `within` bits, and at least 8, from flat ones."""
+    """Whether a frame's hash distinguishes pictures: further than `within` bits, and at least 8, from flat ones."""
     least = least_bits(within)
     return least <= value.bit_count() <= BITS - least
 

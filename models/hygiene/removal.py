@@ -1,4 +1,4 @@
-"""What hygiene removes, and how it is told: counts by source and reason, and every id."""
+"""What hygiene removes, and how it is reported: counts by source and reason, and every id."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from models.hygiene.dedup_record import DedupRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedPair:
     """One pair that was removed. `reason` begins with the words it is counted by, then a colon."""
 
     source: str
@@ -27,10 +27,10 @@ class FilterResult:
     """The pairs that stay and those that do not, each ordered by source and id."""
 
     kept: list[DedupRecord]
-    removed: list[Removed]
+    removed: list[RemovedPair]
 
 
-def manifest(removed: Iterable[Removed]) -> dict[str, Any]:
+def manifest(removed: Iterable[RemovedPair]) -> dict[str, Any]:
     """Plain JSON: `count`, `by_reason`, `by_source` (by reason within), and the `removed` by source and id."""
     rows = sorted(removed, key=lambda one: (one.source, one.id))
     by_source: dict[str, Counter[str]] = {}

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from models.hygiene.dedup_record import DedupRecord, digest, normalised, ordered
-from models.hygiene.near_index import Media, NearIndex
+from models.hygiene.dedup_record import DedupRecord, normalised_text, ordered, text_digest
+from models.hygiene.near_index import DistinctMedia, NearIndex
 from models.pairs.preference import Preferred, swapped_preference
 
 
@@ -56,7 +56,7 @@ def near_pairs(pairs: Iterable[DedupRecord], within: int, *, one_label: bool) ->
     known = ordered(pairs)
     shown = _shared([way for number, pair in enumerate(known) for way in _ways(number, pair, one_label)])
     firsts = {way.pair: number for number, way in reversed(list(enumerate(shown)))}
-    media = Media((known[number] for number in firsts), within)
+    media = DistinctMedia((known[number] for number in firsts), within)
     keys = {key: number for number, key in enumerate(dict.fromkeys(way.key for way in shown))}
     rows = [[media.numbers[sha256] for sha256 in way.media] for way in shown]
     index = NearIndex(media, rows, [keys[way.key] for way in shown])
@@ -120,4 +120,4 @@ def _in_order(pair: DedupRecord) -> tuple[tuple[str, ...], bool]:
 
 
 def _key(pair: DedupRecord, sides: tuple[str, ...], more: object) -> str:
-    return digest(json.dumps([pair.task, normalised(pair.prompt), sides, more]))
+    return text_digest(json.dumps([pair.task, normalised_text(pair.prompt), sides, more]))

@@ -1,6 +1,6 @@
 """Choosing pairs by weights: so many a task, shared among the sources, mixed, and the same in whatever order they come.
 
-A source's pairs are ordered by a digest of (seed, source, id). Its k-th, counted from 0, stands at (k + 1/2) / weight,
+A source's pairs are ordered by a digest of (seed, source, id). Its k-th, counted from 0, is at (k + 1/2) / weight,
 and a task's pairs are taken in the order of these places: the divisor method of Webster and Sainte-Lague (Balinski and
 Young, Fair Representation, 1982). So any first N of a task are shared by the weights as well, and a source that has no
 more leaves its share to the others by theirs. Of equal places the name that sorts first is first. Sources of weight

@@ -21,7 +21,7 @@ class JudgeSilent(ModelError):
 class AnswerWatch:
     """The latest comparisons of one reward function: raises above a share without a valid answer.
 
-    It may be told from several threads. `most` is from 0 to 1, and 1 never raises.
+    It may be used from several threads. `most` is from 0 to 1, and 1 never raises.
     """
 
     def __init__(self, most: float) -> None:
@@ -31,8 +31,8 @@ class AnswerWatch:
         self._latest: deque[str | None] = deque(maxlen=LATEST)
         self._lock = threading.Lock()
 
-    def tell(self, faults: Sequence[str | None]) -> None:
-        """What was wrong with the answers to further comparisons, in words; None for a valid one.
+    def record(self, faults: Sequence[str | None]) -> None:
+        """What was wrong with the answers to further comparisons; None for a valid one.
 
         Raises `JudgeSilent` with the reasons, most frequent first.
         """

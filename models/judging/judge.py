@@ -17,16 +17,16 @@ from models.verdict.grammar import Malformed, Mode, Verdict
 from models.verdict.parsing import parse_verdict
 from models.verdict.prompts import Message, Part, Wording, attach, chat, image_part, video_part
 
-Frames = Callable[[str], list[Image.Image]]
+FindFrames = Callable[[str], list[Image.Image]]
 Seconds = Callable[[str], float]
 HELD_BYTES = 256 * 2**20  # of decoded frames that wait for their generation together
 GREEDY = SamplingParams(max_tokens=1024)
-UNKNOWN_RATE = 2.0  # frames a second of a video that tells no time: what Qwen-VL processors sample at by default
+UNKNOWN_RATE = 2.0  # frames a second of a video without times: what Qwen-VL processors sample at by default
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """One completion for one pair, as the pair was presented (`swapped` tells if that is swapped)."""
+    """One completion for one pair, as the pair was presented (`swapped`: with the candidates swapped)."""
 
     pair: PreferencePair
     mode: Mode
@@ -59,8 +59,8 @@ def sampling_seed(seed: int, pair: PreferencePair, mode: Mode) -> int:
     It does not depend on what else is judged, nor on the label.
     """
     shown = [one.media.sha256 if one.media is not None else one.text for one in pair.candidates]
-    said = json.dumps([seed, pair.id, shown, mode])
-    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") >> 1
+    identity = json.dumps([seed, pair.id, shown, mode])
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
 
 
 class Judge:
@@ -73,7 +73,7 @@ class Judge:
     def __init__(
         self,
         generator: Generator,
-        frames: Frames,
+        frames: FindFrames,
         wording: Wording = "thinkreward",
         seconds: Seconds | None = None,
     ) -> None:
@@ -104,25 +104,25 @@ class Judge:
             raise ValueError(f"{len(params.seed)} seeds: give one, from which the seed of each pair is derived")
         orders = (False, True) if both_orders else (False,)
         shown = [(pair.swapped() if swapped else pair, swapped) for pair in pairs for swapped in orders]
-        said: dict[int, list[Generated]] = {}
+        completions: dict[int, list[Generated]] = {}
         failed: list[MediaError] = []
         for part in self._parts_of([pair for pair, _ in shown], mode):
             for at in [at for at, one in part.items() if isinstance(one, MediaError)]:
                 failed.append(cast("MediaError", part.pop(at)))
-                said[at] = [Generated("", truncated=False, refused=f"media: {failed[-1].reason}")] * params.n
+                completions[at] = [Generated("", truncated=False, refused=f"media: {failed[-1].reason}")] * params.n
             if not part:
                 continue
-            heard: dict[str, Any] = {}
+            options: dict[str, Any] = {}
             if on_text is not None and isinstance(self.generator, StreamingGenerator):
-                heard["on_text"] = partial(_elsewhere, on_text, list(part))
-            completions = self.generator.generate(
+                options["on_text"] = partial(_relocated, on_text, list(part))
+            generated = self.generator.generate(
                 [cast("list[Message]", one) for one in part.values()],
                 replace(params, seed=[sampling_seed(params.seed, shown[at][0], mode) for at in part]),
                 mode=mode,
                 on_progress=on_progress and partial(_further, on_progress, min(part), len(shown)),
-                **heard,
+                **options,
             )
-            said.update(zip(part, completions, strict=True))
+            completions.update(zip(part, generated, strict=True))
             part.clear()  # its frames, before the next part is decoded
         if failed and len(failed) == len(shown):
             raise failed[0]
@@ -138,7 +138,7 @@ class Judge:
                 done.refused,
             )
             for at, (pair, swapped) in enumerate(shown)
-            for sample, done in enumerate(said[at])
+            for sample, done in enumerate(completions[at])
         ]
 
     def _parts_of(self, pairs: Sequence[PreferencePair], mode: Mode) -> Iterator[dict[int, list[Message] | MediaError]]:
@@ -149,9 +149,9 @@ class Judge:
         part: dict[int, list[Message] | MediaError] = {}
         held: dict[int, int] = {}
         for at, pair in enumerate(pairs):
-            part[at] = said = self._conversation(pair, mode)
-            if not isinstance(said, MediaError):
-                held.update({id(frame): bytes_of([frame]) for frame in _frames_of(said)})
+            part[at] = messages = self._conversation(pair, mode)
+            if not isinstance(messages, MediaError):
+                held.update({id(frame): bytes_of([frame]) for frame in _frames_of(messages)})
             if sum(held.values()) >= HELD_BYTES:
                 yield part
                 part, held = {}, {}
@@ -182,10 +182,10 @@ def _frames_of(messages: list[Message]) -> Iterator[Image.Image]:
 
 
 def _further(on_progress: Progress, before: int, count: int, done: int, _: int) -> None:
-    """Tell how many conversations are done of all, of which a part begins after `before`."""
+    """Report how many conversations are done of all, of which a part begins after `before`."""
     on_progress(before + done, count)
 
 
-def _elsewhere(on_text: OnText, places: Sequence[int], at: int, sample: int, piece: str) -> None:
-    """Tell a piece of the conversation that is `at` among those asked, by its place among all."""
+def _relocated(on_text: OnText, places: Sequence[int], at: int, sample: int, piece: str) -> None:
+    """Pass on a piece of the conversation that is `at` among those asked, by its place among all."""
     on_text(places[at], sample, piece)

@@ -5,7 +5,7 @@
 
 The judge enters as a function from pairs of indices to, for each, the share of answers for the first: 1 where it wins
 in both presentation orders, 0.5 where the pair is tied or the answer depends on the order, None where no answer is
-valid, which tells nothing. What it is given at once is one round, to be judged together.
+valid, which counts for nothing. What it is given at once is one round, to be judged together.
 
 Strengths are Bradley and Terry's (Biometrika 39, 1952): i beats j with probability 1 / (1 + exp(s_j - s_i)). A weak
 prior keeps those of unbeaten candidates finite: each has played `VIRTUAL` games and won half of them against an
@@ -16,7 +16,7 @@ Research 68, 2020). So equals meet early on, and later comparisons gather at the
 
 No pair is asked twice: a greedy judge would answer the same, and it would count as more evidence. Under Bradley-Terry
 noise the numbers of wins over all pairs are sufficient, so no choice of fewer can name the best more often than
-`round_robin`; what half of them loses under this and other noise stands in docs/rewards.md.
+`round_robin`; what half of them loses under this and other noise is in docs/rewards.md.
 """
 
 import math
@@ -62,7 +62,7 @@ class Ranking:
     `strengths` are in logits, from their mean. `win_rates` are the chances to beat another candidate,
     all others alike: what a candidate's share of wins over all pairs is expected to be, whomever it has met.
     `confidence` is a lower bound of the probability that `best` is the strongest (see `_doubts`), 0 where nothing is
-    known; `confident` tells whether it is what was asked for.
+    known; `confident` is whether it is what was asked for.
     """
 
     order: tuple[int, ...]
@@ -82,7 +82,7 @@ def rank(count: int, compare: Compare, *, confidence: float = 0.95, most: int | 
     """Ranks candidates 0 to `count` - 1 in adaptive rounds, until the leader is the best with `confidence`.
 
     At most `most` comparisons are made, by default `default_most(count)`; a `confidence` of 1 uses them all. The same
-    `seed` and answers give the same ranking; what is equal stands in an order drawn by the seed, so that no place in
+    `seed` and answers give the same ranking; what is equal is in an order drawn by the seed, so that no place in
     the list is favoured. Raises `ValueError` for fewer than 2 or more than `MAX_CANDIDATES` candidates, for a
     `confidence` outside (0.5, 1], and for answers that are no shares.
     """
@@ -143,7 +143,7 @@ class _Table:
         self.strengths, self.precision = _fit(self.wins, np.full(count, VIRTUAL))
 
     def open_pairs(self) -> list[Pair]:
-        """The pairs not yet asked about; the lot says who stands first, as a judge might favour one place."""
+        """The pairs not yet asked about; the lot decides which is first, as a judge might favour one place."""
         firsts, seconds = np.nonzero(~self.met)
         pairs = zip(firsts.tolist(), seconds.tolist(), strict=True)
         return [(one, other) for one, other in pairs if self.lot[one] < self.lot[other]]

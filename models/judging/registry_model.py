@@ -4,12 +4,12 @@
     judge = mlflow.pyfunc.load_model("models:/thinkreward@champion")
     judge.predict([{"task": "image_generation", "prompt": "a cube", "candidate_1": "1.png", "candidate_2": "2.png"}])
 
-models/judging/request_rows.py tells the columns of requests and answers. What it imports of Thinkreward travels with it
-under a name of its own (tasks/tracking/packaging.py): nothing but the listed requirements is needed where it is loaded.
+models/judging/request_rows.py describes the columns of requests and answers. What it imports of Thinkreward is copied
+too, under another name (tasks/tracking/packaging.py): nothing but the listed requirements is needed where it is loaded.
 `model_config` (`load_model(uri, model_config={"device": "cuda"})`) sets what models/judging/registry_defaults.py names;
 `params` of `predict` set mode, both_orders and max_tokens.
 
-Under `mlflow models serve` callers are strangers: texts are no paths, errors are told without the places and the stack
+Under `mlflow models serve` callers are strangers: texts are no paths, errors are sent without the places and the stack
 trace that MLflow would send along, and what MLflow has given up on stops.
 """
 
@@ -75,7 +75,7 @@ class PairwiseJudge(PythonModel):
         """One row of answer for each row of request, under the same index.
 
         All rows are read before any is judged. Raises `DataError` or `MediaError` naming the row; when served,
-        `MlflowException` with their words, and without words that are not meant for strangers.
+        `MlflowException` with their message, and without details that are not meant for strangers.
         """
         from models.errors import DataError
 
@@ -91,14 +91,14 @@ class PairwiseJudge(PythonModel):
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
         except Exception as error:
             log.exception("a request failed")
-            said = f"the judge failed ({type(error).__name__}): the server's log says more"
-            raise MlflowException(said, INTERNAL_ERROR) from None
+            message = f"the judge failed ({type(error).__name__}): the server's log has the details"
+            raise MlflowException(message, INTERNAL_ERROR) from None
 
 
 class _WhileAwaited:
     """A local generator for a request that MLflow answers with 504 after `seconds`, without stopping its work.
 
-    MLflow tells a model nothing of a caller that hangs up; only that time is known.
+    MLflow does not notify a model of a caller that disconnects; only that time is known.
     """
 
     def __init__(self, inner: Any, seconds: float) -> None:
@@ -112,7 +112,7 @@ class _WhileAwaited:
 
     def generate(self, conversations: Any, params: Any, **options: Any) -> Any:
         """See `LocalGenerator.generate`. Raises `Cancelled` once the time is over."""
-        return self.inner.generate(conversations, params, gone=lambda: time.monotonic() > self.until, **options)
+        return self.inner.generate(conversations, params, is_cancelled=lambda: time.monotonic() > self.until, **options)
 
 
 def _answers(judge: Any, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:

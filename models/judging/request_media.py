@@ -13,8 +13,8 @@ from models.media.frames import decode, inspect, shrink
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """One medium as it came, where it stood, and what a model may be shown of it."""
+class EncodedMedium:
+    """One medium as it came, where it was, and what a model may be shown of it."""
 
     data: bytes
     where: str
@@ -23,23 +23,23 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Shown:
+class DecodedMedium:
     """What a medium is (`image` or `video`), and the frames that a model is shown."""
 
     kind: str
     frames: list[Image.Image]
 
 
-def show(encoded: Encoded) -> Shown:
-    """Decode one medium. Raises `MediaError` naming where it stood."""
+def decode_medium(encoded: EncodedMedium) -> DecodedMedium:
+    """Decode one medium. Raises `MediaError` naming where it was."""
     kind = inspect(encoded.data, encoded.where).kind
     frames = decode(encoded.data, encoded.where, max_frames=encoded.max_frames)
-    return Shown(kind, [shrink(frame, encoded.max_pixels) for frame in frames])
+    return DecodedMedium(kind, [shrink(frame, encoded.max_pixels) for frame in frames])
 
 
-def shown(encoded: Encoded, decoding: Decoding) -> Shown:
-    """What `show` gives, where `decoding` does it. Raises `MediaError`, also for what its process does not survive."""
-    (said,) = decoding.map(show, [(encoded.where, encoded)])
-    if isinstance(said, MediaError):
-        raise said
-    return said
+def decode_with(encoded: EncodedMedium, decoding: Decoding) -> DecodedMedium:
+    """`decode_medium` where `decoding` does it. Raises `MediaError`, also for what its process does not survive."""
+    (result,) = decoding.map(decode_medium, [(encoded.where, encoded)])
+    if isinstance(result, MediaError):
+        raise result
+    return result

@@ -22,9 +22,9 @@ from pydantic import ValidationError
 
 from models.errors import DataError, MediaError
 from models.judging.judge import Judgment
-from models.judging.request_media import Encoded, shown
+from models.judging.request_media import EncodedMedium, decode_with
 from models.media.decoding import HERE, Decoding
-from models.media.frames import bundle
+from models.media.frames import pack_frames
 from models.pairs.preference import Candidate, Media, PreferencePair, Task, agree
 from models.verdict.grammar import Malformed, Mode, Verdict
 
@@ -51,7 +51,7 @@ class RequestMedia:
         self._encoded: dict[str, bytes] = {}
 
     def add(self, value: object, task: Task, where: str) -> Media:
-        """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it stood."""
+        """Reads and decodes a medium in any of its forms. Raises `MediaError` naming `where` it was."""
         digest = self.read(value, task.media_kind, where, asked_by=task)
         return Media(kind=task.media_kind, uri=digest, sha256=digest)
 
@@ -60,7 +60,7 @@ class RequestMedia:
         data = read_media(value, where, files=self.files)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._frames:
-            seen = shown(Encoded(data, where, self.max_frames, self.max_pixels), self.decoding)
+            seen = decode_with(EncodedMedium(data, where, self.max_frames, self.max_pixels), self.decoding)
             self._kinds[digest], self._encoded[digest], self._frames[digest] = seen.kind, data, seen.frames
         if self._kinds[digest] != kind:
             raise MediaError(where, f"has the kind {self._kinds[digest]}: {asked_by} takes {kind}s")
@@ -78,7 +78,7 @@ class RequestMedia:
 def read_media(value: object, where: str, *, files: bool = True) -> bytes:
     """The encoded bytes of a medium; frames become one file that `models.media.frames` reads as a video.
 
-    Raises `MediaError` naming `where` it stood, never quoting its bytes.
+    Raises `MediaError` naming `where` it was, never quoting its bytes.
     """
     if type(value).__name__ == "ndarray":  # as which MLflow hands lists on
         value = value.tolist()  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def read_media(value: object, where: str, *, files: bool = True) -> bytes:
         if not value:
             raise MediaError(where, "is a video without frames: give at least one")
         frames = (read_media(frame, f"{where}, frame {at}", files=files) for at, frame in enumerate(value))
-        return bundle((f"{at:06d}", frame) for at, frame in enumerate(frames))
+        return pack_frames((f"{at:06d}", frame) for at, frame in enumerate(frames))
     if isinstance(value, Image.Image):
         buffer = io.BytesIO()
         value.convert("RGBA" if value.has_transparency_data else "RGB").save(buffer, format="PNG")

@@ -6,8 +6,8 @@
 The reward is that of Pref-GRPO (arXiv 2508.20751): all pairs of a group are judged, and a sample's reward is the share
 that it wins. Departures: each pair is judged in both presentation orders, so that an answer which depends on the order
 is worth 0.5 to both; and `rivals` limits how many others a sample meets, for groups whose pairs are too many. As there,
-a pair without a valid answer is worth 0.5 to both, and how many there were is told; above the share `max_unanswered` of
-the latest comparisons `JudgeSilent` is raised (models/judging/answer_watch.py).
+a pair without a valid answer is worth 0.5 to both, and how many there were is logged; above the share
+`max_unanswered` of the latest comparisons `JudgeSilent` is raised (models/judging/answer_watch.py).
 
 A group is what one call holds of a prompt. A sample alone has the reward 0.5, as there is nothing to compare it with:
 see that the trainer hands whole groups to one call.
@@ -34,7 +34,7 @@ from models.verdict.grammar import Mode
 from models.verdict.rewards import Completion, Reward, completion_text
 
 MEDIA_COLUMNS = ("images", "image", "videos", "video")
-EVEN = 0.5  # what a pair that says nothing is worth to both
+EVEN = 0.5  # what a pair without a valid answer is worth to both
 
 MOST_UNANSWERED = 0.5
 
@@ -45,7 +45,7 @@ ImageReward = Callable[..., tuple[list[float], dict[str, float]]]
 class WinRates:
     """The reward of each sample, and what it rests on.
 
-    `faults` says of each comparison why it has no valid answer, None where it has one; `alone` counts samples alone.
+    `faults` has for each comparison why it has no valid answer, or None; `alone` counts samples alone.
     """
 
     rewards: list[float]
@@ -77,12 +77,12 @@ def answer_reward_function(
 
     It is called as they do (TRL 1.16, `GRPOTrainer._calculate_rewards`): with `prompts`, `completions` and the other
     dataset columns as lists of one entry a sample, and `log_metric`. Prompts and completions are texts or lists of
-    messages; the question is the last user message. What it is about stands in the column `media`, by default the first
+    messages; the question is the last user message. What it is about is in the column `media`, by default the first
     of `MEDIA_COLUMNS` that there is, or else in the prompt's own messages.
 
     Equal answers tie unasked, and an empty answer loses to any other, as no judge takes one. TRL calls once a process:
     have `per_device_train_batch_size` be a multiple of `num_generations`. Raises `DataError` for a question without
-    media, `JudgeSilent` as `max_unanswered` says, and what `RewardModel.compare` raises.
+    media, `JudgeSilent` above `max_unanswered`, and what `RewardModel.compare` raises.
     """
     task, watch = Task(task), AnswerWatch(max_unanswered)
 
@@ -96,7 +96,7 @@ def answer_reward_function(
         ]
         keys = [(row["prompt"], _digest(row["media"])) for row in rows]
         found = _win_rates(judge, rows, texts, keys, mode=mode, rivals=rivals, seed=seed)
-        watch.tell(found.faults)
+        watch.record(found.faults)
         if (log := columns.get("log_metric")) is not None and found.comparisons:
             log("win_rate/unanswered", found.unanswered / found.comparisons)
         return found.rewards
@@ -116,12 +116,12 @@ def image_reward_function(
 
     It is called as flow_grpo does (github.com/yifan123/flow_grpo, `flow_grpo/rewards.py`): with images (a list of PIL
     images, a float tensor NCHW in [0, 1] or a uint8 array NHWC), the prompt of each, and metadata, which is not looked
-    at. It gives the reward of each and what `WinRates` tells beside. Each image meets `rivals` others of its prompt,
+    at. It gives the reward of each and the other figures of `WinRates`. Each image meets `rivals` others of its prompt,
     chosen by `seed` (one more where both are odd), or all of them. Equal images tie unasked.
 
     flow_grpo deals the images of a prompt out to all processes and batches, and calls once a batch: on several GPUs the
-    groups of a call are smaller than `num_image_per_prompt`, and `alone` tells how many samples have none.
-    Raises `DataError` for other images and for another number of prompts, `JudgeSilent` as `max_unanswered` says.
+    groups of a call are smaller than `num_image_per_prompt`, and `alone` counts the samples that have none.
+    Raises `DataError` for other images and for another number of prompts, `JudgeSilent` above `max_unanswered`.
     """
     watch = AnswerWatch(max_unanswered)
 
@@ -133,9 +133,9 @@ def image_reward_function(
             raise DataError(f"{len(shown)} images for {len(prompts)} prompts: give one prompt an image")
         rows: list[Row] = [{"task": Task.IMAGE_GENERATION.value, "prompt": prompt} for prompt in prompts]
         found = _win_rates(judge, rows, shown, list(prompts), mode=mode, rivals=rivals, seed=seed)
-        watch.tell(found.faults)
-        told = {"comparisons": found.comparisons, "unanswered": found.unanswered, "alone": found.alone}
-        return found.rewards, {name: float(number) for name, number in told.items()}
+        watch.record(found.faults)
+        figures = {"comparisons": found.comparisons, "unanswered": found.unanswered, "alone": found.alone}
+        return found.rewards, {name: float(number) for name, number in figures.items()}
 
     return win_rate
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.generation.protocol import Generator, OnText, SamplingParams, StreamingGenerator
-from models.judging.judge import Frames, Judge, Judgment
+from models.judging.judge import FindFrames, Judge, Judgment
 from models.judging.ranking import Pair, Ranking, rank
 from models.judging.request_rows import RequestMedia, Row, answer_row, fault_of, read_media, read_mode, read_pairs
 from models.media.decoding import HERE, Decoding
@@ -32,7 +32,7 @@ MARGIN_SCALE = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the judge says of one row: as the row has its candidates, and with `swapped` swapped too."""
+    """The judge's answer to one row: as the row has its candidates, and with `swapped` swapped too."""
 
     given: Judgment
     swapped: Judgment | None = None
@@ -95,11 +95,11 @@ class Outcome:
 
     def _for_first(self, lean: Callable[[Judgment], float | None]) -> float | None:
         """The mean of what `lean` gives of the orders asked in, turned round for the swapped one."""
-        said = [lean(self.given)]
+        shares = [lean(self.given)]
         if self.swapped is not None:
             other = lean(self.swapped)
-            said.append(None if other is None else 1 - other)
-        known = [one for one in said if one is not None]
+            shares.append(None if other is None else 1 - other)
+        known = [one for one in shares if one is not None]
         return sum(known) / len(known) if known else None
 
     def row(self) -> Row:
@@ -219,7 +219,7 @@ class RewardModel:
     def judge(
         self,
         pairs: Sequence[PreferencePair],
-        frames: Frames,
+        frames: FindFrames,
         modes: Sequence[Mode],
         *,
         both_orders: bool = True,
@@ -228,7 +228,7 @@ class RewardModel:
     ) -> list[Outcome]:
         """`compare` of pairs that were read already, each in its mode; `frames` finds a medium's by its uri.
 
-        `on_text` hears each mode's texts as they are written, see `Judge.judge`.
+        `on_text` receives each mode's texts as they are written, see `Judge.judge`.
         """
         judge, found = Judge(self.generator, frames, self.wording), dict[int, Outcome]()
         for mode in sorted(set(modes)):

@@ -1,6 +1,6 @@
 """How long an animated GIF, PNG or WebP shows each of its frames, read from its structure and without decoding.
 
-Pillow tells a frame's duration only once it is decoded. Formats: GIF89a (section 23, Graphic Control Extension), PNG
+Pillow gives a frame's duration only once it is decoded. Formats: GIF89a (section 23, Graphic Control Extension), PNG
 third edition (`fcTL`), WebP container specification (`ANMF`).
 """
 
@@ -14,7 +14,7 @@ SHORTEST, SHOWN_INSTEAD = SECOND // 100, SECOND // 10
 
 
 def durations(data: bytes) -> list[int]:
-    """One duration a frame in microseconds; fewer than there are frames, or none, if the bytes do not tell."""
+    """One duration a frame in microseconds; fewer than there are frames, or none, if the bytes do not give them."""
     if data[:4] == b"GIF8":
         found = _of_gif(data)
     elif data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -23,10 +23,10 @@ def durations(data: bytes) -> list[int]:
         found = _of_webp(data)
     else:
         return []
-    told: list[int] = []
-    with suppress(IndexError, struct.error):  # cut off: decoding says so
-        told.extend(duration if duration > SHORTEST else SHOWN_INSTEAD for duration in found)
-    return told
+    durations: list[int] = []
+    with suppress(IndexError, struct.error):  # cut off: decoding reports it
+        durations.extend(duration if duration > SHORTEST else SHOWN_INSTEAD for duration in found)
+    return durations
 
 
 def _of_gif(data: bytes) -> Iterator[int]:
@@ -46,7 +46,7 @@ def _of_gif(data: bytes) -> Iterator[int]:
 
 
 def _table(flags: int) -> int:
-    """The bytes of the colour table that these flags tell of."""
+    """The bytes of the colour table that these flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 

@@ -144,7 +144,7 @@ class Decoders:
             try:
                 if not asked.future.done():
                     raise BrokenProcessPool
-                said: R | MediaError = asked.future.result()
+                outcome: R | MediaError = asked.future.result()
             except TimeoutError:
                 late = f"no result after {self._seconds:g} s, the limit: leave it out, or raise the limit"
                 return MediaError(asked.uri, f"takes too long: {late}", passing=True)
@@ -156,7 +156,7 @@ class Decoders:
                     return MediaError(asked.uri, f"crashes its decoder: so it did {TRIES} times", passing=True)
                 self._ask_again(function, asked)
                 continue
-            return said
+            return outcome
 
     def _ask_again(self, function: Callable[[T], R], asked: _Asked[T]) -> None:
         again = self._ask(function, asked.uri, asked.item)
@@ -195,7 +195,7 @@ def decoders_within(processes: int, seconds: float, memory_mib: float | None) ->
     if processes == 0:
         return HERE
     if multiprocessing.current_process().daemon:
-        log.warning("media are decoded in this process, which may start no others: what it cannot stand ends it")
+        log.warning("media are decoded in this process, which may start no others: what crashes it ends it")
         return HERE
     decoders = Decoders(processes, seconds, memory_mib)
     decoders.start()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-BUDGET = 512 * 2**20  # bytes, where nobody says another
+BUDGET = 512 * 2**20  # bytes, where nobody sets another
 Frames = list[Image.Image]
 
 

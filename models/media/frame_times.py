@@ -1,4 +1,4 @@
-"""Which frames of a video stand for the whole: evenly spread over its time, first and last included."""
+"""Which frames of a video represent the whole: evenly spread over its time, first and last included."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

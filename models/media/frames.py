@@ -1,10 +1,10 @@
 """Decoding images and videos to frames, with caps, and naming what cannot be decoded.
 
-What a file is, its bytes say and not its name. Images and animations (GIF, APNG, WebP) are read by Pillow, containers
-such as MP4 by FFmpeg (models/media/video.py). An uncompressed zip of images is a video published as its frames; they
-come in the order of their names, evenly sampled by number.
+The bytes of a file decide what it is, not its name. Images and animations (GIF, APNG, WebP) are read by Pillow,
+containers such as MP4 by FFmpeg (models/media/video.py). An uncompressed zip of images is a video published as its
+frames; they come in the order of their names, evenly sampled by number.
 
-Every frame is RGB, turned as its EXIF orientation says. What is transparent stands on white, the ground of a page.
+Every frame is RGB, rotated as its EXIF orientation asks. What is transparent is shown on white, the ground of a page.
 (Up to version 0.1 the alpha channel was dropped and the colour below it shown, often black; opaque images decode as
 ever.) 16 bits a pixel are scaled to 8. CMYK is taken as Pillow does: JPEGs as Adobe writes them, which is inverted,
 and converted without a colour profile. A photograph of several pictures (MPO) is its first.
@@ -49,14 +49,14 @@ BROKEN = (
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 MAX_RATIO = 200  # long to short side; Qwen-VL image processors raise above it (`smart_resize` in transformers)
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 ACROSS = (5, 6, 7, 8)  # EXIF orientations that make a wide picture a tall one
 WHITE = (255, 255, 255, 255)
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a medium is: its size in pixels as shown, its frames, and how long it lasts, 0 where it does not say."""
+    """What a medium is: its size in pixels as shown, its frames, and how long it lasts, 0 where it is not given."""
 
     kind: Literal["image", "video"]
     width: int
@@ -153,7 +153,7 @@ def _count(image: Image.Image, uri: str) -> int:
 
 
 def _chosen(data: bytes, count: int, most: int) -> list[int]:
-    """The frames to show of an animation, by their times if its bytes tell them."""
+    """The frames to show of an animation, by their times if its bytes give them."""
     if count <= most or len(shown := durations(data)) != count:
         return sample_frames(count, most)
     starts = [0]
@@ -165,7 +165,7 @@ def _chosen(data: bytes, count: int, most: int) -> list[int]:
 def _rgb(image: Image.Image) -> Image.Image:
     """As RGB; Pillow's own conversion drops alpha, and clips 16 bits a pixel to white instead of scaling them."""
     if image.mode == "F":
-        raise ValueError("its pixels are fractions, of which nothing says what is white: save it at 8 or 16 bits")
+        raise ValueError("its pixels are fractions, of which nothing defines what is white: save it at 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = image.convert("I")
         if image.getextrema()[1] > 0xFFFF:  # type: ignore[operator]
@@ -183,20 +183,20 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _frames_of(data: bytes, uri: str) -> Iterator[tuple[int, Callable[[int], bytes]]]:
     """How many frames a bundle holds, and how one is read. Compressed members are refused: they could be bombs."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            members = sorted(bundle.infolist(), key=lambda member: member.filename)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.filename)
             if not members:
                 raise MediaError(uri, "cannot be decoded: it is an archive without frames")
             if len(members) > MAX_FRAMES:
                 raise MediaError(uri, f"has too many frames: {len(members)}, above the limit of {MAX_FRAMES}")
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise MediaError(uri, "cannot be decoded: it is a compressed archive: unpack it, or store its frames")
-            yield len(members), lambda at: bundle.read(members[at])
+            yield len(members), lambda at: archive.read(members[at])
     except BROKEN as error:
         raise MediaError(uri, f"cannot be decoded: {error}") from error
 
 
-def bundle(frames: Iterable[tuple[str, bytes]]) -> bytes:
+def pack_frames(frames: Iterable[tuple[str, bytes]]) -> bytes:
     """Encoded frames, each under its name, as an uncompressed zip, which `decode` reads in the order of the names.
 
     The same frames and names give the same bytes.

@@ -15,9 +15,9 @@ MAIN = ("init_main_from_name", "init_main_from_path")
 
 
 def _preparation(name: str) -> dict[str, Any]:
-    """What a new process is told of this one (search path, working directory, …), but for its main module."""
-    said = multiprocessing.spawn.get_preparation_data(name)
-    return {key: value for key, value in said.items() if key not in MAIN}
+    """What a new process receives from this one (search path, working directory, …), but for its main module."""
+    data = multiprocessing.spawn.get_preparation_data(name)
+    return {key: value for key, value in data.items() if key not in MAIN}
 
 
 _SPAWN = SimpleNamespace(**{**vars(multiprocessing.spawn), "get_preparation_data": _preparation})

@@ -1,13 +1,13 @@
 """Decoding videos: MP4, MOV, WebM, Matroska and AVI from bytes, by FFmpeg's own decoders (PyAV), one after the other.
 
 Frames are sampled evenly over the time between the first and the last one, by their timestamps
-(models/media/frame_times.py), and turned and mirrored as the file asks, so that a phone's video stands upright. The
+(models/media/frame_times.py), and turned and mirrored as the file asks, so that a phone's video is upright. The
 whole video is decoded: a jump to a key frame would give other frames with another index. Sound, subtitles and cover
 pictures are left alone; a video that draws on other files or addresses is refused, since nothing but its bytes is read.
 Pixels count as square.
 
-A file that ends before its header says is refused as cut off, as a cut image is: people judged the whole. A recording
-whose header tells no length (a live WebM, a fragmented MP4) is read as far as it goes.
+A file that ends before its header announces is refused as cut off, as a cut image is: people judged the whole. A
+recording whose header gives no length (a live WebM, a fragmented MP4) is read as far as it goes.
 """
 
 import io
@@ -33,7 +33,7 @@ IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b
 # What QuickTime files without a `ftyp` begin with.
 QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-# How Pillow turns an image as a display matrix says, by its signs (ISO 14496-12, 8.5.2: x' = ax + cy, y' = bx + dy).
+# How Pillow turns an image as a display matrix asks, by its signs (ISO 14496-12, 8.5.2: x' = ax + cy, y' = bx + dy).
 TURNS = {
     (0, -1, 1, 0): Image.Transpose.ROTATE_90,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
@@ -108,7 +108,7 @@ def _opened(data: bytes, uri: str) -> "Iterator[tuple[InputContainer, VideoStrea
             if not streams:
                 raise MediaError(uri, "cannot be decoded: it holds no video")
             stream = streams[0]
-            if getattr(stream, "codec_context", None) is None:  # which PyAV's types do not tell
+            if getattr(stream, "codec_context", None) is None:  # which PyAV's types do not show
                 raise MediaError(uri, "cannot be decoded: its codec is unknown")
             _check_pixels(stream.width, stream.height, uri)
             # In worker processes, one a core, a codec's own threads only wait for each other.
@@ -131,7 +131,7 @@ def _check_pixels(width: int, height: int, uri: str) -> None:
 
 
 def _packet_times(container: "InputContainer", stream: "VideoStream", uri: str) -> tuple[list[int], float]:
-    """When each frame is shown, ascending, in the stream's unit (frames if it tells no times), and seconds in all."""
+    """When each frame is shown, ascending, in the stream's unit (frames if it gives no times), and seconds in all."""
     shown: list[tuple[int | None, int]] = []
     for packet in container.demux(stream):
         if packet.size == 0 or packet.is_discard:  # the end, or outside of the file's edit list
@@ -214,7 +214,7 @@ def _iso_ends(data: bytes) -> list[int]:
 
 
 def _matroska_ends(data: bytes) -> list[int]:
-    """Where the segment should end, if it says so (RFC 8794, 5 and 6; RFC 9559, 4.5)."""
+    """Where the segment should end, if it is given (RFC 8794, 5 and 6; RFC 9559, 4.5)."""
     length, after = _vint(data, 4)
     at = after + (length or 0)
     if data[at : at + 4] != SEGMENT:

@@ -27,11 +27,9 @@ from PIL import Image
 
 from models.errors import DataError, SplitSealed
 from models.media.frame_cache import BUDGET, FrameCache
-from models.media.frames import data_url, decode, shrink
+from models.media.frames import decode, shrink
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import SPLITS, PreferencePair, Preferred, Split, Task
-from models.verdict.grammar import Mode
-from models.verdict.prompts import Message, Part, attach, chat, data_url_part, image_part
 
 MEDIA_SHARD_BYTES = 128 * 2**20
 MEDIA_ROW_GROUP = 16  # media read together when one of them is asked for
@@ -129,18 +127,6 @@ class PreferenceDataset:
 
     def _decode(self, uri: str) -> list[Image.Image]:
         return [shrink(frame, self.max_pixels) for frame in decode(self.blob(uri), uri, max_frames=self.max_frames)]
-
-    def messages(self, pair: PreferencePair, mode: Mode) -> list[Message]:
-        """The pair's request with decoded images, as transformers chat templates take it."""
-        return attach(chat(pair, mode), lambda uri: [image_part(frame) for frame in self.frames(uri)])
-
-    def messages_for_endpoint(self, pair: PreferencePair, mode: Mode) -> list[Message]:
-        """The pair's request with data URLs, as OpenAI-compatible endpoints take it."""
-
-        def encoded(uri: str) -> list[Part]:
-            return [data_url_part(data_url(frame)) for frame in self.frames(uri)]
-
-        return attach(chat(pair, mode), encoded)
 
     def reasoning(self) -> dict[str, str]:
         """Published reasoning by the id of its training pair; empty where no source has any.

@@ -134,7 +134,7 @@ def _shares(sections: tuple[int, ...] | list[int], total: int) -> list[int]:
 def fit_tokens(config: Any, tokenizer: Any) -> Any:
     """The configuration with the token ids of `tokenizer`, whose tokens have to fit its vocabulary.
 
-    Raises `ConfigError` for a tokenizer without the tokens that stand for images.
+    Raises `ConfigError` for a tokenizer without the tokens for images.
     """
     known = tokenizer.get_vocab()
     missing = [token for token in TOKENS.values() if token not in known]

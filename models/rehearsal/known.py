@@ -1,4 +1,4 @@
-"""What a base's `config.json` says, without a download: from the hub's local cache, or as it is known here."""
+"""A base's `config.json`, without a download: from the hub's local cache, or as it is known here."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ _VISION_OF_QWEN3: dict[str, Any] = {
     "out_hidden_size": 4096,
 }
 
-# The bases of the shipped profiles: what their config.json says of their shape. What is left out is transformers'
+# The bases of the shipped profiles: the shape in their config.json. What is omitted is transformers'
 # default for the family and has no part in sizes.
 #
 # Checked field by field against public copies of the files, since the hub itself was out of reach:
 # - Qwen2.5-VL-7B-Instruct: its config.json as converters of diffusion models carry it, whose text encoder it is, and
 #   the module tree in docs/qwen2.5vl_graph.md of github.com/acproject/duorou. The vision feed-forward layer has 3420,
-#   where arXiv 2502.13923, table 1, says 3456.
+#   where arXiv 2502.13923, table 1, has 3456.
 # - Qwen3-VL-8B-Instruct: an excerpt of its config.json with layers, heads, hidden size and vision tower. The width of
 #   its feed-forward layers is not in it: 12288 makes 8,767,123,696 weights, which agrees with the 8.77 B that the model
 #   is listed with; transformers' default of 22016 would make 13.07 B.
@@ -92,7 +92,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 
 def hub_config(name: str, revision: str | None) -> dict[str, Any] | None:
-    """The configuration of a hub id as a dictionary, or None if nothing here tells it."""
+    """The configuration of a hub id as a dictionary, or None if it is not known here."""
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(name, "config.json", revision=revision)

@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from models.media.frames import bundle
+from models.generation.limits import CHARACTERS_PER_TOKEN
+from models.media.frames import pack_frames
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.instructions import instructions
 
 CAPTION_TOKENS = 60
@@ -26,7 +26,7 @@ def write_pairs(
 ) -> PreferenceDataset:
     """A dataset of two pairs a task: images of `max_pixels`, videos of `frames` such frames, texts of usual length.
 
-    `stand_in` says that the tokenizer is not the model's own: texts are then as long as a large model's.
+    `stand_in`: the tokenizer is not the model's own: texts are then as long as a large model's.
     """
     blobs: dict[str, bytes] = {}
     pairs = [
@@ -86,4 +86,4 @@ def _encoded(video: bool, number: int, max_pixels: int, frames: int) -> bytes:
         stream = io.BytesIO()
         Image.new("RGB", (side, side), (200 // number, 20 * at % 256, 90)).save(stream, "PNG")
         pictures.append(stream.getvalue())
-    return bundle((f"{at:03d}.png", data) for at, data in enumerate(pictures)) if video else pictures[0]
+    return pack_frames((f"{at:03d}.png", data) for at, data in enumerate(pictures)) if video else pictures[0]

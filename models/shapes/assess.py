@@ -1,7 +1,7 @@
 """Comparing what was wanted with what is seen, in the world's own plain words.
 
 The teacher calls this with what it perceives in the pixels; the base model's pretraining with what was
-drawn. One wording for both: *wanted* and *seen* stand side by side, word by word.
+drawn. One wording for both: *wanted* and *seen* are side by side, word by word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Remark:
-    """What one dimension says of one candidate: whether it is good, and why."""
+    """The remark of one dimension on one candidate: whether it is good, and why."""
 
     good: bool
     words: str
@@ -60,9 +60,9 @@ def compare_content(wanted: Scene, seen: Scene) -> Remark:
 
 
 def side_by_side(shown: str, asked: str) -> str:
-    """`blue red differs, circle circle same`: what is compared stands next to each other, what is shown first.
+    """`blue red differs, circle circle same`: what is compared is next to each other, what is shown first.
 
-    Whether two words are the same is hard for a tiny model to tell across a sentence (it did not learn it in
+    Whether two words are the same is hard for a tiny model to see across a sentence (it did not learn it in
     4000 steps of 32), and easy for neighbours. Beside a word just written, one that is mostly the same would be
     repeated without looking.
     """
@@ -73,13 +73,13 @@ def side_by_side(shown: str, asked: str) -> str:
 def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tuple[Assessment, ...]:
     """The three dimensions of a generation pair; the consistency with the caption last, as it follows from the checks.
 
-    A score stands before its rationale. So the checks of every shape stand with the first dimension, which
+    A score comes before its rationale. So the checks of every shape come with the first dimension, which
     judges the rendering alone, and the score that depends on them can be read off what is already written.
     """
     consistency, second, third = CORE_DIMENSIONS[task]
     contents = [compare_content(wanted, one.scene) for one in seen]
     quality = _both(
-        Remark(one.quality == "clean", ", ".join([*opening(one), content.words]))
+        Remark(one.quality == "clean", ", ".join([*opening_words(one), content.words]))
         for one, content in zip(seen, contents, strict=True)
     )
     if task is Task.IMAGE_GENERATION:
@@ -92,8 +92,8 @@ def assess_generation(task: Task, wanted: Scene, seen: tuple[Seen, Seen]) -> tup
     return (Assessment(names[0], quality), Assessment(names[1], other), Assessment(consistency, asked))
 
 
-def opening(seen: Seen) -> list[str]:
-    """What is said first of a picture or video: how it is drawn, and where its moving shape is, frame by frame."""
+def opening_words(seen: Seen) -> list[str]:
+    """What comes first on a picture or video: how it is drawn, and where its moving shape is, frame by frame."""
     return [seen.quality, *([f"goes {' '.join(seen.path)}"] if seen.path else [])]
 
 

@@ -15,7 +15,7 @@ from models.pairs.preference import Candidate, Media, PreferencePair, Preferred,
 from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
 from models.shapes.draw import Look, draw_scene, encode
 from models.shapes.questions import answer_to, random_question, wrong_answer
-from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Flaw, Level, Scene, caption, random_scene, violate
+from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Flaw, Level, Scene, caption_of, random_scene, violate
 
 LEVEL_WEIGHTS: Mapping[Level, float] = {Level.EASY: 0.3, Level.NORMAL: 0.4, Level.HARD: 0.3}
 
@@ -74,11 +74,11 @@ def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, nam
     drawn = (good, bad)
     if preferred == 2:
         seen, drawn = (seen[1], seen[0]), (bad, good)
-    shown = Shown(task)
+    shown = ShownMedia(task)
     pair = PreferencePair(
         id=name,
         task=task,
-        prompt=caption(scene),
+        prompt=caption_of(scene),
         candidates=(Candidate(media=shown.add(drawn[0])), Candidate(media=shown.add(drawn[1]))),
         preferred=preferred,
         source="shapes",
@@ -103,7 +103,7 @@ def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, 
     wrong = wrong_answer(rng, question, right, level)
     answers = (right, wrong) if preferred == 1 else (wrong, right)
     look = Look.random(rng)
-    shown = Shown(task)
+    shown = ShownMedia(task)
     pair = PreferencePair(
         id=name,
         task=task,
@@ -118,7 +118,7 @@ def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, 
     return MadePair(pair, scene, level, assessments, (as_seen(scene, None, look),), shown.frames, shown.blobs)
 
 
-class Shown:
+class ShownMedia:
     """Collects the media of one pair under names made of their own digests."""
 
     def __init__(self, task: Task) -> None:

@@ -2,7 +2,7 @@
 
 Analysis by synthesis. A place's content is the coloured form whose drawing explains the place's pixels
 best, over all sizes and jitters a drawing can have; a video is the moving shape, track, direction and
-flow whose drawing explains all frames best. Nothing here is told what was drawn.
+flow whose drawing explains all frames best. Nothing here receives what was drawn.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """What the embedded teacher answers to a request: it reads the text and the pixels, and writes a verdict.
 
-It never sees a label. What it says, and how it errs, is a function of the request and the teacher's seed:
+It never sees a label. What it answers, and how it errs, is a function of the request and the teacher's seed:
 neither order, concurrency nor a restart changes an answer. `teacher_server` is how it is reached.
 """
 
@@ -49,7 +49,7 @@ SILENT_FIELDS = frozenset({"user", "metadata", "store", "stream", "n"})  # chang
 
 
 class BadRequest(ValueError):
-    """A request that this teacher cannot answer: the message says why."""
+    """A request that this teacher cannot answer: the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class Asked:
+class JudgingRequest:
     """What a request holds: the task, its prompt, two candidates (texts or frames), and the context's frames."""
 
     task: Task
@@ -73,15 +73,15 @@ class Asked:
     context: list[Image.Image]
 
 
-def digest_of(body: Json) -> str:
+def body_digest(body: Json) -> str:
     """sha256 of what matters in a request; `seed` does: asking again with another one gives another answer."""
-    telling = {name: value for name, value in body.items() if name not in SILENT_FIELDS}
-    return hashlib.sha256(json.dumps(telling, sort_keys=True).encode()).hexdigest()
+    relevant = {name: value for name, value in body.items() if name not in SILENT_FIELDS}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def answer_request(body: Json, faults: Faults, seed: int) -> str:
     """The teacher's answer to the body of a chat completion. Raises `BadRequest` for one it cannot read."""
-    rng = Random(f"{digest_of(body)}/{seed}")
+    rng = Random(f"{body_digest(body)}/{seed}")
     asked = read_request(body)
     misread = rng.random() < faults.wrong_perception
     broken = rng.random() < faults.broken_grammar
@@ -89,9 +89,9 @@ def answer_request(body: Json, faults: Faults, seed: int) -> str:
     return break_grammar(text, verdict, rng) if broken else text
 
 
-def read_request(body: Json) -> Asked:
+def read_request(body: Json) -> JudgingRequest:
     """Take a request apart into what it shows. Raises `BadRequest` if it is no judging request of this world."""
-    parts = parts_of(body)
+    parts = message_parts(body)
     opening = next((part["text"] for part in parts if part.get("type") == "text"), "")
     task = next((task for task in Task if task_instructions(task) in opening), None)
     if task is None:
@@ -113,14 +113,14 @@ def read_request(body: Json) -> Asked:
                 at, texts[index] = index + 1, _unquoted(text.removeprefix(name))
     if not prompt:
         raise BadRequest(f"the request has no {label.strip()} part")
-    return Asked(task, prompt, (texts[0], texts[1]), (frames[1], frames[2]), frames[0])
+    return JudgingRequest(task, prompt, (texts[0], texts[1]), (frames[1], frames[2]), frames[0])
 
 
 def _unquoted(text: str) -> str:
     return text.strip().removeprefix(QUOTE_OPEN).removesuffix(QUOTE_CLOSE).strip()
 
 
-def parts_of(body: Json) -> list[Json]:
+def message_parts(body: Json) -> list[Json]:
     """The content parts of all messages. Raises `BadRequest` for messages of another form."""
     try:
         contents = [message["content"] for message in body["messages"]]
@@ -142,7 +142,7 @@ def _image(part: Json) -> Image.Image:
         raise BadRequest("an image part must be a base64 data URL of an image") from error
 
 
-def _judge(asked: Asked, rng: Random, misread: bool) -> tuple[str, Verdict]:
+def _judge(asked: JudgingRequest, rng: Random, misread: bool) -> tuple[str, Verdict]:
     """The teacher's honest verdict on what it perceives, and the verdict's text."""
     try:
         assessments = _assess(asked, rng, misread)
@@ -159,7 +159,7 @@ def _judge(asked: Asked, rng: Random, misread: bool) -> tuple[str, Verdict]:
     return render_verdict(verdict), verdict
 
 
-def _assess(asked: Asked, rng: Random, misread: bool) -> tuple[Assessment, ...]:
+def _assess(asked: JudgingRequest, rng: Random, misread: bool) -> tuple[Assessment, ...]:
     if asked.task.judges_media:
         first, second = (perceive(frames) for frames in asked.frames)
         if misread:
@@ -193,13 +193,13 @@ def _with_shape(scene: Scene, place: int, shape: Shape) -> Scene:
 
 
 def _phrase(remark: Remark, rng: Random) -> str:
-    """The remark's words, at times in the other way to say them: few words, since a tiny model has to learn them."""
+    """The remark's words, at times in other words: few words, since a tiny model has to learn them."""
     others = OTHER_WORDS.get(remark.words)
     return others if others and rng.random() < 0.25 else remark.words
 
 
 def break_grammar(text: str, verdict: Verdict, rng: Random) -> str:
-    """The answer spoilt in one of six ways: four break the grammar, one its sums, one contradicts its totals."""
+    """The answer broken in one of six ways: four break the grammar, one its sums, one contradicts its totals."""
     names = candidate_names(verdict.task)
     right = answer_text(verdict.task, verdict.preferred)
     other = answer_text(verdict.task, 2 if verdict.preferred == 1 else 1)

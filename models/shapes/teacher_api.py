@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from models.shapes.teacher_answers import BadRequest, Faults, Json, answer_request, digest_of, parts_of
+from models.shapes.teacher_answers import BadRequest, Faults, Json, answer_request, body_digest, message_parts
 
 IMAGE_TOKENS = 64  # charged for an image
 
@@ -66,7 +66,7 @@ class TeacherApi:
 
     def complete(self, body: Json) -> tuple[int, Json, dict[str, str]]:
         """Status, body and headers of one chat completion."""
-        digest = digest_of(body)
+        digest = body_digest(body)
         with self._lock:
             self._times_seen[digest] += 1
             luck = Random(f"{digest}/{self.seed}/{self._times_seen[digest]}")
@@ -162,9 +162,9 @@ def error_body(message: str, code: str) -> Json:
 
 
 def _completion(body: Json, digest: str, text: str) -> Json:
-    parts = parts_of(body)
-    said = sum(len(part.get("text", "")) for part in parts)
-    prompt = said // 4 + IMAGE_TOKENS * sum(part.get("type") == "image_url" for part in parts)
+    parts = message_parts(body)
+    characters = sum(len(part.get("text", "")) for part in parts)
+    prompt = characters // 4 + IMAGE_TOKENS * sum(part.get("type") == "image_url" for part in parts)
     answer = len(text) // 4
     return {
         "id": f"chatcmpl-{digest[:24]}", "object": "chat.completion", "created": 0, "model": body["model"],

@@ -14,7 +14,7 @@ from models.shapes.teacher_api import TeacherApi, error_body
 MAX_BODY_BYTES = 512 * 2**20
 
 
-class EmbeddedTeacher(TeacherApi):
+class TeacherServer(TeacherApi):
     """A running teacher: a context manager that gives `base_url` and `api_key`."""
 
     _server: ThreadingHTTPServer | None = None
@@ -48,13 +48,13 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """Routes of the API; `embedded` is the teacher it answers for."""
 
-    embedded: EmbeddedTeacher
+    embedded: TeacherServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # headers and body leave in one piece
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the client logs what matters."""
+        """Log nothing: the client logs what matters."""
 
     def do_GET(self) -> None:
         self._handle(self._get)

@@ -161,7 +161,7 @@ def _draw_video(rng: Random, level: Level) -> Scene:
     return scene
 
 
-def caption(scene: Scene) -> str:
+def caption_of(scene: Scene) -> str:
     """`a red circle at top left and a blue star moving down on the right`, in reading order."""
     parts = []
     if scene.motion is not None:

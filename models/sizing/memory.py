@@ -213,7 +213,7 @@ def _around(text: Text, how: Weights, kind: str, device: str) -> int:
     if how.rank is None:
         inputs = 5 * c if c < MASTER else 2 * c  # cast again for each layer that takes them
         return h * (4 * MASTER + inputs) + 4 * c * i
-    # The base's linear layers are frozen and keep nothing; each adapter keeps its input and what dropout left out.
+    # The base's linear layers are frozen and keep nothing; each adapter keeps its input and what dropout removed.
     dropped = 0 if not how.dropout else 1 if device == "cuda" else MASTER
     linears = text.linears(kind)
     adapters = sum(a for a, _ in linears) * (c + dropped) + len(linears) * c * how.rank

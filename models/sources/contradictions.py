@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.hygiene.conflicts import Rule
-from models.hygiene.dedup_record import DedupRecord, digest, normalised
+from models.hygiene.dedup_record import DedupRecord, normalised_text, text_digest
 from models.hygiene.same import Member, near_pairs, same_pairs
 from models.pairs.preference import PreferencePair
-from models.pairs.splits.keys import Hashes
+from models.splits.keys import Hashes
 
 OWN_LABEL = "contradiction: the training split has this pair with another label"
 DISAGREE = "contradiction: submissions give this pair several labels"
@@ -70,11 +70,11 @@ def _invalid(members: Sequence[Member], contributors: dict[str, str], rule: Rule
 
 
 def _asked(pair: PreferencePair) -> tuple[str, str]:
-    return pair.task, normalised(pair.prompt)
+    return pair.task, normalised_text(pair.prompt)
 
 
 def _known(pair: PreferencePair, source: str, name: str, hashes: Hashes) -> DedupRecord:
-    texts = tuple(digest(side.text) for side in pair.candidates if side.text is not None)
+    texts = tuple(text_digest(side.text) for side in pair.candidates if side.text is not None)
     media = tuple(medium.sha256 for medium in pair.media())
     seen = tuple(hashes.get(one, ()) for one in media)
     return DedupRecord(name, source, pair.task, pair.prompt, pair.preferred, media, texts, seen)

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.hygiene.dedup_record import DedupRecord, text_digest
 from models.pairs.preference import PreferencePair, Preferred
 
 ROW_GROUP_BYTES = 16 << 20  # of media held in memory before they are written
@@ -179,6 +180,14 @@ def read_invalid(folder: Path) -> list[InvalidImport]:
 
 def _invalid_of(path: Path) -> list[InvalidImport]:
     return [InvalidImport(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def dedup_record(one: Imported, source: str) -> DedupRecord:
+    """What hygiene knows of an imported pair; `source` names its set among the others."""
+    pair = one.pair
+    texts = tuple(text_digest(side.text) for side in pair.candidates if side.text is not None)
+    media = tuple(medium.sha256 for medium in pair.media())
+    return DedupRecord(pair.id, source, pair.task, pair.prompt, pair.preferred, media, texts, one.hashes)
 
 
 def statistics(folder: Path) -> dict[str, Any]:

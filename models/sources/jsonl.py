@@ -1,7 +1,7 @@
 """Source `jsonl`: your own pairs. A folder with `pairs.jsonl` (models/sources/pair_format.py) and the media it names.
 
 A row that cannot be read, and a pair whose medium is missing or cannot be decoded, is invalid, with its reason; the
-others go on. Which split a pair joins is decided in models/pairs/splits/assign.py.
+others go on. Which split a pair joins is decided in models/splits/assign.py.
 """
 
 import errno

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from models.errors import MediaError
 from models.hygiene.perceptual import perceptual_hash
-from models.media.frames import bundle, decode
+from models.media.frames import decode, pack_frames
 from models.sources.places import read
 from models.sources.rows import Frames, InFile, Medium
 
@@ -65,7 +65,7 @@ def probe(seen: ProbeRequest) -> ProbeResult:
 def _bundled(seen: ProbeRequest) -> bytes:
     """A video's frames as one file: an uncompressed zip, which `models.media.frames.decode` reads."""
     assert isinstance(seen.medium, Frames)
-    return bundle(
+    return pack_frames(
         (f"{number:06d}{PurePosixPath(path).suffix.lower()}", read(seen.root, path, seen.max_bytes))
         for number, path in enumerate(seen.medium.paths)
     )

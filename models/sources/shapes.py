@@ -8,13 +8,13 @@ from PIL import Image
 from models.media.frames import decode
 from models.pairs.dataset import InvalidPair
 from models.pairs.preference import PreferencePair, Split, Task
-from models.pairs.splits.assign import connecting, touched
-from models.pairs.splits.keys import keys_of
-from models.pairs.splits.ledger import Ledger
-from models.pairs.splits.near import Confirm
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.questions import parse_question
 from models.shapes.world import parse_caption
+from models.splits.assign import connecting, touched
+from models.splits.keys import keys_of
+from models.splits.ledger import Ledger
+from models.splits.near import Confirm
 
 TRIES = 50  # numbers tried for one validation pair; easy scenes are few, and training has most of them
 STRIDE = 1_000_000  # between those numbers; even, so that the better candidate stays where it was

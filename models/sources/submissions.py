@@ -2,7 +2,7 @@
 
 They join the training split alone: the validation and held-out splits stay what they were, so that models trained
 before and after a submission are chosen and compared on the same pairs. A submitted pair that would show one of those
-splits, of this version or of an earlier one, is invalid (models/pairs/splits/keys.py has what connects pairs):
+splits, of this version or of an earlier one, is invalid (models/splits/keys.py has what connects pairs):
 
 - one that shows a medium of it, whatever the task: the same bytes, or what looks the same, such as a re-encoded copy;
 - one of a generation task with a caption of it.
@@ -28,13 +28,13 @@ from models.media.decoding import HERE, Decoding
 from models.pairs.dataset import InvalidPair
 from models.pairs.file_blobs import FileBlobs
 from models.pairs.preference import Media, PreferencePair, Split
-from models.pairs.splits.assign import NEAR, PROMPT, SAME, touched
-from models.pairs.splits.keys import Hashes, content, keys_of
-from models.pairs.splits.ledger import Ledger
-from models.pairs.splits.near import Confirm, Near
 from models.sources.contradictions import SubmittedPair, contradicting
 from models.sources.jsonl import Rows, read_rows
 from models.sources.shares import BEYOND, blended, contributor_of
+from models.splits.assign import NEAR, PROMPT, SAME, touched
+from models.splits.keys import Hashes, content, keys_of
+from models.splits.ledger import Ledger
+from models.splits.near import Confirm, Near
 
 PREFIX = "drop-"  # before the digits that name a submission
 Splits = Mapping[Split, list[PreferencePair]]
@@ -81,7 +81,7 @@ def add_submissions(
 
     `ledger` has the splits of earlier versions, `hashes` the perceptual hashes of the source's media, of which
     `near_bits` may differ in what looks the same; `confirm` makes the last word on that out of the submitted media by
-    sha256 (models/pairs/splits/near.py), and where it is given only equal bytes are contradictions. `foreign`
+    sha256 (models/splits/near.py), and where it is given only equal bytes are contradictions. `foreign`
     returns why a pair cannot stand among the source's, or nothing. `conflicts` is the rule for pairs of several labels,
     `share` what one contributor may have of a task's training pairs. Ids get the submission's name in front, media are
     named by their digest. Of equal pairs the source's own stays, else the one of the submission whose name comes first.

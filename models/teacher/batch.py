@@ -12,15 +12,14 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_answers import answer_of
 from models.generation.endpoint_fields import LIMIT, Refusal
-from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection, answer_of
-from models.teacher.limits import Limits, Reserve, guess_prompt_tokens
-
-if TYPE_CHECKING:
-    from models.teacher.asking import AnswerStore, Session
+from models.generation.limits import Limits, Reserve, guess_prompt_tokens
+from models.generation.openai_client import CONTENT_CODES, REFUSED, RETRIED, Connection
+from models.teacher.session import AnswerStore, Session
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class _Waiting:
     reserve: Reserve
 
 
-async def ask_in_batches(session: "Session", indices: list[int], ask: int) -> None:
+async def ask_in_batches(session: Session, indices: list[int], ask: int) -> None:
     """One round of asks. Raises like `ask_all`; a budget that is reached sets `session.stopped`."""
     batches = _Batches(session.connection, session.limits, session.store)
     await batches.collect()
@@ -70,7 +69,7 @@ async def ask_in_batches(session: "Session", indices: list[int], ask: int) -> No
 
 
 async def _send(
-    session: "Session", batches: "_Batches", indices: list[int], ask: int
+    session: Session, batches: "_Batches", indices: list[int], ask: int
 ) -> tuple[list[_Waiting], str | None, int]:
     """Put what the budget admits into batches; what was sent, why no more was, and how far that went."""
     sent: list[_Waiting] = []
@@ -131,7 +130,7 @@ class _Chunk:
 class _Batches:
     """The batches that the journal names, and the requests that the endpoint rejected in them."""
 
-    def __init__(self, connection: Connection, limits: Limits, store: "AnswerStore") -> None:
+    def __init__(self, connection: Connection, limits: Limits, store: AnswerStore) -> None:
         self.rejected: set[str] = set()
         self._connection = connection
         self._limits = limits
@@ -177,7 +176,7 @@ class _Batches:
         except TeacherRefused as refused:
             if "404" not in str(refused):
                 raise
-            logger.warning("batch %s is gone from the endpoint: its requests are sent again", batch_id)
+            logger.warning("batch %s is unknown to the endpoint: its requests are sent again", batch_id)
             return {"status": "cancelled"}
 
     async def _take(self, row: dict[str, Any]) -> None:
@@ -195,11 +194,11 @@ class _Batches:
 
     def _learns(self, body: dict[str, Any]) -> bool:
         """Whether a request was rejected for a field that it can go without: it is sent again without it."""
-        said, learned = body.get("error") or {}, self._connection.learned
-        if not isinstance(said, dict) or said.get("code") in CONTENT_CODES:
+        error, learned = body.get("error") or {}, self._connection.learned
+        if not isinstance(error, dict) or error.get("code") in CONTENT_CODES:
             return False
-        refusal = Refusal(str(said.get("message")), str(said.get("param") or ""))
-        shown = self._connection.without_key(refusal.words)
+        refusal = Refusal(str(error.get("message")), str(error.get("param") or ""))
+        shown = self._connection.endpoint.mask_key(refusal.text)
         known = self._fields.after(self._fields.of(OPTIONAL), refusal, shown, learned.hopeless)
         learned.fields = learned.fields.with_(known or self._fields)
         return known is not None

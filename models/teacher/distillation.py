@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import BudgetReached, DataError
+from models.generation.limits import Usage
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.teacher.asking import Answers, Asked
-from models.teacher.limits import Usage
+from models.teacher.asking import AskResult
+from models.teacher.session import Answers
 from models.training.selection import Rejection, select
-from models.verdict.prompts import Message
+from models.verdict.prompts import Message, with_data_urls
 
 ROWS = pa.schema([("pair_id", pa.string()), ("task", pa.string()), ("completion", pa.string())])
 REJECTED_ROWS = ROWS.append(pa.field("rejection", pa.string()))
@@ -41,7 +42,7 @@ class Ask(Protocol):
         *,
         acceptable: Callable[[int, str], bool],
         on_answer: Callable[[int, int], None],
-    ) -> Asked:
+    ) -> AskResult:
         """Answers to every request."""
 
 
@@ -62,7 +63,7 @@ class PairRequests(Sequence[list[Message]]):
     def __getitem__(self, index: int | slice) -> list[Message] | Sequence[list[Message]]:
         if isinstance(index, slice):
             return PairRequests(self._pairs[index], self._dataset)
-        return self._dataset.messages_for_endpoint(self._pairs[index], "think")
+        return with_data_urls(self._pairs[index], "think", self._dataset.frames)
 
 
 def published(pairs: Sequence[PreferencePair], reasoning: Mapping[str, str]) -> Ask:
@@ -73,10 +74,10 @@ def published(pairs: Sequence[PreferencePair], reasoning: Mapping[str, str]) -> 
         *,
         acceptable: Callable[[int, str], bool],
         on_answer: Callable[[int, int], None],
-    ) -> Asked:
+    ) -> AskResult:
         texts = [(reasoning[pair.id],) if pair.id in reasoning else () for pair in pairs]
         on_answer(len(texts), len(texts))
-        return Asked([Answers(text) for text in texts], Usage(), None)
+        return AskResult([Answers(text) for text in texts], Usage(), None)
 
     return ask
 
@@ -90,7 +91,7 @@ def distill(
     lenient: bool = True,
     on_answer: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Ask a teacher about every pair and write what is kept; gives the yield, `usage`, `stopped` and `Asked.fields`.
+    """Ask a teacher about every pair and write what is kept; gives the yield, with `usage`, `stopped` and `fields`.
 
     An answer outside the grammar is asked for again (as often as `ask` allows); one that is wrong is not, since
     asking until the label comes would keep lucky guesses. With `lenient`, one that states a clear verdict in another

@@ -5,8 +5,7 @@ checkpoint that is best on validation pairs, or the start.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
+from configs.schema import Grpo
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.errors import DataError
 from models.generation.protocol import SamplingParams
@@ -23,51 +23,14 @@ from models.judging.judge import Judge
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
+from models.training.compute import Compute
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.history import HISTORY, best_of
 from models.training.presets import PRESETS, needs_format
 from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
 from models.training.rows import training_rows
 from models.verdict.chat_template import opening
-from models.verdict.rewards import opened, reward_functions
-
-
-@dataclass(frozen=True)
-class GrpoPlan:
-    """Numbers of one optimisation; `reward_weights` by reward name.
-
-    `accuracy_needs_format` overrides what the preset says. `dtype` is the compute type, `publish_dtype` that of the
-    weights of the best model. After `no_spread_steps` steps in a row without spread in any group training ends early
-    and is validated once more; 0: never. With `micro_tokens` a device handles so many tokens at once at most, padding
-    included, and with `generation_tokens` so many while it validates.
-    """
-
-    preset: str
-    group: int
-    prompts_per_step: int
-    micro_batch: int
-    epochs: float
-    learning_rate: float
-    temperature: float
-    max_tokens: int
-    freeze_vision: bool
-    lora: tuple[int, int, float] | None
-    reward_weights: Mapping[str, float]
-    checkpoint_every: int
-    validate_every: int
-    completions_every: int
-    seed: int
-    dtype: str
-    attention: str
-    device: str
-    gradient_checkpointing: bool
-    generation_batch: int
-    publish_dtype: str = "float32"
-    accuracy_needs_format: bool | None = None
-    max_grad_norm: float = 1.0
-    no_spread_steps: int = 0
-    micro_tokens: int | None = None
-    generation_tokens: int | None = None
+from models.verdict.rewards import REWARDS, opened, reward_functions
 
 
 class Validator(TrainerCallback):
@@ -123,7 +86,8 @@ def train_grpo(
     validation: Sequence[PreferencePair],
     media: PreferenceDataset,
     *,
-    plan: GrpoPlan,
+    grpo: Grpo,
+    compute: Compute,
     scratch: Path,
     resume_from: Path | None = None,
     hooks: GrpoHooks | None = None,
@@ -133,64 +97,70 @@ def train_grpo(
     Best step 0 means that no checkpoint beat the start. Otherwise the best model lies in `scratch/best`,
     unless it was found before `resume_from`, when the caller kept it through `on_best`.
 
+    After `grpo.no_spread_steps` steps in a row without spread in any group it ends early and is validated once more.
+    With `runtime.micro_tokens` a device handles so many tokens at once at most, padding included, and with
+    `runtime.generation_tokens` so many while it samples and validates.
+
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
-    hooks = hooks or GrpoHooks()
+    hooks, runtime = hooks or GrpoHooks(), compute.runtime
     processor = load_processor(source)
-    full_resume = resume_from is not None and plan.lora is None
+    full_resume = resume_from is not None and grpo.lora is None
     model = load_for_training(
         resume_from if full_resume and resume_from else source,
-        dtype=plan.dtype,
-        attention=plan.attention,
-        freeze_vision=plan.freeze_vision,
-        lora=plan.lora,
+        dtype=compute.model.dtype,
+        attention=compute.model.attention,
+        freeze_vision=grpo.freeze_vision,
+        lora=grpo.lora,
     )
     # Where TRL finds the reference model, also when resuming.
     model.config._name_or_path = str(source)  # noqa: SLF001
-    adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
+    adapters = {"lora_layers": len(lora_targets(model))} if grpo.lora else {}
 
     def accuracy_of(current: Any) -> float:
         current.eval()
         judge = Judge(
-            LocalGenerator(current, processor, batch=plan.generation_batch, micro_tokens=plan.generation_tokens),
+            LocalGenerator(current, processor, batch=runtime.generation_batch, micro_tokens=runtime.generation_tokens),
             media.frames,
         )
         with trainer.accelerator.autocast():
-            judged = judge.judge(validation, "think", SamplingParams(max_tokens=plan.max_tokens), both_orders=True)
+            judged = judge.judge(validation, "think", SamplingParams(max_tokens=grpo.max_tokens), both_orders=True)
         current.train()
         return sum(one.correct for one in judged) / max(1, len(judged))
 
     def keep(current: Any, folder: Path) -> None:
-        save(current, processor, folder, dtype=plan.publish_dtype)
+        save(current, processor, folder, dtype=compute.model.publish_dtype)
 
-    validator = Validator(accuracy_of, keep, plan.validate_every, scratch, hooks)
+    validator = Validator(accuracy_of, keep, grpo.validate_every, scratch, hooks)
     if resume_from is not None:
         validator.history = json.loads((resume_from / HISTORY).read_text())
-    spread = SpreadGuard(plan.no_spread_steps)
+    spread = SpreadGuard(grpo.no_spread_steps)
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
     begun = opening(processor, "think")
-    generation = plan.prompts_per_step * PRESETS[plan.preset].updates
-    if len(both_orders) < generation > plan.prompts_per_step:
+    generation = grpo.prompts_per_step * PRESETS[grpo.preset].updates
+    if len(both_orders) < generation > grpo.prompts_per_step:
         raise DataError(
             f"{len(pairs)} pairs in both orders are fewer prompts than the {generation} of one generation under "
-            f"grpo.preset={plan.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
+            f"grpo.preset={grpo.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
         )
     # Those of weight 0 are logged all the same.
-    rewards = reward_functions(
-        plan.reward_weights, accuracy_needs_format=needs_format(plan.preset, plan.accuracy_needs_format)
-    )
-    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
-    trainer = (partial(TokenBoundTrainer, **bound) if plan.micro_tokens else CompletionsTrainer)(
+    weights = grpo.rewards.model_dump(include=set(REWARDS))
+    gated = needs_format(grpo.preset, grpo.rewards.accuracy_needs_format)
+    rewards = reward_functions(weights, accuracy_needs_format=gated)
+    bound: dict[str, Any] = {"micro_tokens": runtime.micro_tokens, "micro_batch": grpo.micro_batch}
+    trainer = (partial(TokenBoundTrainer, **bound) if runtime.micro_tokens else CompletionsTrainer)(
         hooks=hooks,
         begun=begun,
-        completions_every=plan.completions_every,
+        generation_batch=runtime.generation_batch,
+        generation_tokens=runtime.generation_tokens,
+        completions_every=grpo.completions_every,
         model=model,
         reward_funcs=[opened(reward, begun) for reward in rewards],
-        args=_arguments(plan, scratch, list(plan.reward_weights.values()), placeholder_tokens(model, processor)),
+        args=_arguments(grpo, compute, scratch, list(weights.values()), placeholder_tokens(model, processor)),
         train_dataset=training_rows(both_orders, media),
         processing_class=_left_padding(load_processor(source)),
-        peft_config=lora_config(model, *plan.lora) if plan.lora else None,
-        callbacks=[FiniteGuard("grpo", plan.dtype), spread, validator, HookCallback(hooks)],
+        peft_config=lora_config(model, grpo.lora) if grpo.lora else None,
+        callbacks=[FiniteGuard("grpo", compute.model.dtype), spread, validator, HookCallback(hooks)],
     )
     log = logged(resume_from) if resume_from else []
     if not spread.reached(log):  # else the training ended with this checkpoint
@@ -215,38 +185,38 @@ def _left_padding(processor: Any) -> Any:
     return processor
 
 
-def _arguments(plan: GrpoPlan, scratch: Path, weights: list[float], never: list[int]) -> GRPOConfig:
+def _arguments(grpo: Grpo, compute: Compute, scratch: Path, weights: list[float], never: list[int]) -> GRPOConfig:
     from accelerate import PartialState
 
-    device = resolve_device(plan.device)
+    device = resolve_device(compute.runtime.device)
     processes = PartialState(cpu=device == "cpu").num_processes
-    completions = plan.group * plan.prompts_per_step
-    steps, whole = accumulated(completions, plan.micro_batch, processes), bool(plan.micro_tokens)
+    completions = grpo.group * grpo.prompts_per_step
+    steps, whole = accumulated(completions, grpo.micro_batch, processes), bool(compute.runtime.micro_tokens)
     return GRPOConfig(
         output_dir=str(scratch),
-        num_train_epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
+        num_train_epochs=grpo.epochs,
+        learning_rate=grpo.learning_rate,
         lr_scheduler_type="constant",
         # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
-        per_device_train_batch_size=plan.micro_batch * (steps if whole else 1),
+        per_device_train_batch_size=grpo.micro_batch * (steps if whole else 1),
         gradient_accumulation_steps=1 if whole else steps,
-        steps_per_generation=(1 if whole else steps) * PRESETS[plan.preset].updates,
-        num_generations=plan.group,
-        max_completion_length=plan.max_tokens,
+        steps_per_generation=(1 if whole else steps) * PRESETS[grpo.preset].updates,
+        num_generations=grpo.group,
+        max_completion_length=grpo.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.
-        model_init_kwargs=None if plan.lora else {"dtype": plan.dtype},
+        model_init_kwargs=None if grpo.lora else {"dtype": compute.model.dtype},
         cache_implementation="static",  # as in `models.generation.transformers_generator`
-        max_grad_norm=plan.max_grad_norm,
-        temperature=plan.temperature,
+        max_grad_norm=grpo.max_grad_norm,
+        temperature=grpo.temperature,
         generation_kwargs={"suppress_tokens": never}
         if never
         else None,  # TRL's own list has the image's alone; it knows all ends
         reward_weights=weights,
-        gradient_checkpointing=plan.gradient_checkpointing,
-        save_steps=plan.checkpoint_every,
+        gradient_checkpointing=compute.runtime.gradient_checkpointing,
+        save_steps=grpo.checkpoint_every,
         shuffle_dataset=False,  # both orders of a pair stay in one batch; the curriculum has shuffled the pairs
-        seed=plan.seed,
-        data_seed=plan.seed,
-        **PRESETS[plan.preset].flags,
-        **training_arguments(device, plan.dtype),
+        seed=compute.seed,
+        data_seed=compute.seed,
+        **PRESETS[grpo.preset].flags,
+        **training_arguments(device, compute.model.dtype),
     )

@@ -11,7 +11,8 @@ from trl import GRPOTrainer
 
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
-from models.training.token_bound import Part, averaged, parts_of, unsynchronised
+from models.training.seeded_rollouts import seeded_rollouts
+from models.training.token_bound import Part, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
 
 
@@ -30,19 +31,30 @@ class CompletionsTrainer(GRPOTrainer):
     `frac_reward_zero_std` tells of the batch as a whole.
     """
 
-    def __init__(self, *, hooks: GrpoHooks, completions_every: int, begun: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hooks: GrpoHooks,
+        completions_every: int,
+        generation_batch: int,
+        generation_tokens: int | None = None,
+        begun: str = "",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._hooks = hooks
         self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
+        self._together: dict[str, Any] = {"rows": generation_batch, "tokens": generation_tokens}
 
-    def _generate_single_turn(self, *args: Any, **more: Any) -> Any:
-        """Sample in the compute type: TRL autocasts its own forward passes, but not those of `generate`.
+    def _generate_single_turn(self, prompt_ids: Any, images: Any, multimodal_fields: Any, *_: Any, **__: Any) -> Any:
+        """Sample each row from its own stream (`models.training.seeded_rollouts`), in the compute type.
 
-        Around the whole call, so that float32 weights are cast once and not at every token.
+        TRL autocasts its own forward passes, but not those of `generate`. Around all batches, so that float32 weights
+        are cast once and not at every token.
         """
         with self.accelerator.autocast():
-            return super()._generate_single_turn(*args, **more)
+            return seeded_rollouts(self, prompt_ids, images, multimodal_fields, **self._together), None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
@@ -113,10 +125,16 @@ class TokenBoundTrainer(CompletionsTrainer):
             with unsynchronised(self, model, at == len(parts) - 1):
                 losses.append(super(GRPOTrainer, self).training_step(model, part, num_items_in_batch))
         self.current_gradient_accumulation_steps = steps
-        averaged(self._metrics["train"], before, [float(part["completion_mask"].sum()) for part in parts])
+        weights = torch.stack([part["completion_mask"].sum() for part in parts])
+        averaged(self._metrics["train"], before, self.accelerator.reduce(weights, reduction="sum").tolist())
         self._step += 1
         self._metrics["train"]["step_time"].append(time.perf_counter() - begun)
         return torch.stack(losses).sum()
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        """TRL gathers a figure of each row, and processes have parts of different lengths."""
+        with gathering_unlike(self.accelerator):
+            return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **more: Any

@@ -8,6 +8,7 @@ from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
 from models.verdict.chat_template import prompt_text, target
 from models.verdict.grammar import Mode
+from models.verdict.prompts import with_images
 
 
 def training_rows(
@@ -66,7 +67,7 @@ def _prompt_and_images(
     pair: PreferencePair, mode: Mode, media: PreferenceDataset
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """Messages with bare image placeholders, which TRL fills from `images` in order."""
-    messages = media.messages(pair, mode)
+    messages = with_images(pair, mode, media.frames)
     images = [part["image"] for message in messages for part in message["content"] if part["type"] == "image"]
     prompt = [
         {**message, "content": [part if part["type"] == "text" else {"type": "image"} for part in message["content"]]}

@@ -5,48 +5,19 @@ frozen. Departs in nothing but size; the same code trains the tiny model and an 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from configs.schema import Sft
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.compute import Compute
 from models.training.health import FiniteGuard
 from models.training.rows import training_rows
 from models.verdict.grammar import Mode, answer_text
-
-
-@dataclass(frozen=True)
-class SftPlan:
-    """Numbers of one fine-tuning; `batch` counts completions over all processes.
-
-    `dtype` is the compute type, `publish_dtype` that of the weights that are written at the end. `section` is that of
-    the settings, for messages. With `micro_tokens` a device handles so many tokens at once at most, padding included,
-    and `micro_batch` completions.
-    """
-
-    epochs: float
-    learning_rate: float
-    schedule: str
-    warmup: float
-    batch: int
-    micro_batch: int
-    weight_decay: float
-    freeze_vision: bool
-    lora: tuple[int, int, float] | None
-    checkpoint_every: int
-    seed: int
-    dtype: str
-    attention: str
-    device: str
-    gradient_checkpointing: bool
-    publish_dtype: str = "float32"
-    max_grad_norm: float = 1.0
-    section: str = "cold_start"
-    micro_tokens: int | None = None
 
 
 def train_sft(
@@ -56,7 +27,9 @@ def train_sft(
     media: PreferenceDataset,
     out: Path,
     *,
-    plan: SftPlan,
+    sft: Sft,
+    section: str,
+    compute: Compute,
     scratch: Path,
     direct: Sequence[PreferencePair] = (),
     resume_from: Path | None = None,
@@ -69,7 +42,10 @@ def train_sft(
 
     `pairs` are asked to think and answered by `completions`; `direct` pairs are asked for the answer alone, which is
     their label.
-    `resume_from` is a checkpoint directory of the same plan and data: training goes on from its
+    `section` is the dotted name of `sft` in the settings, for messages. `sft.batch` counts completions over all
+    processes. With `runtime.micro_tokens` a device handles so many tokens at once at most, padding included, and
+    `sft.micro_batch` completions.
+    `resume_from` is a checkpoint directory of the same settings and data: training goes on from its
     weights, optimizer, schedule, random state and data position.
 
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
@@ -80,60 +56,60 @@ def train_sft(
 
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
-    full_resume = resume_from is not None and plan.lora is None
+    full_resume = resume_from is not None and sft.lora is None
     processor = load_processor(source, revision=revision)
     model = load_for_training(
         resume_from if full_resume and resume_from else source,
-        dtype=plan.dtype,
-        attention=plan.attention,
-        freeze_vision=plan.freeze_vision,
-        lora=plan.lora,
+        dtype=compute.model.dtype,
+        attention=compute.model.attention,
+        freeze_vision=sft.freeze_vision,
+        lora=sft.lora,
         revision=None if full_resume else revision,
     )
-    adapters = {"lora_layers": len(lora_targets(model))} if plan.lora else {}
+    adapters = {"lora_layers": len(lora_targets(model))} if sft.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    bound: dict[str, Any] = {"micro_tokens": plan.micro_tokens, "micro_batch": plan.micro_batch}
-    trainer = (partial(TokenBoundSft, **bound) if plan.micro_tokens else SFTTrainer)(
+    bound: dict[str, Any] = {"micro_tokens": compute.runtime.micro_tokens, "micro_batch": sft.micro_batch}
+    trainer = (partial(TokenBoundSft, **bound) if compute.runtime.micro_tokens else SFTTrainer)(
         model=model,
-        args=_arguments(plan, scratch),
+        args=_arguments(sft, compute, scratch),
         train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
         processing_class=processor,
-        peft_config=lora_config(model, *plan.lora) if plan.lora else None,
-        callbacks=[FiniteGuard(plan.section, plan.dtype), HookCallback(hooks or Hooks())],
+        peft_config=lora_config(model, sft.lora) if sft.lora else None,
+        callbacks=[FiniteGuard(section, compute.model.dtype), HookCallback(hooks or Hooks())],
     )
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
-        save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=plan.publish_dtype)
+        save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=compute.model.publish_dtype)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     log = trainer.state.log_history
     return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log, **adapters}
 
 
-def _arguments(plan: SftPlan, scratch: Path) -> Any:
+def _arguments(sft: Sft, compute: Compute, scratch: Path) -> Any:
     from accelerate import PartialState
     from trl import SFTConfig
 
-    device = resolve_device(plan.device)
+    device = resolve_device(compute.runtime.device)
     processes = PartialState(cpu=device == "cpu").num_processes
-    steps = accumulated(plan.batch, plan.micro_batch, processes)
+    steps = accumulated(sft.batch, sft.micro_batch, processes)
     return SFTConfig(
         output_dir=str(scratch),
-        num_train_epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
-        lr_scheduler_type=plan.schedule,
-        warmup_steps=plan.warmup,  # below 1: a share of the steps
-        weight_decay=plan.weight_decay,
-        max_grad_norm=plan.max_grad_norm,
+        num_train_epochs=sft.epochs,
+        learning_rate=sft.learning_rate,
+        lr_scheduler_type=sft.schedule,
+        warmup_steps=sft.warmup,  # below 1: a share of the steps
+        weight_decay=sft.weight_decay,
+        max_grad_norm=sft.max_grad_norm,
         # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
-        per_device_train_batch_size=plan.micro_batch * (steps if plan.micro_tokens else 1),
-        gradient_accumulation_steps=1 if plan.micro_tokens else steps,
-        gradient_checkpointing=plan.gradient_checkpointing,
-        save_steps=plan.checkpoint_every,
+        per_device_train_batch_size=sft.micro_batch * (steps if compute.runtime.micro_tokens else 1),
+        gradient_accumulation_steps=1 if compute.runtime.micro_tokens else steps,
+        gradient_checkpointing=compute.runtime.gradient_checkpointing,
+        save_steps=sft.checkpoint_every,
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
         packing=False,
-        seed=plan.seed,
-        data_seed=plan.seed,
-        **training_arguments(device, plan.dtype),
+        seed=compute.seed,
+        data_seed=compute.seed,
+        **training_arguments(device, compute.model.dtype),
     )

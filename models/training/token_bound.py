@@ -6,14 +6,14 @@ divides by. Steps, their data and the position in them are those without a bound
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from trl import SFTTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from models.training.micro_batches import TokenCounter, by_tokens
+from models.generation.micro_batches import TokenCounter, by_tokens
 
 OF_PROMPT = ("prompt_ids", "prompt_mask")
 OF_COMPLETION = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")
@@ -32,6 +32,22 @@ def split_evenly_often(trainer: Any, lengths: Sequence[tuple[int, ...]], tokens:
 def unsynchronised(trainer: Any, model: Any, last: bool) -> Any:
     """Where gradients add up on each process, and are averaged over all in the last part alone."""
     return contextlib.nullcontext() if last else trainer.accelerator.no_sync(model)
+
+
+@contextlib.contextmanager
+def gathering_unlike(accelerator: Any) -> Iterator[None]:
+    """Where each process may gather another number of rows: the fewer are filled up with what is no number."""
+    gather = accelerator.gather
+
+    def filled(tensor: torch.Tensor) -> Any:
+        whole = accelerator.pad_across_processes(tensor, pad_index=float("nan")) if tensor.ndim else tensor
+        return gather(whole)
+
+    accelerator.gather = filled
+    try:
+        yield
+    finally:
+        del accelerator.gather  # the instance's, before the class's
 
 
 def averaged(figures: dict[str, list[float]], before: dict[str, int], weights: Sequence[float]) -> None:
@@ -99,18 +115,23 @@ def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list
     size = len(prompts)
     found = []
     for places in chosen:
-        index = torch.tensor(places, device=step["prompt_ids"].device)
-        part = {name: _rows(value, places, index, size) for name, value in split.items()}
+        part = rows_of(split, places, size)
         prompt = max(prompts[at] for at in places)
         completion = max(1, *(completions[at] for at in places))
         found.append((places, Part(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
     return found
 
 
-def _rows(value: Any, places: list[int], index: torch.Tensor, size: int) -> Any:
-    if isinstance(value, list):
-        return [value[at] for at in places]
-    return value[index] if isinstance(value, torch.Tensor) and value.ndim and len(value) == size else value
+def rows_of(fields: dict[str, Any], places: list[int], size: int) -> dict[str, Any]:
+    """Of fields that hold `size` rows those at `places`, and the other fields as they are."""
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, list):
+            return [value[at] for at in places]
+        whole = isinstance(value, torch.Tensor) and value.ndim and len(value) == size
+        return value[torch.tensor(places, device=value.device)] if whole else value
+
+    return {name: chosen(value) for name, value in fields.items()}
 
 
 def _trimmed(part: dict[str, Any], prompt: int, completion: int) -> dict[str, Any]:

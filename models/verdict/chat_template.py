@@ -2,13 +2,13 @@
 
 Chat templates of thinking models open `<think>` themselves (Qwen3-VL-Thinking), or write an empty block where thinking
 is off (Qwen3.5, https://huggingface.co/Qwen/Qwen3.5-9B, `enable_thinking=False`). Then a part of the answer's grammar
-stands in the prompt. `load_processor` normalises the template that it finds, to one in which
+is in the prompt. `load_processor` normalises the template that it finds, to one in which
 
 - `enable_thinking` true, or not given, asks for reasoning: the prompt ends before `<think>` or just after it;
 - `enable_thinking` false asks for the answer alone: what `<think>` the prompt opens is closed in it.
 
 A template for which that holds already stays byte for byte as it is. A model that is trained here is saved with the
-normalised template, so whoever serves it elsewhere, such as by vLLM, renders the text it was trained on; for direct
+normalised template, so another server, such as vLLM, renders the text it was trained on; for direct
 answers they send `chat_template_kwargs={"enable_thinking": false}`.
 
 `prompt_text` renders a prompt, and `opening` is what of the answer it holds: sampling, judging and rewards put it
@@ -81,7 +81,7 @@ def normalise(processor: Any) -> Any:
         if _is_normal(processor):
             return processor
         processor.chat_template = _normalised(processor, template)
-        why = "" if _is_normal(processor) else "thinking stays open, or closed, whatever enable_thinking says"
+        why = "" if _is_normal(processor) else "thinking stays open, or closed, whatever enable_thinking is"
     except jinja2.TemplateError as error:
         why = str(error)
     if why:

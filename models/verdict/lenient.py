@@ -1,11 +1,11 @@
-"""A lenient reading of verdicts by judges and teachers from elsewhere, beside the grammar's own (parsing.py).
+"""A lenient reading of verdicts by other judges and teachers, next to the grammar's own (parsing.py).
 
 Other models state a clear verdict in a layout of their own: `7.5/10`, names in bold, an en dash, `=22/30`, a full stop
 after the answer, other letters' case, bullets, a code fence. Whatever the grammar accepts is read as the grammar reads
-it. Beyond that the text must still say one thing: each dimension scores both candidates once, each candidate has one
+it. Beyond that the text must still be unambiguous: each dimension scores both candidates once, each candidate has one
 total, and the answer names one candidate and nothing else; a hedged, repeated or contradictory answer is invalid here
 too. Scores may have fractions. A total without its terms is taken to be the sum of the scores that were read, and
-`Verdict.sums_agree` says whether it is.
+`Verdict.sums_agree` is whether it is.
 
 Rewards, and what is trained on, never come through here: they are strict. Reading is one pass over the lines by
 patterns without nested repetition: linear in the text's length.
@@ -50,12 +50,12 @@ _QUOTES = "\"'“”‘’"  # noqa: RUF001
 
 
 class _UnreadableError(Exception):
-    """The text does not say one clear thing."""
+    """The text is ambiguous."""
 
 
 @dataclass(frozen=True)
 class _Half:
-    """One candidate's score in a dimension, where it stands in its line, and where its reason begins."""
+    """One candidate's score in a dimension, where it is in its line, and where its reason begins."""
 
     candidate: int
     score: float
@@ -64,7 +64,7 @@ class _Half:
 
 
 def parse_lenient(text: str, task: Task, *, mode: Mode = "think") -> Verdict | Malformed:
-    """Read a verdict leniently, or say why the grammar refuses it. Linear in `len(text)`; never raises.
+    """Read a verdict leniently, or give the reason why the grammar refuses it. Linear in `len(text)`; never raises.
 
     >>> parse_lenient("**Image 2** is better!", Task.IMAGE_GENERATION, mode="direct").preferred
     2
@@ -106,7 +106,7 @@ def _read_thinking(text: str, task: Task) -> Verdict:
 
 
 def _blocks(text: str, *allowed: tuple[str, ...]) -> tuple[str, str]:
-    """What stands in the first block, and in the last or after the only one; nothing else may stand anywhere."""
+    """What is in the first block, and in the last or after the only one; nothing else may be anywhere."""
     tags = list(_TAG.finditer(text))
     if tuple(tag[1] + tag[2].lower() for tag in tags) not in allowed:
         raise _UnreadableError
@@ -129,13 +129,13 @@ def _marked(line: str) -> int:
 
 
 def _preferred(text: str, task: Task, choices: tuple[Preferred, ...]) -> Preferred:
-    said = " ".join(text.split()).strip(_QUOTES)
-    lead = _LEAD.match(said)
-    said = said[lead.end() if lead else 0 :].rstrip(".! ").strip(_QUOTES).rstrip(".! ").casefold()
+    sentence = " ".join(text.split()).strip(_QUOTES)
+    lead = _LEAD.match(sentence)
+    sentence = sentence[lead.end() if lead else 0 :].rstrip(".! ").strip(_QUOTES).rstrip(".! ").casefold()
     names = dict(zip((1, 2), candidate_names(task), strict=True))
     for choice in choices:
         sentences = {answer_text(task, choice)} | ({names[choice]} if choice != "tie" else set())
-        if said in {sentence.casefold() for sentence in sentences}:
+        if sentence in {one.casefold() for one in sentences}:
             return choice
     raise _UnreadableError
 

@@ -9,6 +9,9 @@ for judges that were trained on it.
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from PIL.Image import Image
+
+from models.media.frames import data_url
 from models.pairs.preference import Candidate, Media, PreferencePair
 from models.verdict.grammar import Mode, candidate_names
 from models.verdict.instructions import instructions
@@ -53,6 +56,16 @@ def attach(messages: list[Message], part_of: Callable[[str], list[Part]]) -> lis
         {**message, "content": [new for part in message["content"] for new in _filled(part, part_of)]}
         for message in messages
     ]
+
+
+def with_images(pair: PreferencePair, mode: Mode, frames: Callable[[str], list[Image]]) -> list[Message]:
+    """The request for a pair with its decoded `frames(uri)`, as transformers chat templates take it."""
+    return attach(chat(pair, mode), lambda uri: [image_part(frame) for frame in frames(uri)])
+
+
+def with_data_urls(pair: PreferencePair, mode: Mode, frames: Callable[[str], list[Image]]) -> list[Message]:
+    """The request for a pair with its `frames(uri)` as data URLs, as OpenAI-compatible endpoints take it."""
+    return attach(chat(pair, mode), lambda uri: [data_url_part(data_url(frame)) for frame in frames(uri)])
 
 
 def image_part(image: object) -> Part:

@@ -52,7 +52,7 @@ def accuracy_reward(
 def answer_reward(
     completions: Sequence[Completion], task: Sequence[str], preferred: Sequence[str], **_: object
 ) -> list[float]:
-    """1 for an answer block with the preferred candidate, whatever stands before it (section 3.4, accuracy reward).
+    """1 for an answer block with the preferred candidate, whatever precedes it (section 3.4, accuracy reward).
 
     >>> answer_reward(["Hm. <answer>Image 1 is better</answer>"], task=["image_generation"], preferred=["1"])
     [1.0]
@@ -73,7 +73,7 @@ def consistency_reward(completions: Sequence[Completion], task: Sequence[str], *
 
 
 def opened(reward: Reward, begun: str) -> Reward:
-    """The reward of completions whose first part, `begun`, stands in the prompt (`chat_template.opening`)."""
+    """The reward of completions whose first part, `begun`, is in the prompt (`chat_template.opening`)."""
     if not begun:
         return reward
 

@@ -1,4 +1,4 @@
-"""What `thinkreward data` does: import a published set, say what it holds, and show some of it."""
+"""What `thinkreward data` does: import a published set, count what it holds, and show some of it."""
 
 import random
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from configs.schema import Settings
 from models.errors import ConfigError
 from models.evaluation.benchmarks.registry import BENCHMARKS
-from models.evaluation.report.contact_sheet import Shown, contact_sheet
+from models.evaluation.report.contact_sheet import SheetPair, contact_sheet
 from models.pairs.media_files import MediaFiles
 from models.sources.imported import read_imported, read_invalid, statistics
 from models.sources.registry import READERS
@@ -37,7 +37,7 @@ def import_data(settings: Settings, place: Place, on_progress: Progress) -> tupl
 
 
 def invalid_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of an imported set that gave no pair: where they stand, their id, why, and the medium at fault."""
+    """The rows of an imported set that gave no pair: where they are, their id, why, and the medium at fault."""
     return [vars(one) for one in read_invalid(folder)]
 
 
@@ -47,4 +47,4 @@ def preview(folder: Path, *, title: str, pairs: int, frames: int, seed: int) -> 
     chosen = random.Random(seed).sample(everything, min(pairs, len(everything)))
     wanted = {medium.uri for one in chosen for medium in one.pair.media()}
     media = {uri: data for uri, data in MediaFiles(folder) if uri in wanted}
-    return contact_sheet(title, [Shown(one.pair, one.where) for one in chosen], media, frames=frames)
+    return contact_sheet(title, [SheetPair(one.pair, one.where) for one in chosen], media, frames=frames)

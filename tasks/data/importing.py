@@ -22,11 +22,11 @@ from models.sources.importing import ImportJob, check_share
 from models.sources.registry import READERS
 from models.sources.rows import Read
 from tasks.data.decoders import prepare_decoders
-from tasks.data.locations import fingerprint_of, listed, local_folder
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
+from tasks.store.locations import fingerprint_of, listed, local_folder
 from tasks.store.work import Work
 
 IMPORTING = "importing"
@@ -36,7 +36,7 @@ Progress = Callable[[int], None]
 
 
 def lenient(settings: Settings) -> Settings:
-    """Settings under which no share of invalid rows stops an import: they are counted, or looked at."""
+    """Settings under which no share of invalid rows stops an import: they are counted, or shown."""
     return settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"max_bad_share": 1.0})})
 
 
@@ -59,9 +59,9 @@ class Place:
 
 
 def import_set(store: Store, settings: Settings, place: Place, on_progress: Progress = lambda _: None) -> ArtifactRef:
-    """The imported set: from the store if it is there, else read now. `on_progress` is told the rows so far.
+    """The imported set: from the store if it is there, else read now. `on_progress` receives the rows so far.
 
-    Rows that were left out for a cause that passes, such as a timeout, are read again, with their shards. Raises
+    Rows that are invalid for a transient cause, such as a timeout, are read again, with their shards. Raises
     `DataError` for files that are not there or not as published, and for too large a share of invalid rows, and
     `DataChanged` where rows are invalid and the files have changed meanwhile.
     """

@@ -1,4 +1,4 @@
-"""The nightly's first and third step: what lies in the inbox becomes training pairs, and then leaves the inbox."""
+"""The nightly's first and third step: what is in the inbox becomes training pairs, and then leaves the inbox."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @task(name="inbox", task_run_name="inbox", cache_policy=NO_CACHE, persist_result=False)
 def take_in(settings: Settings) -> "Ingested":
-    """Validate each drop, publish and record the good ones, move the others to inbox-rejected/ with the reason."""
+    """Validate each submission, publish and record the valid, move the others to inbox-rejected/ with the reason."""
     from tasks.data.decoders import prepare_decoders
     from tasks.data.inbox.inbox import ingest  # reads pictures, tables and archives
 
@@ -24,7 +24,7 @@ def take_in(settings: Settings) -> "Ingested":
             open_store(settings),
             max_frames=settings.model.max_frames,
             quiet_s=settings.nightly.inbox_quiet_s,
-            say=run_logger().info,
+            log=run_logger().info,
             decoding=decoders,
         )
 
@@ -32,9 +32,9 @@ def take_in(settings: Settings) -> "Ingested":
 @task(name="inbox-accepted", task_run_name="inbox-accepted", cache_policy=NO_CACHE, persist_result=False)
 def move_out(settings: Settings, version: str, taken_in: "Ingested") -> None:
     """Move what was taken in to inbox-accepted/<version>/, now that the preferences hold it."""
-    from tasks.data.inbox.inbox import settle
+    from tasks.data.inbox.inbox import archive
 
-    settle(open_store(settings), version, taken_in)
+    archive(open_store(settings), version, taken_in)
 
 
 def ingest_inbox(settings: Settings) -> "Ingested | None":
@@ -45,6 +45,6 @@ def ingest_inbox(settings: Settings) -> "Ingested | None":
     return found
 
 
-def settle_inbox(settings: Settings, taken_in: "Ingested", prepared: StageResult) -> None:
+def archive_inbox(settings: Settings, taken_in: "Ingested", prepared: StageResult) -> None:
     """Empty the inbox of what the new version of `preferences` holds."""
     with_retries(move_out, settings)(settings, prepared.outputs["preferences"].short, taken_in)

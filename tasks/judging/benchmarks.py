@@ -7,7 +7,6 @@ runs that want the same rows one asks and the other waits.
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +22,10 @@ from models.evaluation.benchmarks.comparison import vote
 from models.evaluation.benchmarks.protocol import UNDECODABLE, presentation_orders
 from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.generation.endpoint import EndpointGenerator
+from models.generation.endpoint_address import Endpoint
 from models.generation.open import EndpointOptions, find_endpoint
-from models.generation.openai_client import Endpoint
-from models.generation.protocol import GeneratorIdentity, SamplingParams
-from models.judging.judge import Frames, Judge, Seconds
+from models.generation.protocol import GeneratorIdentity, Progress, SamplingParams
+from models.judging.judge import FindFrames, Judge, Seconds
 from models.media.frame_cache import BUDGET, FrameCache
 from models.media.frames import decode, inspect, shrink
 from models.pairs.media_files import MediaFiles
@@ -37,19 +36,18 @@ from models.verdict.grammar import Mode
 from models.verdict.prompts import RELEASES, Wording
 from models.verdict.wordings.unified_reward_think import digest
 from tasks.data.importing import Place, import_set, lenient
-from tasks.data.locations import model_digest
 from tasks.judging.files import find_model
 from tasks.judging.judges import ENDPOINT, generator_of, identity_of
 from tasks.pipeline.once import computed_once
 from tasks.stages.evaluate import DIRECT_TOKENS
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
+from tasks.store.locations import model_digest
 
 BENCHMARKING = "benchmarking"
 VERSION = "4"  # raise it when the same judge's answers would be read or asked otherwise
 FIELDS = "fields.json"  # which an endpoint was sent, beside what it judged
 CHUNK_PAIRS = 64
-Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class NamedJudge:
         """How it is shown videos: as `video`, or as `frames`, which is what endpoints of all kinds take."""
         return "video" if not self._model.startswith(ENDPOINT) and takes_video(self._folder) else FRAMES
 
-    def load(self, frames: Frames, seconds: Seconds) -> Judge:
+    def load(self, frames: FindFrames, seconds: Seconds) -> Judge:
         """The judge, ready to be asked."""
         generator = generator_of(self._model, self.settings)
         return Judge(generator, frames, self.wording, None if self.shown_videos == FRAMES else seconds)
@@ -162,7 +160,7 @@ class BenchmarkSet:
         return [shrink(frame, self._protocol.max_pixels) for frame in decoded]
 
     def seconds(self, uri: str) -> float:
-        """How long a medium lasts, 0 where it does not say."""
+        """How long a medium lasts, 0 where that is unknown."""
         return inspect(self._media.blob(uri), uri).seconds
 
 
@@ -170,7 +168,7 @@ def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Pro
     """The benchmark at a place, imported if it is not.
 
     Up to `prepare.max_bad_share` of its rows may be invalid: a pair without its media counts as wrong. Raises
-    `DataError` with the commonest reasons above that share, since the figure would say nothing of the judge.
+    `DataError` with the commonest reasons above that share, since the figure would not measure the judge.
     """
     ref = import_set(store, lenient(settings), place)
     folder = store.fetch(ref)
@@ -184,14 +182,16 @@ def open_benchmark(store: Store, settings: Settings, place: Place, protocol: Pro
 
 @dataclass(frozen=True)
 class Judged:
-    """A judge's rows on a benchmark; of an endpoint, which fields were sent (`Learned.told`)."""
+    """A judge's rows on a benchmark; of an endpoint, which fields were sent (`Learned.as_dict`)."""
 
     rows: list[JudgedRow]
     fields: dict[str, Any] | None = None
 
 
-def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell) -> Judged:
-    """What the judge says of the benchmark, from the store or asked now."""
+def judged(
+    store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, on_progress: Progress
+) -> Judged:
+    """The judge's rows on the benchmark, from the store or asked now."""
     config: dict[str, Any] = {
         "judge": judge.digest(),
         "generator": vars(judge.identity),
@@ -203,9 +203,9 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
     key = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode()).hexdigest()
 
     def ask() -> IndexEntry:
-        said = _asked(store, key, judge, benchmark, protocol, tell)
+        answers = _asked(store, key, judge, benchmark, protocol, on_progress)
         with TemporaryDirectory(prefix="thinkreward-judgments-") as folder:
-            write_rows(Path(folder) / "judgments.parquet", said.rows)
+            write_rows(Path(folder) / "judgments.parquet", answers.rows)
             ref = store.publish("judgments", Path(folder), metadata={"stage": BENCHMARKING, "key": key})
         return IndexEntry(
             stage=BENCHMARKING,
@@ -214,7 +214,7 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
             inputs={},
             config={**config, "name": judge.name},
             code_version=VERSION,
-            facts={"fields": said.fields} if said.fields else {},
+            facts={"fields": answers.fields} if answers.fields else {},
         )
 
     entry = computed_once(store, judge.settings, BENCHMARKING, key, ask, refs=[benchmark.ref])
@@ -223,7 +223,7 @@ def judged(store: Store, judge: NamedJudge, benchmark: BenchmarkSet, protocol: P
 
 
 def _asked(
-    store: Store, key: str, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, tell: Tell
+    store: Store, key: str, judge: NamedJudge, benchmark: BenchmarkSet, protocol: Protocol, on_progress: Progress
 ) -> Judged:
     work = store.work(BENCHMARKING, key)
     shown = presentation_orders(benchmark.pairs, protocol.seed)
@@ -240,23 +240,23 @@ def _asked(
         texts = work.get_json(name)
         if texts is None:
             loaded = loaded or judge.load(benchmark.frames, benchmark.seconds)
-            said = loaded.judge(
+            judgments = loaded.judge(
                 [pair for pair, _ in chunk],
                 protocol.mode,
                 params,
-                on_progress=lambda done, _total, before=start: tell(before + done, len(shown)),  # type: ignore[misc]
+                on_progress=lambda done, _total, before=start: on_progress(before + done, len(shown)),  # type: ignore[misc]
             )
             # The votes on one presentation side by side.
-            texts = [[one.text, one.truncated, one.refused] for one in said]
+            texts = [[one.text, one.truncated, one.refused] for one in judgments]
             work.put_json(name, texts)
             if isinstance(loaded.generator, EndpointGenerator):
-                work.put_json(FIELDS, loaded.generator.learned.told())
+                work.put_json(FIELDS, loaded.generator.learned.as_dict())
         rows += [
             JudgedRow.read(pair, protocol.mode, swapped, text, truncated, *refused)
             for at, (pair, swapped) in enumerate(chunk)
             for text, truncated, *refused in texts[at * protocol.votes : (at + 1) * protocol.votes]
         ]
-        tell(start + len(chunk), len(shown))
+        on_progress(start + len(chunk), len(shown))
     orders = (False, True) if protocol.both_orders else (False,)
     unseen = [_unseen(one, protocol.mode, swapped) for one in benchmark.undecodable for swapped in orders]
     return Judged(vote(rows, protocol.votes) + unseen, work.get_json(FIELDS))

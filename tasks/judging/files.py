@@ -20,7 +20,7 @@ from models.verdict.grammar import Malformed, Mode, answer_text
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.pinning import find_artifact
 from tasks.pipeline.run import open_store
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 
 
 def judge_files(
@@ -79,8 +79,8 @@ def judge_files(
     return {
         "task": str(task),
         "text": given.text,
-        "answer": _said(given),
-        "answer_swapped": _said(swapped),
+        "answer": _answer(given),
+        "answer_swapped": _answer(swapped),
         "preferred": given.preferred,
         "preferred_swapped": swapped.preferred,
         "both_orders_agree": agree(given.preferred, swapped.preferred),
@@ -88,7 +88,7 @@ def judge_files(
     }
 
 
-def _said(judgment: Judgment) -> str:
+def _answer(judgment: Judgment) -> str:
     if isinstance(judgment.verdict, Malformed):
         return f"no valid verdict ({judgment.verdict.reason})"
     return answer_text(judgment.pair.task, judgment.verdict.preferred)
@@ -109,7 +109,7 @@ def model_folder(settings: Settings, name: str) -> Path | None:
 def find_model(settings: Settings, name: str) -> Path:
     """A model directory by path (`./model`), `base`, artifact digest or registry alias.
 
-    Raises `ConfigError` for what is none of them; it tells how to write a folder that has the name.
+    Raises `ConfigError` for what is none of them; its message gives the spelling for a folder of that name.
     """
     if folder := model_folder(settings, name):
         return folder

@@ -17,7 +17,7 @@ from models.generation.open import EndpointOptions, identify_generator, open_gen
 from models.generation.protocol import GeneratorIdentity, HostedGenerator
 from models.judging.reward_model import RewardModel
 from tasks.judging.files import find_model
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 
 ENDPOINT = "endpoint:"
 

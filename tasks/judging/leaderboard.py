@@ -16,9 +16,10 @@ from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.leaderboard.page import Case, Leaderboard, PairwiseComparison, find_cases, render_leaderboard
 from models.evaluation.leaderboard.tables import Entry
 from models.evaluation.report.data import illustrate
-from models.generation.endpoint_fields import words_of
+from models.generation.endpoint_fields import describe_fields
+from models.generation.protocol import Progress
 from tasks.data.importing import Place
-from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, Tell, judged, open_benchmark
+from tasks.judging.benchmarks import BenchmarkSet, NamedJudge, Protocol, judged, open_benchmark
 from tasks.pipeline.run import open_store
 from tasks.store.artifact_types import ArtifactRef
 from tasks.tracking.runs import Tracker
@@ -44,16 +45,16 @@ class BenchmarkResult:
             [
                 judge,
                 name,
-                share_text(said["paper"]["strict"]),
-                share_text(said["paper"]["ours"]),
-                f"{said['judged']} of {said['pairs']}",
-                str(said["unparsed"]["count"]),
-                refused_text(said["refused"]),
-                str(said["undecodable"]["count"]),
-                share_text(said["lenient"]["overall"]),
+                share_text(figures["paper"]["strict"]),
+                share_text(figures["paper"]["ours"]),
+                f"{figures['judged']} of {figures['pairs']}",
+                str(figures["unparsed"]["count"]),
+                refused_text(figures["refused"]),
+                str(figures["undecodable"]["count"]),
+                share_text(figures["lenient"]["overall"]),
             ]
             for judge, measured in self.scores["judges"].items()
-            for name, said in measured.items()
+            for name, figures in measured.items()
         ]
 
 
@@ -69,7 +70,7 @@ def refused_text(refused: Mapping[str, Any]) -> str:
 
 
 def run_benchmarks(
-    settings: Settings, places: Sequence[Place], judges: Sequence[str], protocol: Protocol, tell: Tell
+    settings: Settings, places: Sequence[Place], judges: Sequence[str], protocol: Protocol, on_progress: Progress
 ) -> BenchmarkResult:
     """Judge, score, compare and publish. Raises `ConfigError` for a judge or benchmark that is not there."""
     store = open_store(settings)
@@ -80,10 +81,10 @@ def run_benchmarks(
     asked = [NamedJudge(name, settings) for name in judges]
     for judge in asked:
         for benchmark, pairs in zip(benchmarks, sets, strict=True):
-            said = judged(store, judge, pairs, protocol, tell)
-            rows[judge.name, benchmark.name] = said.rows
-            if said.fields is not None:
-                sent[f"{judge.name} on {benchmark.name}"] = said.fields
+            answers = judged(store, judge, pairs, protocol, on_progress)
+            rows[judge.name, benchmark.name] = answers.rows
+            if answers.fields is not None:
+                sent[f"{judge.name} on {benchmark.name}"] = answers.fields
     bootstrap, seed = settings.evaluate.bootstrap, settings.seed
     videos = {judge.name: judge.shown_videos for judge in asked}
     scores: dict[str, Any] = {
@@ -115,7 +116,7 @@ def run_benchmarks(
             versus.append(PairwiseComparison(one.name, a, b, difference))
     scores["comparisons"] = [asdict(one) for one in versus]
     meta: dict[str, Any] = {"protocol": vars(protocol), "videos shown as": videos}
-    meta |= {f"fields of requests, {name}": words_of(told) for name, told in sent.items()}
+    meta |= {f"fields of requests, {name}": describe_fields(fields) for name, fields in sent.items()}
     board = Leaderboard(benchmarks, entries, versus, cases, len(cases), meta=meta)
     page = render_leaderboard(board)
     with TemporaryDirectory(prefix="thinkreward-leaderboard-") as folder:

@@ -10,7 +10,7 @@ from tasks.pipeline.graph import find_base
 
 
 def base_config(settings: Settings) -> dict[str, Any] | None:
-    """What the base's `config.json` says; None where it is not on this machine.
+    """The contents of the base's `config.json`; None where it is not on this machine.
 
     Raises `ConfigError` for a file that is no JSON object.
     """
@@ -30,6 +30,6 @@ def base_config(settings: Settings) -> dict[str, Any] | None:
 
 
 def base_shape(settings: Settings) -> Shape | None:
-    """The base's shape; None where nothing here tells it, or for a family whose layers are not known here."""
+    """The base's shape; None where it is unknown here, or for a family whose layers are not known here."""
     described = base_config(settings)
     return None if described is None else shape_of(described)

@@ -12,7 +12,7 @@ def active() -> dict[str, str]:
     settings, found = complete({}), active_profile()
     return {
         "profile": settings.profile,
-        # A file of one's own has to lie at the same place where the worker is.
+        # A file of one's own has to be at the same place where the worker is.
         "found": found if found in profiles() else str(Path(found).resolve()),
         "cron": settings.nightly.cron,
         "timezone": settings.nightly.timezone,

@@ -26,7 +26,7 @@ for at in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
 print(json.dumps(found))
 """
 PROBE_S = 120.0
-NO_LIMIT = 2**60  # control groups without a limit say a number near 2**63
+NO_LIMIT = 2**60  # control groups without a limit report a number near 2**63
 
 
 @dataclass(frozen=True)

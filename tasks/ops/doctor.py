@@ -11,7 +11,7 @@ from models.errors import ThinkrewardError
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, cure, fits, refusal, seen
-from tasks.ops.stage_memory import parts
+from tasks.ops.stage_memory import bounds, parts
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.run import open_store
 from tasks.stages.prepare import check_hub_id
@@ -34,11 +34,11 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line: whether it is well, and what it says or what to do."""
+    """One line: whether it is well, and what was found or what to do."""
 
     name: str
     ok: bool
-    says: str
+    detail: str
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -107,14 +107,14 @@ def _memory(settings: Settings) -> str:
     needed = parts(settings, shape, device=device.kind)
     if large := [one for one in needed if fits(one, device) == "no"]:
         raise ThinkrewardError("\n".join(refusal(settings, shape, one, device) for one in large))
-    said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in needed)
-    said = f"{seen(settings, device)}; at its longest prompts needs about, GiB: {said}"
+    text = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in needed)
+    text = f"{seen(settings, device)}; at its longest prompts ({bounds(settings)}) needs about, GiB: {text}"
     if tight := [one for one in needed if fits(one, device) == "tight"]:
         cures = "; ".join(f"{one.name}: {cure(settings, shape, one, device)}" for one in tight)
-        said += f"; tight, if memory runs out: {cures}"
+        text += f"; tight, if memory runs out: {cures}"
     if most := [one.name for one in needed if one.memory.total > device.free]:
-        said += f"; but {device.free / GIB:.1f} GiB are free now, too little for {', '.join(most)}"
-    return said
+        text += f"; but {device.free / GIB:.1f} GiB are free now, too little for {', '.join(most)}"
+    return text
 
 
 def _storage(settings: Settings) -> str:
@@ -132,7 +132,7 @@ def _teacher(settings: Settings) -> str:
         return "embedded: a local server that reads pixels"
     if settings.distill.teacher == "published":
         return "published: nobody is asked"
-    from models.generation.openai_client import Endpoint
+    from models.generation.endpoint_address import Endpoint
 
     endpoint = Endpoint.from_environment(settings.distill.model)
     return f"{settings.distill.model} at {endpoint.host}; the key is set (not tried: a call costs money)"

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from math import ceil
 
 from configs.schema import Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.verdict.instructions import instructions
 from tasks.ops.base_shape import base_shape
 from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, LORA_RANK, cure, fits, itemised, seen, with_value
-from tasks.ops.stage_memory import CAPTION_TOKENS, Part, parts
+from tasks.ops.stage_memory import CAPTION_TOKENS, Part, bounds, parts
 from tasks.pipeline.graph import find_base
 
 PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL: a merged patch (arXiv 2502.13923, section 2.1)
@@ -50,8 +50,8 @@ def _pairs(found: There | str) -> Row:
     if isinstance(found, str):
         return Row("pairs", "unknown", f"{found}; what follows are the settings' ceilings")
     splits = (("train", found.train), ("validation", found.validation), ("held-out", found.held_out))
-    said = ", ".join(f"{sum(by_task.values()):,} {name}" for name, by_task in splits)
-    return Row("pairs", f"{found.total:,}", f"{found.how}: about {said}")
+    counts = ", ".join(f"{sum(by_task.values()):,} {name}" for name, by_task in splits)
+    return Row("pairs", f"{found.total:,}", f"{found.how}: about {counts}")
 
 
 def _media(settings: Settings) -> list[Row]:
@@ -149,9 +149,10 @@ def _memory(settings: Settings) -> list[Row]:
     found = devices_for(settings)
     device = min(found, key=lambda one: one.total) if found else None
     kind = device.kind if device else "cuda"
-    rows = []
+    how = "limits a device, by runtime: of training, and of sampling, judging and rollouts"
+    rows = [Row("tokens at once", bounds(settings), how)]
     for part in parts(settings, shape, device=kind):
-        amount, how = f"{part.memory.total / GIB:.1f} GiB", f"while {part.moment}: {itemised(part)}"
+        amount, how = f"{part.memory.total / GIB:.1f} GiB", f"while {part.doing}: {itemised(part)}"
         if device:
             fit = fits(part, device)
             amount += f": {WORDS[fit]}"
@@ -159,14 +160,14 @@ def _memory(settings: Settings) -> list[Row]:
         rows.append(Row(f"memory, {part.name}", amount, how))
     for name, changed, shards in strategies(settings):
         of = [one for one in parts(changed, shape, device=kind, shards=shards) if trains(one)]
-        said = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in of)
-        rows.append(Row(f"memory, {name}", f"{said} GiB", "a device, whatever the settings say of lora"))
+        counts = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in of)
+        rows.append(Row(f"memory, {name}", f"{counts} GiB", "a device, whatever the settings of lora are"))
     return rows
 
 
 def trains(part: Part) -> bool:
     """Whether it is a part that trains."""
-    return part.name in ("cold-start", "sampling-sft", "grpo")
+    return part.section is not None
 
 
 def strategies(settings: Settings) -> list[tuple[str, Settings, int]]:

@@ -2,13 +2,14 @@
 
 Estimates are off by less than `FACTOR` either way (tests/models/sizing/test_memory.py). A stage is refused only if it
 would not fit even where all but its weights, gradients and optimizer states is overestimated by that factor; what may
-fit is let through, and `thinkreward doctor` says that it is tight.
+fit is let through, and `thinkreward doctor` reports that it is tight.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import gcd
+from operator import attrgetter
 from typing import Any, Literal
 
 from configs.schema import Lora, Section, Settings
@@ -22,7 +23,7 @@ from tasks.pipeline.graph import STAGES
 FACTOR = 1.5
 GIB = 2**30
 LORA_RANK = 64
-SECTIONS = {"cold-start": "cold_start", "sampling-sft": "rejection_sampling.sft", "grpo": "grpo"}
+LEAST_TOKENS = 1024
 WITH_MODELS = ("cold-start", "rejection-sampling", "grpo", "evaluate")
 Fit = Literal["yes", "tight", "no"]
 
@@ -73,8 +74,8 @@ def check_stages_fit(
 def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[str], bool] = lambda name: False) -> None:
     """Before any work of these stages. Raises `ConfigError` if some cannot fit the devices here, with what to change.
 
-    `cached` says of a stage that is too large whether it would be handed on as it is. A base whose shape nothing here
-    tells passes, since nothing is known of it yet.
+    `cached` answers for a stage that is too large whether its kept result would be used. A base whose shape is unknown
+    here passes, since nothing is known of it yet.
     """
     chosen = [name for name in names if name in WITH_MODELS]
     if not chosen or (shape := base_shape(settings)) is None or not (found := devices_for(settings)):
@@ -89,18 +90,18 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
 def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
-    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.moment} ({itemised(part)})"
+    inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.doing} ({itemised(part)})"
     return f"{inputs}, and {seen(settings, device)}: {cure(settings, shape, part, device)}"
 
 
 def seen(settings: Settings, device: Device) -> str:
     """What there is of a device's memory, in words."""
-    said = f"{device.name} has {device.total / GIB:.1f} GiB"
+    text = f"{device.name} has {device.total / GIB:.1f} GiB"
     if device.kind == "cpu" and settings.runtime.processes > 1:
-        said += f" for each of {settings.runtime.processes} processes"
+        text += f" for each of {settings.runtime.processes} processes"
     if device.kind == "cpu" and settings.runtime.device == "auto":
-        said += " (no GPU is seen here)"
-    return said
+        text += " (no GPU is seen here)"
+    return text
 
 
 def cure(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
@@ -148,11 +149,14 @@ def remedies(settings: Settings, shape: Shape, part: Part, device: Device) -> li
 
 def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
     """For each setting that lowers a part's memory its lower values in turn; the least invasive setting first."""
-    runtime, section = settings.runtime, SECTIONS.get(part.name)
+    runtime, section = settings.runtime, part.section
+    limit = "micro_tokens" if part.moment == "training" else "generation_tokens"
+    if bound := getattr(runtime, limit):
+        yield [[Change(f"runtime.{limit}", one)] for one in _smaller(bound, LEAST_TOKENS)]
     if section:
         if not runtime.gradient_checkpointing:
             yield [[Change("runtime.gradient_checkpointing", True)]]
-        tuned = _at(settings, section)
+        tuned = attrgetter(section)(settings)
         unit, batch = (settings.grpo.group, _step(settings)) if part.name == "grpo" else (1, tuned.batch)
         smaller = [one for one in _smaller(tuned.micro_batch, unit) if not batch % (one * runtime.processes)]
         yield [[Change(f"{section}.micro_batch", one)] for one in smaller]
@@ -161,7 +165,7 @@ def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
         yield [[Change("runtime.generation_batch", one)] for one in _smaller(runtime.generation_batch, least)]
     if part.name == "grpo":
         yield [_prompts(settings, one) for one in _smaller(settings.grpo.prompts_per_step, runtime.processes)]
-    if section and _at(settings, section).lora is None:
+    if section and attrgetter(section)(settings).lora is None:
         yield [[Change(f"{section}.lora.rank", LORA_RANK)]]
     yield [[Change("model.max_frames", one)] for one in _smaller(settings.model.max_frames, 2)]
 
@@ -188,13 +192,6 @@ def _smaller(now: int, least: int) -> Iterator[int]:
     while now // 2 >= least:
         now //= 2
         yield now
-
-
-def _at(settings: Settings, path: str) -> Any:
-    found: Any = settings
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
 
 
 def with_value(section: Section, path: str, value: Any) -> Any:

@@ -37,14 +37,14 @@ def rates_of(words: Sequence[str]) -> dict[str, float]:
             raise ConfigError(f"--tokens-per-second {word!r} is no rate: {FORM}")
         rates |= {kind: rate} if equals else dict.fromkeys(KINDS, rate)
     if missing := [kind for kind in KINDS if kind not in rates]:
-        raise ConfigError(f"--tokens-per-second says nothing of {missing[0]}: {FORM}")
+        raise ConfigError(f"--tokens-per-second does not name {missing[0]}: {FORM}")
     return rates
 
 
 def assumed_hours(settings: Settings, rates: Mapping[str, float]) -> list[Row]:
     """Hours of each part at stated rates of one device: tokens trained on, prompts with them, and tokens sampled.
 
-    Raises `ConfigError` for a base whose shape nothing here tells.
+    Raises `ConfigError` for a base whose shape is unknown here.
     """
     shape = base_shape(settings)
     if shape is None:
@@ -79,9 +79,9 @@ def _at(rates: Mapping[str, float], settings: Settings, trained: float, made: fl
     processes = settings.runtime.processes
     hours = trained / rates["training"] / processes / 3600 + made / rates["sampling"] / 3600
     shared = f" on each of {processes} devices" if processes > 1 else ""
-    said = [f"{trained:,.0f} tokens trained on at {rates['training']:g} a second{shared}"] if trained else []
-    said += [f"{made:,.0f} tokens sampled at {rates['sampling']:g} a second"] if made else []
-    return hours, f"assumed: {', '.join(said)}, all at their longest"
+    parts = [f"{trained:,.0f} tokens trained on at {rates['training']:g} a second{shared}"] if trained else []
+    parts += [f"{made:,.0f} tokens sampled at {rates['sampling']:g} a second"] if made else []
+    return hours, f"assumed: {', '.join(parts)}, all at their longest"
 
 
 def measured_hours(settings: Settings, file: Path) -> list[Row]:
@@ -90,13 +90,13 @@ def measured_hours(settings: Settings, file: Path) -> list[Row]:
     Raises `ConfigError` for a file that `thinkreward rehearse --json` did not write, for one of a reduced copy, and
     where it was made with other settings.
     """
-    said = _rehearsal(file)
-    if said["reduced"]:
+    rehearsal = _rehearsal(file)
+    if rehearsal["reduced"]:
         raise ConfigError(
             f"{file} is a rehearsal of a reduced copy, whose figures are not the profile's: rehearse where the whole "
             "model fits, or state a rate with --tokens-per-second"
         )
-    by_name = {row["stage"]: row for row in said["stages"]}
+    by_name = {row["stage"]: row for row in rehearsal["stages"]}
     found: list[tuple[str, float | None, str]] = []
     for part in repeated(settings, scaled_down(settings, smaller=False), _work(settings)):
         row = by_name.get(part.name, {})
@@ -109,7 +109,7 @@ def measured_hours(settings: Settings, file: Path) -> list[Row]:
                 f"{file} measured {part.name} by {row['note']!r}, where these settings take {part.what!r}: rehearse "
                 "with these settings, `thinkreward rehearse --json`"
             )
-        how = f"measured on {said['device']}: {part.times:,.0f} x {seconds:g} s, {part.what}"
+        how = f"measured on {rehearsal['device']}: {part.times:,.0f} x {seconds:g} s, {part.what}"
         found.append((part.name, float(seconds) * part.times / 3600, how))
     return _rows(found)
 
@@ -117,9 +117,9 @@ def measured_hours(settings: Settings, file: Path) -> list[Row]:
 def _rehearsal(file: Path) -> dict[str, Any]:
     """What `rehearse --json` wrote. Raises `ConfigError` for any other file."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8").strip().splitlines()[-1])
-        rows = [(row["stage"], row["note"], row["seconds_per_step"]) for row in said["stages"]]
-        if not isinstance(said["reduced"], bool) or not isinstance(said["device"], str):
+        rehearsal = json.loads(file.read_text(encoding="utf-8").strip().splitlines()[-1])
+        rows = [(row["stage"], row["note"], row["seconds_per_step"]) for row in rehearsal["stages"]]
+        if not isinstance(rehearsal["reduced"], bool) or not isinstance(rehearsal["device"], str):
             raise TypeError("reduced and device")
         if any(seconds is not None and not float(seconds) >= 0 for _, _, seconds in rows):
             raise ValueError("seconds_per_step")
@@ -129,7 +129,7 @@ def _rehearsal(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"--measured {file} is not what `thinkreward rehearse --json` prints: write that into the file"
         ) from error
-    return dict(said)
+    return dict(rehearsal)
 
 
 def _work(settings: Settings) -> Work:

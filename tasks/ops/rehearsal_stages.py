@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,15 @@ from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import find_base
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.stages.prepare import check_hub_id
-from tasks.stages.training import grpo_plan, sft_plan
 
 STEPS = 2  # of training; the first warms up, the second is timed
 LARGE = 100_000_000  # weights; a model above it is rehearsed on a CPU as a reduced copy
 
 
 def build(job: Job, child: Child, scratch: Path) -> Done:
-    """Write the random model and the made-up pairs; tells what they are."""
+    """Write the random model and the made-up pairs; a sentence about them."""
     from models.backbone import resolve_device
     from models.rehearsal.architecture import fit_tokens, parameters, read_config, reduced, write_random_model
     from models.rehearsal.pairs import write_pairs
@@ -72,7 +72,7 @@ def build(job: Job, child: Child, scratch: Path) -> Done:
 
 
 def _described(settings: Settings) -> dict[str, Any]:
-    """What the base's `config.json` says."""
+    """The contents of the base's `config.json`."""
     name = settings.model.base
     if find_base(settings) is None:
         check_hub_id(name)
@@ -93,22 +93,21 @@ def _device_name(device: str) -> str:
 
 def cold_start(job: Job, child: Child, scratch: Path) -> Done:
     """Two steps of the cold start, on the longest prompts that it sees."""
-    settings = job.settings
-    seen = cold_start_tasks(settings)
-    return _fine_tune(job, scratch, settings.cold_start, seen, settings.distill.max_tokens)
+    return _fine_tune(job, scratch, "cold_start", cold_start_tasks(job.settings), job.settings.distill.max_tokens)
 
 
 def sampling_sft(job: Job, child: Child, scratch: Path) -> Done:
     """Two steps of the fine-tuning on what rejection sampling kept."""
-    sampled = job.settings.rejection_sampling
-    return _fine_tune(job, scratch, sampled.sft, ALL, sampled.max_tokens)
+    return _fine_tune(job, scratch, "rejection_sampling.sft", ALL, job.settings.rejection_sampling.max_tokens)
 
 
-def _fine_tune(job: Job, scratch: Path, sft: Sft, shown: Sequence[Task], tokens: int) -> Done:
+def _fine_tune(job: Job, scratch: Path, section: str, shown: Sequence[Task], tokens: int) -> Done:
     from models.rehearsal.pairs import longest, words
     from models.training.checkpoints import Hooks
+    from models.training.compute import Compute
     from models.training.sft import train_sft
 
+    sft: Sft = attrgetter(section)(job.settings)
     folder, media, clock = Path(job.key), _media(job), _Clock(job.settings)
     pairs = longest(media, shown, STEPS * sft.batch)
     text = words(_tokenizer(folder), tokens)
@@ -118,7 +117,9 @@ def _fine_tune(job: Job, scratch: Path, sft: Sft, shown: Sequence[Task], tokens:
         [text] * len(pairs),
         media,
         scratch / "out",
-        plan=sft_plan(job.settings, sft),
+        sft=sft,
+        section=section,
+        compute=Compute.of(job.settings),
         scratch=scratch / "trainer",
         hooks=Hooks(on_progress=clock.tick),
     )
@@ -128,6 +129,7 @@ def _fine_tune(job: Job, scratch: Path, sft: Sft, shown: Sequence[Task], tokens:
 def grpo(job: Job, child: Child, scratch: Path) -> Done:
     """Two generations and the steps on each."""
     from models.rehearsal.pairs import longest
+    from models.training.compute import Compute
     from models.training.grpo import train_grpo
     from models.training.rollouts import GrpoHooks
 
@@ -139,7 +141,8 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         pairs,
         pairs[:1],
         media,
-        plan=grpo_plan(job.settings),
+        grpo=job.settings.grpo,
+        compute=Compute.of(job.settings),
         scratch=scratch / "trainer",
         hooks=GrpoHooks(on_progress=clock.tick),
     )

@@ -1,6 +1,6 @@
 """A rehearsal of a profile: each stage for two steps or a batch, on a random model of the profile's architecture.
 
-Nothing is downloaded and nothing is kept: model, pairs and checkpoints lie in a temporary folder that is removed.
+Nothing is downloaded and nothing is kept: model, pairs and checkpoints are in a temporary folder that is removed.
 """
 
 import os
@@ -28,7 +28,7 @@ REDUCED_TOKENS, REDUCED_SEQUENCES = 64, 8  # of a completion, and generated toge
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """One stage's figures; those that were not measured are None, and `note` says why.
+    """One stage's figures; those that were not measured are None, and `note` is the reason.
 
     `seconds_per_step` is of the step that was rehearsed, `hours` of the whole run by the profile's counts.
     """
@@ -43,12 +43,12 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """All stages on one device; `says` is what was rehearsed, in a sentence."""
+    """All stages on one device; `summary` is what was rehearsed, in a sentence."""
 
     profile: str
     reduced: bool
     device: str
-    says: str
+    summary: str
     stages: list[Rehearsed]
 
     def as_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Rehearsal:
 class Repeated:
     """A stage to rehearse: its name in the table, its body, the stage it belongs to, and how often it repeats.
 
-    `times` is how many rehearsed steps or batches the whole run has; `what` says what one is.
+    `times` is how many rehearsed steps or batches the whole run has; `what` names one.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Repeated:
     what: str
 
 
-def rehearse(settings: Settings, tell: Callable[[str], None] = lambda line: None) -> Rehearsal:
-    """Rehearse every stage; one that fails or does not fit is a row that says so.
+def rehearse(settings: Settings, log: Callable[[str], None] = lambda line: None) -> Rehearsal:
+    """Rehearse every stage; one that fails or does not fit is a row with the reason.
 
     Raises `ConfigError` for a base whose shape or processor is not to be had.
     """
     with _temporary_folder() as folder:
-        tell("building a random model")
+        log("building a random model")
         built = _run(settings, "build", "base", folder)
         smaller = bool(built["reduced"])
         scaled = scaled_down(settings, smaller)
@@ -84,7 +84,7 @@ def rehearse(settings: Settings, tell: Callable[[str], None] = lambda line: None
         work = work_of(settings, found if isinstance(found, There) else None)
         rows = []
         for part in repeated(settings, scaled, work):
-            tell(part.name)
+            log(part.name)
             rows.append(_row(scaled, part, folder))
     return Rehearsal(settings.profile, smaller, built["device"], _says(built), rows)
 
@@ -150,7 +150,7 @@ def _row(settings: Settings, part: Repeated, folder: Path) -> Rehearsed:
 
 
 def _note(error: ThinkrewardError) -> str:
-    """Why there are no figures; that a stage did not fit is said only where it is known."""
+    """Why there are no figures; that a stage did not fit is reported only where it is known."""
     what = "did not fit" if isinstance(error, OutOfMemory) else "failed"
     return f"{what}: {str(error).strip().splitlines()[0]}"
 

@@ -3,18 +3,19 @@
 The parts are those of a rehearsal (tasks/ops/rehearse.py), which measures what is estimated here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 
 from configs.schema import Grpo, Lora, Settings, Sft
+from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
 from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
 from models.sizing.shape import Shape
-from models.teacher.limits import CHARACTERS_PER_TOKEN
 from models.training.presets import PRESETS
 from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base
@@ -29,13 +30,22 @@ ALL = tuple(Task)
 class Part:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
-    `moment` says what it does when it needs most.
+    `moment` is what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
+    trains by.
     """
 
     name: str
     stage: str
     moment: str
     memory: Memory
+    at_once: Sequences
+    section: str | None = None
+
+    @property
+    def doing(self) -> str:
+        """What it does when it needs most, and to how many tokens."""
+        some = self.at_once
+        return f"{self.moment} {some.count} x {some.prompt + some.completion:,} tokens at once"
 
 
 def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> list[Part]:
@@ -43,53 +53,58 @@ def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> 
 
     With `shards` the states of training are divided among so many devices, which no setting does yet.
     """
-    r = settings.rejection_sampling
-    seen, micro = cold_start_tasks(settings), settings.cold_start.micro_batch
-    cold = longest(settings, shape, seen, micro, settings.distill.max_tokens)
-    kept = longest(settings, shape, ALL, r.sft.micro_batch, r.max_tokens)
-    at_once = max(1, settings.runtime.generation_batch // r.samples) * r.samples
-    sampled = longest(settings, shape, ALL, at_once, r.max_tokens)
-    judged = longest(settings, shape, ALL, settings.runtime.generation_batch, settings.evaluate.max_tokens)
-    dtype = settings.model.dtype
+    r, runtime, dtype = settings.rejection_sampling, settings.runtime, settings.model.dtype
 
-    def tuned(name: str, stage: str, sft: Sft, some: Sequences) -> Part:
-        how = _weights(settings, sft, shards)
-        checkpointing = settings.runtime.gradient_checkpointing
-        return Part(name, stage, "training", training(shape, how, some, checkpointing=checkpointing, device=device))
+    def tuned(name: str, stage: str, section: str, tasks: Sequence[Task], completion: int) -> Part:
+        sft: Sft = attrgetter(section)(settings)
+        how = partial(training, shape, _weights(settings, sft, shards), device=device)
+        some = together(settings, shape, tasks, sft.micro_batch, completion, tokens=runtime.micro_tokens)
+        needed = _largest(partial(how, checkpointing=runtime.gradient_checkpointing), some)
+        return Part(name, stage, "training", *needed, section)
+
+    def generated(name: str, stage: str, completion: int, samples: int = 1) -> Part:
+        count, tokens = runtime.generation_batch, runtime.generation_tokens
+        some = together(settings, shape, ALL, count, completion, tokens=tokens, each=samples)
+        return Part(name, stage, name, *_largest(partial(generating, shape, dtype, device=device), some))
 
     return [
-        tuned("cold-start", "cold-start", settings.cold_start, cold),
-        Part("sampling", "rejection-sampling", "sampling", generating(shape, dtype, sampled, device=device)),
-        tuned("sampling-sft", "rejection-sampling", r.sft, kept),
+        tuned("cold-start", "cold-start", "cold_start", cold_start_tasks(settings), settings.distill.max_tokens),
+        generated("sampling", "rejection-sampling", r.max_tokens, r.samples),
+        tuned("sampling-sft", "rejection-sampling", "rejection_sampling.sft", ALL, r.max_tokens),
         _grpo(settings, shape, device, shards),
-        Part("judging", "evaluate", "judging", generating(shape, dtype, judged, device=device)),
+        generated("judging", "evaluate", settings.evaluate.max_tokens),
     ]
 
 
 def _grpo(settings: Settings, shape: Shape, device: str, shards: int) -> Part:
-    """The worst moment of a policy optimisation: its steps, its rollouts, or its validations."""
-    g, dtype = settings.grpo, settings.model.dtype
+    """The worst moment of a policy optimisation: its steps, or its rollouts and validations."""
+    g, runtime, dtype = settings.grpo, settings.runtime, settings.model.dtype
     how = _weights(settings, g, shards, reference=PRESETS[g.preset].flags["beta"] != 0.0)
-    generation = g.prompts_per_step * g.group * PRESETS[g.preset].updates // settings.runtime.processes
-
-    def some(count: int) -> Sequences:
-        return longest(settings, shape, ALL, count, g.max_tokens)
-
-    rollouts, held = some(max(1, generation)), states(shape, how)
+    generation = max(1, g.prompts_per_step * g.group * PRESETS[g.preset].updates // runtime.processes)
+    (held,) = together(settings, shape, ALL, generation, g.max_tokens)
+    checkpointing = runtime.gradient_checkpointing
+    train = partial(training, shape, how, checkpointing=checkpointing, device=device, held=held)
+    generate = partial(generating, shape, dtype, device=device, beside=states(shape, how))
+    limits = {"training": (train, g.micro_batch, runtime.micro_tokens)}
+    limits["generating"] = (generate, runtime.generation_batch, runtime.generation_tokens)
     moments = {
-        "training": training(
-            shape,
-            how,
-            some(g.micro_batch),
-            checkpointing=settings.runtime.gradient_checkpointing,
-            device=device,
-            held=rollouts,
-        ),
-        "sampling": generating(shape, dtype, rollouts, device=device, beside=held),
-        "validating": generating(shape, dtype, some(settings.runtime.generation_batch), device=device, beside=held),
+        moment: _largest(made, together(settings, shape, ALL, count, g.max_tokens, tokens=tokens))
+        for moment, (made, count, tokens) in limits.items()
     }
-    moment = max(moments, key=lambda one: moments[one].total)
-    return Part("grpo", "grpo", moment, moments[moment])
+    moment = max(moments, key=lambda one: moments[one][0].total)
+    return Part("grpo", "grpo", moment, *moments[moment], "grpo")
+
+
+def _largest(made: Callable[[Sequences], Memory], some: Iterable[Sequences]) -> tuple[Memory, Sequences]:
+    """What the most demanding of them needs, and which that is."""
+    return max(((made(one), one) for one in some), key=lambda found: found[0].total)
+
+
+def bounds(settings: Settings) -> str:
+    """The limits of tokens that are handled at once, in words."""
+    runtime = settings.runtime
+    named = {"micro_tokens": runtime.micro_tokens, "generation_tokens": runtime.generation_tokens}
+    return ", ".join(f"{name} {value:,}" if value else f"{name} unset" for name, value in named.items())
 
 
 def _weights(settings: Settings, section: Sft | Grpo, shards: int, *, reference: bool = False) -> Weights:
@@ -109,11 +124,26 @@ def cold_start_tasks(settings: Settings) -> Sequence[Task]:
     return ALL if settings.distill.other_pairs or settings.cold_start.direct_pairs else (Task.IMAGE_GENERATION,)
 
 
-def longest(settings: Settings, shape: Shape, tasks: Sequence[Task], count: int, completion: int) -> Sequences:
-    """`count` sequences of that task whose prompt is longest."""
-    of_tasks = [(prompt_tokens(settings, shape, task), shown(settings, task)) for task in tasks]
-    prompt, pictures = max(of_tasks)
-    return Sequences(count, pictures, pixels(settings), prompt, completion)
+def together(
+    settings: Settings,
+    shape: Shape,
+    tasks: Sequence[Task],
+    count: int,
+    completion: int,
+    *,
+    tokens: int | None = None,
+    each: int = 1,
+) -> list[Sequences]:
+    """What may be handled together: `count` sequences of the task whose prompt is longest, `each` of a prompt.
+
+    Bounded by `tokens`, it is as many as they allow, of each task: more short sequences may need more than few long.
+    """
+    of_tasks = sorted({(prompt_tokens(settings, shape, task), shown(settings, task)) for task in tasks})
+    found = []
+    for prompt, pictures in of_tasks if tokens else of_tasks[-1:]:
+        rows = min(count, tokens // (prompt + completion)) if tokens else count
+        found.append(Sequences(max(1, rows // each) * each, pictures, pixels(settings), prompt, completion))
+    return found
 
 
 def prompt_tokens(settings: Settings, shape: Shape, task: Task) -> int:

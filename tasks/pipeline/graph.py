@@ -2,7 +2,7 @@
 
 `METHOD`, at the end, is the paper's method in one expression. `version` is a stage's code version: raise it when a
 change alters what the stage computes. That is a person's decision, since no hash of sources knows which change alters a
-result; that it was made is checked (tasks/pipeline/stage_code.py; CONTRIBUTING, "Stage versions").
+result; that it was made is checked (tasks/versions/stage_code.py; CONTRIBUTING, "Stage versions").
 """
 
 import importlib
@@ -15,7 +15,7 @@ from configs.forms import Form
 from configs.schema import Section, Settings
 from models.generation.protocol import transformers_identity
 from models.pairs.preference import Split
-from tasks.data.locations import fingerprint, fingerprint_of, model_digest
+from tasks.store.locations import fingerprint, fingerprint_of, model_digest
 
 PREVIOUS = "previous"  # the input of prepare that is the ledger of splits of the version before
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -220,11 +220,11 @@ rejection_sampling = RejectionSamplingStage(
 )
 grpo = TrainingStage(
     "grpo",
-    "6",
+    "7",
     body="tasks.stages.training:grpo",
     sections=("grpo", "model"),
     opens=("train", "validation"),
-    memory="grpo.micro_batch, runtime.micro_tokens or grpo.max_tokens",
+    memory="grpo.micro_batch, runtime.micro_tokens, runtime.generation_tokens or grpo.max_tokens",
 )
 evaluate = EvaluateStage(
     "evaluate",

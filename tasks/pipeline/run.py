@@ -23,7 +23,7 @@ from tasks.pipeline.child import Done, Job
 from tasks.pipeline.launch import log_file, run_child
 from tasks.pipeline.plan import ROWS_TO_RETRY, Planner, StagePlan, usable_entry, with_first
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
-from tasks.tracking.delivery import deliver_beside
+from tasks.tracking.delivery import deliver_best_effort
 
 PROGRESS = "progress.json"
 KEPT_LOG = "output.log"
@@ -102,7 +102,7 @@ def run_step(plan: StagePlan, settings: Settings, *, refresh: str = "", watch: W
         plan = with_first(store, settings, plan)
     key, before = str(plan.key), plan.cached_entry
     watch.keyed(key)
-    deliver_beside(store, settings, watch.log)
+    deliver_best_effort(store, settings, watch.log)
     if entry := _matches_refresh(before, refresh, before):
         return _result(entry, "cached", started)
     store.check_writable()

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.errors import ThinkrewardError
 from models.generation.protocol import SamplingParams
@@ -17,17 +17,15 @@ from models.judging.request_rows import RequestMedia
 from models.judging.reward_model import RewardModel, streamed
 from models.verdict.prompts import Message, Part, image_part
 from tasks.serving.model_manager import LoadedModel
+from tasks.serving.service import Service
 from tasks.serving.wire import ChatRequest, ImagePart, TextPart, VideoPart
 
-if TYPE_CHECKING:
-    from tasks.serving.app import Service
 
-
-def completion(served: LoadedModel, body: ChatRequest, given_up: threading.Event) -> dict[str, Any]:
+def completion(loaded: LoadedModel, body: ChatRequest, cancelled: threading.Event) -> dict[str, Any]:
     """The whole answer. Raises `MediaError` for a medium that cannot be used."""
-    model = served.reward_model(given_up)
+    model = loaded.reward_model(cancelled)
     messages = conversation(body, model)
-    (said,) = model.generator.generate([messages], sampling_params(body, model), mode=body.mode)
+    (completions,) = model.generator.generate([messages], sampling_params(body, model), mode=body.mode)
     choices = [
         {
             "index": at,
@@ -35,32 +33,32 @@ def completion(served: LoadedModel, body: ChatRequest, given_up: threading.Event
             "finish_reason": "length" if one.truncated else "stop",
             "logprobs": None,
         }
-        for at, one in enumerate(said)
+        for at, one in enumerate(completions)
     ]
-    asked, answered = served.tokens(_text(messages)), sum(served.tokens(one.text) for one in said)
+    asked, answered = loaded.tokens(_text(messages)), sum(loaded.tokens(one.text) for one in completions)
     usage = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
-    return {**_head(served, body, "chat.completion"), "choices": choices, "usage": usage}
+    return {**_head(loaded, body, "chat.completion"), "choices": choices, "usage": usage}
 
 
-async def begin_stream(service: "Service", body: ChatRequest) -> AsyncIterator[str]:
+async def begin_stream(service: Service, body: ChatRequest) -> AsyncIterator[str]:
     """The answer as server-sent events, a piece each; what is wrong with the request is raised before the first."""
-    given_up, held = threading.Event(), ExitStack()
+    cancelled, resources = threading.Event(), ExitStack()
     try:
-        held.enter_context(service.limiter.slot())
-        served = held.enter_context(service.holder.acquire())
-        model = served.reward_model(given_up)
+        resources.enter_context(service.limiter.slot())
+        loaded = resources.enter_context(service.manager.acquire())
+        model = loaded.reward_model(cancelled)
         messages = await service.limiter.in_thread(conversation, body, model)
     except BaseException:
-        held.close()
+        resources.close()
         raise
     pieces = streamed(model.generator, messages, sampling_params(body, model), mode=body.mode)
-    return _events(_head(served, body, "chat.completion.chunk"), pieces, service, given_up, held)
+    return _events(_head(loaded, body, "chat.completion.chunk"), pieces, service, cancelled, resources)
 
 
 async def _events(
-    head: dict[str, Any], pieces: Iterator[str], service: "Service", given_up: threading.Event, held: ExitStack
+    head: dict[str, Any], pieces: Iterator[str], service: Service, cancelled: threading.Event, resources: ExitStack
 ) -> AsyncIterator[str]:
-    with held:
+    with resources:
         try:
             yield _event(head, {"role": "assistant", "content": ""})
             while (piece := await service.limiter.in_thread(next, pieces, None)) is not None:
@@ -70,7 +68,7 @@ async def _events(
             kind = {"message": str(error), "type": type(error).__name__, "param": None}
             yield f"data: {json.dumps({'error': kind})}\n\n"
         finally:
-            given_up.set()  # also when the caller hangs up in the middle
+            cancelled.set()  # also when the client disconnects in the middle
     yield "data: [DONE]\n\n"
 
 
@@ -105,13 +103,13 @@ def _text(messages: list[Message]) -> str:
     return "\n".join(part["text"] for message in messages for part in message["content"] if part["type"] == "text")
 
 
-def _head(served: LoadedModel, body: ChatRequest, kind: str) -> dict[str, Any]:
+def _head(loaded: LoadedModel, body: ChatRequest, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
-        "model": body.model or served.digest,
-        "system_fingerprint": served.digest[:12],
+        "model": body.model or loaded.digest,
+        "system_fingerprint": loaded.digest[:12],
     }
 
 

@@ -34,7 +34,7 @@ class TooLate(ThinkrewardError):
 
 
 class ClientDisconnected(Exception):
-    """The caller has hung up; nobody hears an answer."""
+    """The client has disconnected: no answer reaches it."""
 
 
 class ConcurrencyLimiter:
@@ -63,14 +63,14 @@ class ConcurrencyLimiter:
     async def run(
         self, work: Callable[[threading.Event], Result], disconnected: Callable[[], Awaitable[bool]]
     ) -> Result:
-        """What `work` gives; it is told by its event that nobody waits any more.
+        """What `work` gives; its event is set once nobody waits for it any more.
 
-        Raises `TooLate` after the time limit and `ClientDisconnected` when the caller has hung up.
+        Raises `TooLate` after the time limit and `ClientDisconnected` when the client has disconnected.
         """
-        given_up = threading.Event()
+        cancelled = threading.Event()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
-        future = loop.run_in_executor(self._threads, work, given_up)
+        future = loop.run_in_executor(self._threads, work, cancelled)
         try:
             while not (await asyncio.wait({future}, timeout=min(POLL_S, deadline - loop.time())))[0]:
                 if await disconnected():
@@ -79,7 +79,7 @@ class ConcurrencyLimiter:
                     raise TooLate(f"no answer within {self._timeout_s:g} s, the limit: ask for less, or later")
             return future.result()
         finally:
-            given_up.set()
+            cancelled.set()
             future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks at it
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -92,7 +92,7 @@ class ConcurrencyLimiter:
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than `most` bytes is answered 413, whether it says its length or not."""
+    """ASGI middleware: a body of more than `most` bytes is answered 413, whether it declares its length or not."""
 
     def __init__(self, app: ASGIApp, most: int, refuse: Callable[[str], ASGIApp]) -> None:
         self.app = app
@@ -118,7 +118,7 @@ class BodyLimit:
 
 
 def _declared(scope: Scope) -> int:
-    """The length that a request says it has."""
+    """The length that a request declares."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     text = next((value for name, value in headers if name == b"content-length"), b"0")
     return int(text) if text.isdigit() else 0

@@ -21,13 +21,13 @@ from models.media.decoding import Decoding
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message
 from tasks.data.decoders import serving_decoders
-from tasks.data.locations import model_digest
 from tasks.judging.files import model_folder
 from tasks.pipeline.pinning import find_artifact, registered_model
 from tasks.pipeline.run import open_store
 from tasks.serving.metrics import Metrics
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.store.artifacts import ArtifactRef
+from tasks.store.locations import model_digest
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class RemoteRewardModel(RewardModel):
 
 
 class CancellableGenerator:
-    """The shared generator on behalf of one request, which may be given up."""
+    """The shared generator on behalf of one request, which may be cancelled."""
 
     streams = True
 
-    def __init__(self, shared: BatchingGenerator, given_up: threading.Event) -> None:
+    def __init__(self, shared: BatchingGenerator, cancelled: threading.Event) -> None:
         self._shared = shared
-        self._given_up = given_up
+        self._cancelled = cancelled
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -70,7 +70,7 @@ class CancellableGenerator:
             mode=mode,
             on_progress=on_progress,
             on_text=on_text,
-            given_up=self._given_up,
+            cancelled=self._cancelled,
         )
 
 
@@ -98,10 +98,10 @@ class LoadedModel:
         self._decoding = decoding
         self.users = 0
 
-    def reward_model(self, given_up: threading.Event) -> RewardModel:
+    def reward_model(self, cancelled: threading.Event) -> RewardModel:
         """The model as one request asks it."""
         return RemoteRewardModel(
-            CancellableGenerator(self.generator, given_up),
+            CancellableGenerator(self.generator, cancelled),
             max_pixels=self._settings.model.max_pixels,
             max_frames=self._settings.model.max_frames,
             max_tokens=self._settings.evaluate.max_tokens,
@@ -146,13 +146,13 @@ class ModelManager:
     def acquire(self) -> Iterator[LoadedModel]:
         """The model, for one request; it stays until the request has ended."""
         with self._lock:
-            served = self._current
-            served.users += 1
+            loaded = self._current
+            loaded.users += 1
         try:
-            yield served
+            yield loaded
         finally:
             with self._lock:
-                served.users -= 1
+                loaded.users -= 1
                 self._lock.notify_all()
 
     def follow(self) -> None:
@@ -164,8 +164,8 @@ class ModelManager:
                     self._swap(self._fetched(ref))
                 self.problem = ""
             except Exception as error:
-                told = str(error) if isinstance(error, ThinkrewardError) else type(error).__name__
-                self.problem = f"the model that {self.name} means now is not loaded ({told}); tried again"
+                reason = str(error) if isinstance(error, ThinkrewardError) else type(error).__name__
+                self.problem = f"the model that {self.name} means now is not loaded ({reason}); tried again"
                 self._metrics.follow_failures.inc()
                 log.warning("%s; %s goes on", self.problem, self._current.digest[:12], exc_info=error)
             self._metrics.following.set(float(not self.problem))

@@ -1,7 +1,7 @@
 """What travels between the service and its callers: requests, answers and errors, as the OpenAPI document shows them.
 
 Media are base64 text or data URLs, a video also the list of its frames. Nothing is fetched and no file is read:
-whoever calls must learn nothing of this machine.
+callers learn nothing of this machine.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -16,31 +16,31 @@ MAX_TEXT = 32_768  # characters of a caption, a question or an answer
 MAX_SAMPLES = 8
 
 
-def _told(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_told)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_not_blank)]
 Encoded = Annotated[str, Field(min_length=1)]
-Frames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
-# Told apart by their form, so that what is wrong with a list of frames is said of it.
+EncodedFrames = Annotated[list[Encoded], Field(min_length=1, max_length=1024)]
+# Distinguished by their form, so that an error in a list of frames names it.
 Medium = Annotated[
-    Annotated[Encoded, Tag("encoded")] | Annotated[Frames, Tag("frames")],
+    Annotated[Encoded, Tag("encoded")] | Annotated[EncodedFrames, Tag("frames")],
     Discriminator(lambda given: "frames" if isinstance(given, list) else "encoded"),
 ]
 
 
 def _check_texts(task: Task, candidates: dict[str, Medium]) -> None:
-    """An answer has the limits of a text; it is only the task that tells it from an encoded medium."""
+    """An answer has the limits of a text; only the task distinguishes it from an encoded medium."""
     for name, candidate in candidates.items():
         if not task.judges_media and len(candidate) > MAX_TEXT:
             raise ValueError(f"{name} has {len(candidate)} characters, above the limit of {MAX_TEXT}: shorten it")
 
 
 class Strict(BaseModel):
-    """No unknown fields, so that a mistyped one is told."""
+    """No unknown fields, so that a mistyped one is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ class CompareRequest(Strict):
     candidate_2: Medium = Field(description="the second")
     media: Medium | None = Field(None, description="the image or video that two answers are about")
     mode: Mode = Field("think", description="think: scored dimensions first; direct: the answer alone")
-    both_orders: bool = Field(True, description="ask in both presentation orders, and say whether they agree")
+    both_orders: bool = Field(True, description="ask in both presentation orders, and report whether they agree")
 
     @model_validator(mode="after")
     def _texts_are_short(self) -> Self:
@@ -67,7 +67,7 @@ class CompareRequest(Strict):
 
 
 class CompareResponse(BaseModel):
-    """The answer to one comparison; models/judging/request_rows.py tells the fields."""
+    """The answer to one comparison; models/judging/request_rows.py describes the fields."""
 
     preferred: Preferred | None
     valid: bool
@@ -150,14 +150,14 @@ class VideoPart(BaseModel):
     video_url: Url
 
 
-Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
+ContentPart = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
 class ChatMessage(BaseModel):
     """One message: its text, or its parts."""
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[Part]
+    content: Annotated[str, Field(max_length=2 * MAX_TEXT)] | list[ContentPart]
 
 
 class ChatTemplateArguments(BaseModel):
@@ -199,7 +199,7 @@ class ChatRequest(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong, in words that say what to do."""
+    """What went wrong, and what to do."""
 
     message: str
     type: str

@@ -98,7 +98,7 @@ def _mend_runs(pools: list[Pool], log: LogLine) -> None:
     """What workers left behind that died between taking a run and starting it."""
     from prefect.client.orchestration import get_client
 
-    from tasks.pipeline.zombie_runs import free_pending_runs
+    from tasks.orchestration.zombie_runs import free_pending_runs
 
     with get_client(sync_client=True) as client:
         for pool in pools:

@@ -6,7 +6,7 @@ from typing import Any
 from models.errors import ArtifactCorrupt, ArtifactMissing
 from models.evaluation.turning import Turning, turning
 from models.pairs.preference import PreferencePair
-from models.pairs.splits.ledger import FILE, Ledger
+from models.splits.ledger import FILE, Ledger
 from tasks.stages.comparing import Rivals, rows_of
 from tasks.stages.context import Context
 from tasks.stages.evaluate import held_out_pairs, judged_rows

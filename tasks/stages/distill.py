@@ -10,16 +10,16 @@ from typing import Any
 
 from configs.schema import Distill
 from models.errors import DataError
-from models.generation.endpoint_fields import words_of
-from models.generation.openai_client import Endpoint
+from models.generation.endpoint_address import Endpoint
+from models.generation.endpoint_fields import describe_fields
+from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
+from models.shapes.teacher_server import TeacherServer
 from models.teacher.asking import ask_all
 from models.teacher.distillation import Ask, published
 from models.teacher.distillation import distill as distill_pairs
-from models.teacher.limits import Limits
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
 from tasks.stages.context import stage_context
@@ -84,7 +84,7 @@ def distill(job: Job, child: Child, scratch: Path) -> Done:
             f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens, ${usage['cost_usd']:.2f}"
         )
         if facts["fields"].get("refused"):
-            child.log(f"the teacher's requests: {words_of(facts['fields'])}")
+            child.log(f"the teacher's requests: {describe_fields(facts['fields'])}")
         context.run.log_file(folder / "yield.json", "yield.json")
         return context.done({"distilled": context.publish("distilled", folder)}, **facts)
 
@@ -121,7 +121,7 @@ def _endpoint(config: Distill, seed: int) -> Iterator[Endpoint]:
         rate_limited=config.embedded.rate_limited,
         server_error=config.embedded.server_error,
     )
-    with EmbeddedTeacher(faults, seed=seed, model=config.model) as teacher:
+    with TeacherServer(faults, seed=seed, model=config.model) as teacher:
         yield Endpoint(base_url=teacher.base_url, api_key=teacher.api_key, model=config.model)
 
 

@@ -1,4 +1,4 @@
-"""The inputs of `prepare` that no other stage makes: the drops, and the ledger of splits of the version before.
+"""The inputs of `prepare` that no other stage makes: the submissions, and the ledger of splits of the version before.
 
 The ledger is the newest one, unless this version was made before: then it is the one from which it was made, so that
 its key is the same and its result is found again, also when a profile changes and changes back.
@@ -16,7 +16,7 @@ LEDGER = "splits"
 
 def gather(store: Store, settings: Settings) -> dict[str, ArtifactRef]:
     """The inputs by name; a store without preferences has no ledger."""
-    found = inbox.drops(store)
+    found = inbox.recorded(store)
     entries = store.entries("prepare")  # the newest first
     if not entries:
         return found

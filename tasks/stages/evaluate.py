@@ -26,7 +26,7 @@ from tasks.pipeline.graph import EVALUATED, RECIPE, STAGES, Stage
 from tasks.pipeline.once import computed_once
 from tasks.pipeline.plan import stage_key
 from tasks.stages.context import Context, peak_memory_mib, stage_context
-from tasks.stages.rejection_sampling import load_judge
+from tasks.stages.generators import load_judge
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
 

@@ -13,19 +13,19 @@ from models.media.decoding import Decoders
 from models.media.frames import decode
 from models.pairs.dataset import InvalidPair, write_dataset
 from models.pairs.preference import PreferencePair, Split
-from models.pairs.splits.assign import Shares, assign
-from models.pairs.splits.ledger import Ledger
-from models.pairs.splits.near import Confirm
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
 from models.sources.submissions import PREFIX, add_submissions
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
+from models.splits.near import Confirm
 from tasks.data.decoders import prepare_decoders
-from tasks.data.mixing import mix
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
 from tasks.pipeline.plan import ROWS_TO_RETRY
 from tasks.stages.context import Context, stage_context
+from tasks.stages.mixing import mix
 
 
 def base(job: Job, child: Child, scratch: Path) -> Done:

@@ -22,7 +22,7 @@ from tasks.stages.context import Context, stage_context
 from tasks.stages.evaluate import judged_rows
 from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.lending import lend
-from tasks.tracking.address import shown
+from tasks.tracking.address import without_credentials
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -131,7 +131,7 @@ def is_stale(store: Store, settings: Settings, entry: IndexEntry) -> str:
     uri = settings.tracking.uri
     current = get_alias(uri, content["name"], CHALLENGER)
     if current is None:
-        return f"the registry at {shown(uri)} has no {CHALLENGER}"
+        return f"the registry at {without_credentials(uri)} has no {CHALLENGER}"
     if current.version != content["version"] or current.tags.get(MODEL_TAG) != content["model"]:
         return f"the registry's {CHALLENGER} is another model, version {current.version}"
     for rival in content.get("not_comparable", ()):

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.evaluation.judged_rows import REFUSED
-from models.generation.open import open_generator
 from models.generation.protocol import SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import PreferencePair, Task
@@ -15,7 +14,7 @@ from models.training.selection import rejection
 from models.training.trajectories import PassRate, Sampled, keep, pass_rates
 from tasks.pipeline.child import Child, Done, Job
 from tasks.stages.context import Context, stage_context
-from tasks.stages.options import local_options
+from tasks.stages.generators import load_judge
 from tasks.stages.training import fine_tune, passed_through
 from tasks.store.artifact_types import ArtifactRef
 
@@ -54,8 +53,8 @@ def rejection_sampling(job: Job, child: Child, scratch: Path) -> Done:
         kept = [Sampled(**row) for row in pq.read_table(file).to_pylist()]
         by_id = {pair.id: pair for pair in context.preferences().pairs("train")}
         shown = [by_id[one.pair_id].swapped() if one.swapped else by_id[one.pair_id] for one in kept]
-        sft = job.settings.rejection_sampling.sft
-        tuned, facts = fine_tune(context, "model", shown, [one.text for one in kept], sft)
+        texts = [one.text for one in kept]
+        tuned, facts = fine_tune(context, "model", shown, texts, "rejection_sampling.sft")
         return context.done(outputs | tuned, **facts)
 
 
@@ -115,12 +114,6 @@ def _sample_shard(
         }
         for one in judgments
     ]
-
-
-def load_judge(context: Context, model_input: str) -> Judge:
-    """A judge over one of the stage's input models, with the dataset's media."""
-    generator = open_generator(context.input(model_input), local_options(context.settings))
-    return Judge(generator, context.preferences().frames)
 
 
 def _publish(context: Context, sampled: list[Sampled], kept: list[Sampled], rates: list[PassRate]) -> ArtifactRef:

@@ -3,12 +3,13 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from configs.schema import Lora, Settings, Sft
+from configs.schema import Sft
 from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
 from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
@@ -18,9 +19,7 @@ from tasks.stages.context import Context, stage_context
 from tasks.store.artifacts import ArtifactRef
 
 if TYPE_CHECKING:
-    from models.training.grpo import GrpoPlan
     from models.training.health import Ending
-    from models.training.sft import SftPlan
 
 CHECKPOINT = "checkpoint-"
 BEST = "best-"
@@ -36,17 +35,22 @@ def cold_start(job: Job, child: Child, scratch: Path) -> Done:
         table = pq.read_table(context.input("distilled") / "distilled.parquet")
         pairs = {pair.id: pair for pair in context.preferences().pairs("train")}
         chosen = [pairs[one] for one in table["pair_id"].to_pylist()]
-        outputs, facts = fine_tune(context, "base", chosen, table["completion"].to_pylist(), job.settings.cold_start)
+        outputs, facts = fine_tune(context, "base", chosen, table["completion"].to_pylist(), "cold_start")
         return context.done(outputs, **facts)
 
 
 def fine_tune(
-    context: Context, model_input: str, pairs: list[PreferencePair], completions: list[str], sft: Sft
+    context: Context, model_input: str, pairs: list[PreferencePair], completions: list[str], section: str
 ) -> tuple[dict[str, ArtifactRef], dict[str, Any]]:
-    """SFT from one of the stage's input models; returns the outputs `model` and `history`, and facts."""
+    """SFT from one of the stage's input models; returns the outputs `model` and `history`, and facts.
+
+    `section` is the dotted name of the settings that it takes.
+    """
     from models.training.checkpoints import Hooks
+    from models.training.compute import Compute
     from models.training.sft import train_sft
 
+    sft: Sft = attrgetter(section)(context.settings)
     if not pairs:
         raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
     trainer = context.new_folder("trainer")
@@ -64,7 +68,9 @@ def fine_tune(
         completions,
         media,
         out,
-        plan=sft_plan(context.settings, sft),
+        sft=sft,
+        section=section,
+        compute=Compute.of(context.settings),
         scratch=trainer,
         direct=[pair for task in Task for pair in answered_directly(media.pairs("train", task), sft.direct_pairs)],
         resume_from=latest_checkpoint(context, trainer),
@@ -74,33 +80,6 @@ def fine_tune(
     write_history(history, facts.pop("log"))
     outputs = {"model": context.publish("model", out), "history": context.publish("history", history)}
     return outputs, {**facts, "trained_on": len(pairs)}
-
-
-def sft_plan(settings: Settings, sft: Sft) -> "SftPlan":
-    """The plain numbers of a fine-tuning under these settings."""
-    from models.training.sft import SftPlan
-
-    return SftPlan(
-        epochs=sft.epochs,
-        learning_rate=sft.learning_rate,
-        schedule=sft.schedule,
-        warmup=sft.warmup,
-        batch=sft.batch,
-        micro_batch=sft.micro_batch,
-        weight_decay=sft.weight_decay,
-        freeze_vision=sft.freeze_vision,
-        lora=_lora(sft.lora),
-        checkpoint_every=sft.checkpoint_every,
-        seed=settings.seed,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        device=settings.runtime.device,
-        gradient_checkpointing=settings.runtime.gradient_checkpointing,
-        publish_dtype=settings.model.publish_dtype,
-        max_grad_norm=sft.max_grad_norm,
-        micro_tokens=settings.runtime.micro_tokens,
-        section="cold_start" if sft is settings.cold_start else "rejection_sampling.sft",
-    )
 
 
 def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[PreferencePair]:
@@ -173,6 +152,7 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
 
 
 def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str, Any]:
+    from models.training.compute import Compute
     from models.training.grpo import train_grpo
     from models.training.rollouts import GrpoHooks
 
@@ -191,47 +171,13 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
         named_pairs(train, media.pairs("train")),
         draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
         media,
-        plan=grpo_plan(settings),
+        grpo=settings.grpo,
+        compute=Compute.of(settings),
         scratch=trainer,
         resume_from=latest_checkpoint(context, trainer),
         hooks=hooks,
     )
     return result
-
-
-def grpo_plan(settings: Settings) -> "GrpoPlan":
-    """The plain numbers of a policy optimisation under these settings."""
-    from models.training.grpo import GrpoPlan
-
-    g = settings.grpo
-    return GrpoPlan(
-        preset=g.preset,
-        group=g.group,
-        prompts_per_step=g.prompts_per_step,
-        micro_batch=g.micro_batch,
-        epochs=g.epochs,
-        learning_rate=g.learning_rate,
-        temperature=g.temperature,
-        max_tokens=g.max_tokens,
-        freeze_vision=g.freeze_vision,
-        lora=_lora(g.lora),
-        reward_weights=g.rewards.model_dump(include={"format", "accuracy", "consistency"}),
-        accuracy_needs_format=g.rewards.accuracy_needs_format,
-        checkpoint_every=g.checkpoint_every,
-        validate_every=g.validate_every,
-        completions_every=g.completions_every,
-        seed=settings.seed,
-        dtype=settings.model.dtype,
-        attention=settings.model.attention,
-        device=settings.runtime.device,
-        gradient_checkpointing=settings.runtime.gradient_checkpointing,
-        generation_batch=settings.runtime.generation_batch,
-        publish_dtype=settings.model.publish_dtype,
-        max_grad_norm=g.max_grad_norm,
-        no_spread_steps=g.no_spread_steps,
-        micro_tokens=settings.runtime.micro_tokens,
-        generation_tokens=settings.runtime.generation_tokens,
-    )
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -246,10 +192,6 @@ def _best_model(context: Context, result: dict[str, Any]) -> ArtifactRef:
     folder = context.new_folder("best")
     context.work.get_tree(f"{BEST}{step}", folder)
     return context.publish("model", folder)
-
-
-def _lora(lora: Lora | None) -> tuple[int, int, float] | None:
-    return None if lora is None else (lora.rank, lora.alpha, lora.dropout)
 
 
 class Checkpoints:

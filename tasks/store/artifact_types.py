@@ -72,7 +72,7 @@ class Manifest(Frozen):
     def _digest_is_of_these_files(self) -> Self:
         found = digest_of(self.files)
         if found != self.digest:
-            raise ValueError(f"its files hash to {found}, it says {self.digest}")
+            raise ValueError(f"its files hash to {found}, its digest is {self.digest}")
         return self
 
     @property
@@ -127,7 +127,7 @@ def digest_of(files: Iterable[FileEntry]) -> str:
 
 
 def read_sources(directory: Path) -> list[Source]:
-    """Every file below a local folder, hashed, by path. Links to files are followed, empty folders are left out.
+    """Every file below a local folder, hashed, by path. Links to files are followed, empty folders are not stored.
 
     Raises `StoreError` for a folder that is missing or holds no file, and for what cannot be stored: links to
     folders, broken links, devices, and names that some storage cannot hold.

@@ -5,7 +5,7 @@
     <root>/artifacts/<kind>/<dd>/<digest>/lent/...         links for programs that write beside what they load
     <root>/index/<stage>/<key>.json                        what a stage made for a key, and from what
     <root>/work/<stage>/<key>/...                          resumable work in progress (tasks/store/work.py)
-    <root>/leases/<stage>/<key>/...                        who works on a key (tasks/store/leases.py)
+    <root>/leases/<stage>/<key>/...                        which run computes a key (tasks/store/leases.py)
     <root>/tmp/...                                         what is being written (file systems only)
 
 A stage asks like this, and never trusts what it has not verified:
@@ -179,7 +179,7 @@ class Store(Index):
             except ArtifactMissing:
                 return None  # being stored, or being removed
             except ArtifactCorrupt as error:
-                logger.warning("Left out of the list: %s", error)
+                logger.warning("Not in the list: %s", error)
                 return None
 
         return [ref for ref in in_parallel(ref_at, self.addresses(kind)) if ref is not None]
@@ -227,8 +227,8 @@ class Store(Index):
     ) -> AbstractContextManager[Lease]:
         """Holds the stage key through a `with` block, after waiting for whoever holds it now.
 
-        A holder that is silent for its `ttl_s` seconds, or whose process ended on this machine, is taken over
-        from. `poll_s` is the pause between looks; `on_wait` is told in words whom we wait for (default: logged);
+        A holder without a heartbeat for its `ttl_s` seconds, or whose process ended on this machine, is taken over
+        from. `poll_s` is the pause between looks; `on_wait` receives a text that names the holder (default: logged);
         `refs` are kept by gc meanwhile. Call `Lease.check` before recording results. Not re-entrant.
         """
         segment(stage, "stage")

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _TTLS_OF_DOUBT = 3
 
 
-class Removed(Frozen):
+class RemovedObject(Frozen):
     """One thing that gc removed (or would): its path below the root, what it was, its bytes (0 where S3 hides them)."""
 
     path: str
@@ -29,7 +29,7 @@ class Removed(Frozen):
     size: int
 
 
-def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozenset()) -> list[Removed]:
+def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozenset()) -> list[RemovedObject]:
     """Removes what nothing refers to and nothing has changed for `grace_s` seconds.
 
     Kept: artifacts that an index entry names (as output or input), `pinned` digests (registry aliases), what a
@@ -52,7 +52,7 @@ def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozen
     held_since = min((_held_since(*lease) for lease in live), default=math.inf)
     busy = {(state.stage, state.key) for state, _ in live}
 
-    doomed: list[Removed] = []
+    doomed: list[RemovedObject] = []
     for kind, digest in addresses:
         if digest not in kept:
             doomed += _artifact(store, kind, digest, clock, held_since)
@@ -60,7 +60,7 @@ def gc(store: Store, *, grace_s: float, dry_run: bool, pinned: Set[str] = frozen
     doomed += _leftovers(store, clock)
     doomed += [_lease(state, found) for state, found in leases if _is_long_over(state, found, clock)]
     uploads = [one for one in _unfinished(store) if clock.is_old(one.modified) and one.modified < held_since]
-    dropped = [Removed(path=upload.path, what="unfinished upload", size=0) for upload in uploads]
+    dropped = [RemovedObject(path=upload.path, what="unfinished upload", size=0) for upload in uploads]
     if dry_run:
         return doomed + dropped
     for upload in uploads:
@@ -111,8 +111,8 @@ def _is_long_over(state: LeaseState, found: Found, clock: _Clock) -> bool:
     return not _is_live(state, found, clock) and age >= max(clock.grace_s, _TTLS_OF_DOUBT * state.ttl_s)
 
 
-def _lease(state: LeaseState, found: Found) -> Removed:
-    return Removed(path=lease_folder(state.stage, state.key), what="lease", size=found.size)
+def _lease(state: LeaseState, found: Found) -> RemovedObject:
+    return RemovedObject(path=lease_folder(state.stage, state.key), what="lease", size=found.size)
 
 
 def _held_since(state: LeaseState, found: Found) -> float:
@@ -121,7 +121,7 @@ def _held_since(state: LeaseState, found: Found) -> float:
     return found.modified - held.total_seconds() - 1.0
 
 
-def _artifact(store: Store, kind: str, digest: str, clock: _Clock, held_since: float) -> list[Removed]:
+def _artifact(store: Store, kind: str, digest: str, clock: _Clock, held_since: float) -> list[RemovedObject]:
     path = f"artifacts/{kind}/{digest[:2]}/{digest}"
     found = store.objects.walk(path)
     if not found:
@@ -131,10 +131,12 @@ def _artifact(store: Store, kind: str, digest: str, clock: _Clock, held_since: f
         return []
     complete = any(item.path == f"{path}/{MANIFEST}" for item in found)
     size = sum(item.size for item in found if not item.path.startswith(f"{path}/{LENT}/"))  # links, mostly
-    return [Removed(path=path, what="artifact" if complete else "incomplete artifact", size=size)]
+    return [RemovedObject(path=path, what="artifact" if complete else "incomplete artifact", size=size)]
 
 
-def _work(store: Store, finished: Set[tuple[str, str]], busy: Set[tuple[str, str]], clock: _Clock) -> Iterator[Removed]:
+def _work(
+    store: Store, finished: Set[tuple[str, str]], busy: Set[tuple[str, str]], clock: _Clock
+) -> Iterator[RemovedObject]:
     """Work of finished keys as a whole; of unfinished ones only trees that were never completed or are replaced."""
     by_key: dict[tuple[str, str], list[Found]] = {}
     for found in store.objects.walk("work"):
@@ -149,7 +151,7 @@ def _work(store: Store, finished: Set[tuple[str, str]], busy: Set[tuple[str, str
         try:
             current = store.work(stage, key).live_generations()
         except ArtifactCorrupt as error:
-            logger.warning("Kept, since it cannot be told what of it counts: %s", error)
+            logger.warning("Kept, since it is unknown what of it counts: %s", error)
             continue
         generations: dict[str, list[Found]] = {}
         for found in files:
@@ -160,7 +162,7 @@ def _work(store: Store, finished: Set[tuple[str, str]], busy: Set[tuple[str, str
             yield from _if_old(path, "leftover", generations[path], clock)
 
 
-def _leftovers(store: Store, clock: _Clock) -> Iterator[Removed]:
+def _leftovers(store: Store, clock: _Clock) -> Iterator[RemovedObject]:
     """What killed writers left in tmp/, one upload at a time."""
     uploads: dict[str, list[Found]] = {}
     for found in store.objects.walk(TEMPORARY):
@@ -169,12 +171,12 @@ def _leftovers(store: Store, clock: _Clock) -> Iterator[Removed]:
         yield from _if_old(path, "leftover", files, clock)
 
 
-def _if_old(path: str, what: Literal["work", "leftover"], files: list[Found], clock: _Clock) -> Iterator[Removed]:
+def _if_old(path: str, what: Literal["work", "leftover"], files: list[Found], clock: _Clock) -> Iterator[RemovedObject]:
     if clock.is_old(max(found.modified for found in files)):
-        yield Removed(path=path, what=what, size=sum(found.size for found in files))
+        yield RemovedObject(path=path, what=what, size=sum(found.size for found in files))
 
 
-def _remove(store: Store, removal: Removed, clock: _Clock) -> bool:
+def _remove(store: Store, removal: RemovedObject, clock: _Clock) -> bool:
     """Removes it unless it has become young since it was judged (published again, or resumed)."""
     if store.objects.exists(removal.path):
         store.objects.remove(removal.path)  # one object in tmp/, whose name nobody uses twice

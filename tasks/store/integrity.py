@@ -17,7 +17,7 @@ def verify_files(objects: Objects, manifest: Manifest, *, deep: bool = False) ->
         if path not in sizes:
             raise ArtifactMissing(f"{objects.uri(path)} is gone from {ref.kind} {ref.short}")
         if sizes[path] != file.size:
-            size = f"{sizes[path]} bytes, its manifest says {file.size}"
+            size = f"{sizes[path]} bytes, its manifest has {file.size}"
             raise ArtifactCorrupt(f"{objects.uri(path)} of {ref.kind} {ref.short} has {size}")
     if deep:
         in_parallel(lambda file: _verify_bytes(objects, ref, file), manifest.files)
@@ -31,4 +31,4 @@ def _verify_bytes(objects: Objects, ref: ArtifactRef, file: FileEntry) -> None:
         raise ArtifactMissing(f"{objects.uri(path)} is gone from {ref.kind} {ref.short}") from error
     if found != file.sha256:
         where = f"{objects.uri(path)} of {ref.kind} {ref.short}"
-        raise ArtifactCorrupt(f"{where} hashes to {found}, its manifest says {file.sha256}")
+        raise ArtifactCorrupt(f"{where} hashes to {found}, its manifest has {file.sha256}")

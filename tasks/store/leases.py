@@ -37,7 +37,7 @@ _START_TOLERANCE_S = 2.0
 
 
 class LeaseState(Frozen):
-    """What a lease file says. `machine` tells apart boots and containers that share a host name."""
+    """The content of a lease file. `machine` tells apart boots and containers that share a host name."""
 
     schema_version: int = SCHEMA_VERSION
     stage: str
@@ -51,7 +51,9 @@ class LeaseState(Frozen):
     machine: str
     ttl_s: float = Field(gt=0)
     acquired_at: str
-    heartbeat_at: str = Field(description="for people: waiting runs only watch whether `beats` moves")
+    heartbeat_at: str = Field(
+        description="the holder's clock, compared on its own machine alone: waiting runs watch whether `beats` moves"
+    )
     beats: int = 0
     released: bool = False
     refs: tuple[str, ...] = Field(default=(), description="digests that gc keeps while the lease is alive")
@@ -69,15 +71,24 @@ class LeaseState(Frozen):
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return bool(abs(process.create_time() - self.pid_started) > _START_TOLERANCE_S)
+            return self._is_another(process.create_time())
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
             return False
 
+    def _is_another(self, began: float) -> bool:
+        """Whether a process that began then has but the id of the holder, which has ended.
+
+        It began at another time, and after the holder's last heartbeat: when a clock is set, psutil tells another start
+        of a holder that lives, too.
+        """
+        last_beat = datetime.fromisoformat(self.heartbeat_at).timestamp()
+        return abs(began - self.pid_started) > _START_TOLERANCE_S and began > last_beat - _START_TOLERANCE_S
+
 
 def lease_folder(stage: str, key: str) -> str:
-    """Where the lease files of a stage key lie, below the store's root."""
+    """Where the lease files of a stage key are, below the store's root."""
     return f"leases/{stage}/{key}"
 
 
@@ -225,8 +236,8 @@ def _acquire(
 class _Watch:
     """Whether the lease that somebody else holds is over, judged by watching its file."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._seen: tuple[str, int] | None = None
         self._since = 0.0
 
@@ -235,17 +246,17 @@ class _Watch:
         if top.released:
             return True
         if top.process_is_gone():
-            self._tell(f"{top.stage} {top.key[:12]}: taking over from {who}, which has ended")
+            self._report(f"{top.stage} {top.key[:12]}: taking over from {who}, which has ended")
             return True
         now = time.monotonic()
         if self._seen is None or self._seen[0] != top.token:
-            self._tell(f"{top.stage} {top.key[:12]}: waiting for {who}, which works on it since {top.acquired_at}")
+            self._report(f"{top.stage} {top.key[:12]}: waiting for {who}, which works on it since {top.acquired_at}")
         if self._seen != (top.token, top.beats):
             self._seen = (top.token, top.beats)
             self._since = now
         if now - self._since < top.ttl_s:
             return False
-        self._tell(f"{top.stage} {top.key[:12]}: taking over from {who}, silent for {top.ttl_s:g} s")
+        self._report(f"{top.stage} {top.key[:12]}: taking over from {who}, silent for {top.ttl_s:g} s")
         return True
 
 

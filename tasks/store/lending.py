@@ -1,8 +1,8 @@
 """Artifacts for programs that write into what they load.
 
-MLflow loads a model of a local store from where it lies, and writes `registered_model_meta` beside it; Python adds the
+MLflow loads a model of a local store from where it is, and writes `registered_model_meta` next to it; Python adds the
 compiled modules of the code that came along. A remote store's consumers download first. So on a file system they get a
-folder of their own, `lent` beside the artifact's `files`: its files are links to the artifact's, which are read-only,
+folder of their own, `lent` next to the artifact's `files`: its files are links to the artifact's, which are read-only,
 or copies where the file system has no hard links. It goes when the artifact goes, and is in no manifest.
 """
 

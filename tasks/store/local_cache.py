@@ -50,7 +50,7 @@ def find_damage(folder: Path, manifest: Manifest) -> StoreError | None:
         except OSError as error:
             raise StoreError(f"reading {path} failed: {error.strerror}") from error
         if found != file.sha256:
-            return ArtifactCorrupt(f"{path} of {what} hashes to {found}, its manifest says {file.sha256}")
+            return ArtifactCorrupt(f"{path} of {what} hashes to {found}, its manifest has {file.sha256}")
         return None
 
     return next((found for found in in_parallel(complaint, manifest.files) if found is not None), None)
@@ -66,7 +66,7 @@ def download_all(folder: Path, manifest: Manifest, download: Download) -> None:
         if found != file.sha256:
             raise ArtifactCorrupt(
                 f"{manifest.kind} {manifest.digest[:12]}: {file.path} arrived with sha256 {found}, "
-                f"its manifest says {file.sha256}"
+                f"its manifest has {file.sha256}"
             )
 
     in_parallel(download_one, manifest.files)

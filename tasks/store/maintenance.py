@@ -3,15 +3,14 @@
 from models.errors import ArtifactCorrupt, ArtifactMissing, StoreError
 from models.pairs.preference import Frozen
 from tasks.store.artifacts import MANIFEST, ArtifactRef, IndexEntry, Store
-from tasks.store.gc import Removed, gc
+from tasks.store.gc import gc
 from tasks.store.lending import unnamed_files
 
 __all__ = [
     "CopyReport",
     "Lineage",
-    "Problem",
     "Production",
-    "Removed",
+    "StoreProblem",
     "VerifyReport",
     "copy_store",
     "gc",
@@ -20,7 +19,7 @@ __all__ = [
 ]
 
 
-class Problem(Frozen):
+class StoreProblem(Frozen):
     """One fault found in a store: where, and what is wrong with it."""
 
     where: str
@@ -33,7 +32,7 @@ class VerifyReport(Frozen):
     n_artifacts: int
     n_entries: int
     n_bytes: int
-    problems: tuple[Problem, ...]
+    problems: tuple[StoreProblem, ...]
 
     @property
     def ok(self) -> bool:
@@ -48,7 +47,7 @@ def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyR
     removed, and a damaged artifact as a whole, for whoever needs it to make it again. Faults are reported, not raised;
     only a storage that cannot be listed raises `StoreError`.
     """
-    problems: list[Problem] = []
+    problems: list[StoreProblem] = []
     good: dict[str, ArtifactRef] = {}
     for kind, digest in store.addresses():
         try:
@@ -59,7 +58,7 @@ def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyR
             good[ref.path] = ref
             problems += _unnamed(store, ref, drop)
         except StoreError as error:
-            problems.append(Problem(where=f"{kind} {digest}", fault=str(error)))
+            problems.append(StoreProblem(where=f"{kind} {digest}", fault=str(error)))
             if drop and isinstance(error, ArtifactCorrupt):
                 store.drop(kind, digest)
     n_entries = 0
@@ -68,25 +67,27 @@ def verify_store(store: Store, deep: bool = True, drop: bool = False) -> VerifyR
         try:
             entry = store.lookup(stage, name.removesuffix(".json"))
         except StoreError as error:
-            problems.append(Problem(where=found.path, fault=str(error)))
+            problems.append(StoreProblem(where=found.path, fault=str(error)))
             continue
         if entry is None:
             continue
         n_entries += 1
         gone = [f"{name} ({ref.kind} {ref.short})" for name, ref in entry.outputs.items() if ref.path not in good]
         if gone:
-            problems.append(Problem(where=found.path, fault=f"outputs missing or damaged: {', '.join(gone)}"))
+            problems.append(StoreProblem(where=found.path, fault=f"outputs missing or damaged: {', '.join(gone)}"))
     n_bytes = sum(ref.size for ref in good.values())
     return VerifyReport(n_artifacts=len(good), n_entries=n_entries, n_bytes=n_bytes, problems=tuple(problems))
 
 
-def _unnamed(store: Store, ref: ArtifactRef, drop: bool) -> list[Problem]:
+def _unnamed(store: Store, ref: ArtifactRef, drop: bool) -> list[StoreProblem]:
     paths = unnamed_files(store, ref)
     if drop:
         for path in paths:
             store.objects.remove(path)
     fault = "is not in the manifest: another program wrote it into the store"
-    return [Problem(where=f"{ref.kind} {ref.digest}", fault=f"{store.objects.uri(path)} {fault}") for path in paths]
+    return [
+        StoreProblem(where=f"{ref.kind} {ref.digest}", fault=f"{store.objects.uri(path)} {fault}") for path in paths
+    ]
 
 
 class Production(Frozen):

@@ -30,7 +30,7 @@ COMPLETE = "COMPLETE.json"
 
 
 class TreeMarker(Frozen):
-    """What COMPLETE.json says."""
+    """The content of COMPLETE.json."""
 
     schema_version: int = SCHEMA_VERSION
     generation: str = Field(pattern=r"^[0-9a-f]{32}$")

@@ -1,4 +1,4 @@
-"""Which MLflow a URI means, and what to tell people when it does not answer. Knows no MLflow itself."""
+"""Which MLflow a URI means, and the error when it does not answer. Knows no MLflow itself."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ from models.errors import TrackingError, TrackingUnreachable
 Result = TypeVar("Result")
 
 SQLITE = "sqlite:///"
-ANSWER_S = 10.0  # a server that takes longer to say hello counts as away
+ANSWER_S = 10.0  # a server that takes longer to answer counts as away
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -38,7 +38,7 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def normalised(uri: str) -> str:
+def absolute_uri(uri: str) -> str:
     """The URI with an absolute path, so that it means the same from every folder and process.
 
     Raises `TrackingError` for one that MLflow 3 does not serve.
@@ -62,7 +62,7 @@ def database_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
-def shown(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """The URI without a password or user in it."""
     parts = urlsplit(uri)
     if "@" not in parts.netloc:
@@ -119,7 +119,8 @@ def _unreachable(uri: str, reason: str) -> TrackingError:
     else:
         cure = "check that the database server runs and its driver is installed, or use"
         cure += " tracking.uri=sqlite:///.thinkreward/mlflow.db"
-    return kind(f"MLflow at {shown(uri)} cannot be used: {reason.replace(uri, shown(uri))}. Fix: {cure}")
+    where = without_credentials(uri)
+    return kind(f"MLflow at {where} cannot be used: {reason.replace(uri, where)}. Fix: {cure}")
 
 
 def check_database(database: Path, uri: str) -> None:

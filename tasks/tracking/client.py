@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from models.errors import TrackingError
 from tasks.tracking.address import (
+    absolute_uri,
     check_database,
     database_file,
     explained,
-    normalised,
     one_at_a_time,
     set_environment,
-    shown,
     within,
+    without_credentials,
 )
-from tasks.tracking.values import clean
+from tasks.tracking.values import clean_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,7 +69,7 @@ class Experiment:
     @classmethod
     def later(cls, uri: str, experiment: str) -> Self:
         """The same without asking whether MLflow answers: what it misses waits in the run's spool."""
-        return cls(normalised(uri), experiment)
+        return cls(absolute_uri(uri), experiment)
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -91,14 +91,14 @@ def read_tables(uri: str, run_id: str, name: str) -> list[tuple[int, list[dict[s
 
     Raises `TrackingError`.
     """
-    uri = normalised(uri)
+    uri = absolute_uri(uri)
     client = open_client(uri)
 
     def read() -> list[tuple[int, list[dict[str, Any]]]]:
         found = []
         for one in client.list_artifacts(run_id, "tables"):
             stem, _, step = Path(one.path).stem.rpartition("-")
-            if stem == clean(name) and step.isdigit():
+            if stem == clean_name(name) and step.isdigit():
                 table = json.loads(Path(client.download_artifacts(run_id, one.path)).read_text())
                 rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
                 found.append((int(step), rows))
@@ -144,7 +144,7 @@ def _experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     if found is None or found.lifecycle_stage != "active":
         number = found.experiment_id if found else "?"
         raise TrackingError(
-            f"the experiment {name!r} in {shown(uri)} is deleted: bring it back with `mlflow experiments restore "
-            f"--experiment-id {number}`, or choose another with tracking.experiment"
+            f"the experiment {name!r} in {without_credentials(uri)} is deleted: bring it back with `mlflow experiments "
+            f"restore --experiment-id {number}`, or choose another with tracking.experiment"
         )
     return str(found.experiment_id)

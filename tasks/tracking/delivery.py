@@ -24,8 +24,8 @@ from tasks.tracking.outbox import AREA, About, Outbox, waiting_tokens
 if TYPE_CHECKING:
     from tasks.tracking.runs import Tracker
 
-AGAIN_S = 300.0  # after MLflow could not be reached, a run that has other things to do asks no sooner
-TTLS_OF_DOUBT = 3  # of silence, after which the holder of a lease counts as gone
+AGAIN_S = 300.0  # after MLflow could not be reached, a run that has other things to do tries no sooner
+TTLS_OF_DOUBT = 3  # without a heartbeat, after which the holder of a lease counts as gone
 
 _not_before: dict[str, float] = {}
 
@@ -39,7 +39,7 @@ class Delivered(BaseModel):
     running: int = 0
 
 
-def deliver(store: Store, settings: Settings, say: Callable[[str], None]) -> Delivered:
+def deliver(store: Store, settings: Settings, log: Callable[[str], None]) -> Delivered:
     """Deliver what waits in the store. Raises `TrackingError` if MLflow cannot be reached, and `StoreError`."""
     total = Delivered()
     tokens = waiting_tokens(store)
@@ -59,12 +59,12 @@ def deliver(store: Store, settings: Settings, say: Callable[[str], None]) -> Del
             continue
         if about.experiment not in trackers:
             trackers[about.experiment] = Tracker.connect(settings.tracking.uri, about.experiment)
-        with store.lease(AREA, token, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=say):
-            _one(outbox, trackers[about.experiment], total, say)
+        with store.lease(AREA, token, owner=owner, ttl_s=settings.storage.lease_ttl_s, on_wait=log):
+            _one(outbox, trackers[about.experiment], total, log)
     return total
 
 
-def _one(outbox: Outbox, tracker: "Tracker", total: Delivered, say: Callable[[str], None]) -> None:
+def _one(outbox: Outbox, tracker: "Tracker", total: Delivered, log: Callable[[str], None]) -> None:
     from tasks.tracking.sync import Spool
     from tasks.tracking.tracked_run import RETRY_PAUSE_S, TrackedRun
 
@@ -79,20 +79,20 @@ def _one(outbox: Outbox, tracker: "Tracker", total: Delivered, say: Callable[[st
     total.runs += not left
     what = f"{about.stage} {about.key[:8]}"
     if left:
-        say(f"MLflow run of {what}: {left} of {len(records)} records could not be delivered yet")
+        log(f"MLflow run of {what}: {left} of {len(records)} records could not be delivered yet")
     else:
-        say(f"MLflow run of {what}: {len(records)} records delivered, {run.lost} of them refused; run {run.run_id}")
+        log(f"MLflow run of {what}: {len(records)} records delivered, {run.lost} of them refused; run {run.run_id}")
 
 
-def deliver_beside(store: Store, settings: Settings, say: Callable[[str], None]) -> None:
-    """The same before other work, which goes on whatever comes of it; seldom, while MLflow stays away."""
+def deliver_best_effort(store: Store, settings: Settings, log: Callable[[str], None]) -> None:
+    """The same before other work, which goes on if it fails; seldom, while MLflow cannot be reached."""
     if time.monotonic() < _not_before.get(settings.tracking.uri, 0.0):
         return
     try:
-        deliver(store, settings, say)
+        deliver(store, settings, log)
     except ThinkrewardError as error:
         _not_before[settings.tracking.uri] = time.monotonic() + AGAIN_S
-        say(f"tracking records of earlier runs wait on: {error}")
+        log(f"tracking records of earlier runs wait on: {error}")
 
 
 def _is_running(store: Store, about: About) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import TrackingError
-from tasks.tracking.address import shown
+from tasks.tracking.address import without_credentials
 from tasks.tracking.client import Experiment, is_refusal
 from tasks.tracking.sync import Record
 from tasks.tracking.values import LONGEST_TAG, first_line
@@ -66,7 +66,7 @@ class RemoteRun:
         return self.run_id
 
     def apply(self, record: Record) -> None:
-        """Do what a record says. Raises what MLflow raises, but for what it refuses for good."""
+        """Apply a record. Raises what MLflow raises, but for what it refuses for good."""
         operations: dict[str, Callable[..., None]] = {
             "begin": self._begin, "finish": self._finish, "metrics": self._metrics, "text": self._text,
             "table": self._table, "file": self._file, "checkpoint": self._checkpoint,
@@ -82,7 +82,9 @@ class RemoteRun:
 
     def _refuse(self, what: str, error: Exception) -> None:
         self.refused += 1
-        logger.warning("MLflow at %s refused %s: %s", shown(self._experiment.uri), what, first_line(error))
+        logger.warning(
+            "MLflow at %s refused %s: %s", without_credentials(self._experiment.uri), what, first_line(error)
+        )
 
     def _is_gone(self) -> bool:
         """Whether MLflow refuses everything of this run, which was deleted: a later delivery makes it again."""
@@ -163,7 +165,9 @@ class RemoteRun:
                 raise
             run = None
         if run is None or run.info.lifecycle_stage != "active":
-            logger.warning("Run %s is gone from %s: a new run is made", self.run_id, shown(self._experiment.uri))
+            logger.warning(
+                "Run %s is gone from %s: a new run is made", self.run_id, without_credentials(self._experiment.uri)
+            )
             self.run_id = None
             return {}
         self._resumed = True

@@ -50,8 +50,8 @@ class Outbox:
 
     def about(self) -> About | None:
         """Whose they are; None if nothing waits here."""
-        said = self._work.get_json(ABOUT)
-        return About.model_validate(said) if said is not None else None
+        payload = self._work.get_json(ABOUT)
+        return About.model_validate(payload) if payload is not None else None
 
     def take(self, folder: Path) -> list[Record]:
         """The records that wait, oldest first, their files copied below the local `folder`."""

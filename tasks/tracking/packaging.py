@@ -16,7 +16,7 @@ PACKAGE = "models"
 _IMPORTED = re.compile(rf"^(\s*(?:from|import) ){PACKAGE}(?=[.\s])", re.MULTILINE)
 
 
-def bundle(entry: Path, folder: Path) -> tuple[Path, Path]:
+def bundle_code(entry: Path, folder: Path) -> tuple[Path, Path]:
     """Write `entry` and what it imports of `models` into `folder`; gives the new entry file and the package.
 
     The package's name ends in the first digits of the sha256 of its files, so equal code has an equal name.
@@ -29,19 +29,19 @@ def bundle(entry: Path, folder: Path) -> tuple[Path, Path]:
     for name, source in sources.items():
         target = folder / package / Path(name).relative_to(PACKAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(renamed(source, package), encoding="utf-8")
+        target.write_text(with_imports_of(source, package), encoding="utf-8")
     for inner in [folder / package, *(path for path in (folder / package).rglob("*") if path.is_dir())]:
         (inner / "__init__.py").touch()
 
     made = folder / entry.name
-    made.write_text(renamed(entry.read_text(encoding="utf-8"), package), encoding="utf-8")
+    made.write_text(with_imports_of(entry.read_text(encoding="utf-8"), package), encoding="utf-8")
     return made, folder / package
 
 
-def renamed(source: str, package: str) -> str:
+def with_imports_of(source: str, package: str) -> str:
     """A module's source with its imports from `models` as imports from `package`.
 
-    >>> renamed("from models.judging.judge import Judge", "other")
+    >>> with_imports_of("from models.judging.judge import Judge", "other")
     'from other.judging.judge import Judge'
     """
     return _IMPORTED.sub(rf"\g<1>{package}", source)

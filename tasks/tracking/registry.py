@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ModelError, TrackingError
 from models.judging.registry_defaults import DEFAULTS
 from models.judging.request_rows import COLUMNS, OPTIONAL_COLUMNS
-from tasks.tracking.address import database_file, normalised, set_environment, shown, within
+from tasks.tracking.address import absolute_uri, database_file, set_environment, within, without_credentials
 from tasks.tracking.client import open_client
-from tasks.tracking.packaging import bundle
+from tasks.tracking.packaging import bundle_code
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +118,7 @@ def pinned_digests(uri: str, name: str) -> set[str]:
 
     None where there is no database yet. Raises `TrackingError` if MLflow cannot be asked: that is no permission.
     """
-    database = database_file(normalised(uri))
+    database = database_file(absolute_uri(uri))
     if database is not None and not database.exists():
         return set()
     return {one.digest for one in versions(uri, name) if one.digest}
@@ -138,9 +138,9 @@ def save_registry_model(
     `config` are defaults of models/judging/registry_defaults.py (max_pixels, max_tokens, dtype, …), `metadata` any JSON
     kept in the MLmodel file, `card` the README, `requirements` pip requirements (default: the installed versions).
 
-    Equal arguments, files and installed versions give equal bytes, so that the artifact's digest tells what is in it:
-    times, random ids and local paths that MLflow writes are replaced by values made from the content. The weights
-    are hard links where the file system allows. Raises `ModelError` for what is no model directory.
+    Equal arguments, files and installed versions give equal bytes, so that the artifact's digest identifies its
+    content: times, random ids and local paths that MLflow writes are replaced by values made from the content. The
+    weights are hard links where the file system allows. Raises `ModelError` for what is no model directory.
     """
     if not (model_dir / "config.json").is_file():
         raise ModelError(f"{model_dir} is no model directory: it has no config.json")
@@ -154,7 +154,7 @@ def save_registry_model(
         stand_in = Path(aside, "model")
         stand_in.mkdir()
         shutil.copyfile(model_dir / "config.json", stand_in / "config.json")
-        entry, package = bundle(MODEL_FILE, Path(aside, "code"))
+        entry, package = bundle_code(MODEL_FILE, Path(aside, "code"))
         mlflow.pyfunc.save_model(
             str(out),
             python_model=str(entry),
@@ -238,7 +238,7 @@ def _registry(uri: str) -> Iterator["MlflowClient"]:
     """A client that is known to answer; errors inside are named."""
     from mlflow.exceptions import MlflowException
 
-    uri = normalised(uri)
+    uri = absolute_uri(uri)
     client = open_client(uri)
     within(uri, lambda: client.search_registered_models(max_results=1))
     try:
@@ -251,7 +251,7 @@ def _registry(uri: str) -> Iterator["MlflowClient"]:
                 ". Fix: an MLflow server takes no model from a local folder: keep artifacts on s3:// (storage.root), "
                 "or track into a sqlite:/// database (tracking.uri)"
             )
-        raise TrackingError(f"the model registry at {shown(uri)} refused: {reason}{cure}") from error
+        raise TrackingError(f"the model registry at {without_credentials(uri)} refused: {reason}{cure}") from error
 
 
 def _ensure_model(client: "MlflowClient", name: str) -> None:

@@ -40,7 +40,7 @@ class Tracker(Experiment):
 
         `run_id` resumes that run; if it is gone, a new one is made. `parent` nests it below another run's id.
         `spool` is the file for what cannot be delivered, `outbox` where it goes at the end; a resumed stage should give
-        the same ones, and say with `attempted` that its run may be there although its id is not known. Never raises
+        the same ones, and state with `attempted` that its run may be there although its id is not known. Never raises
         because of MLflow.
         """
         left = _taken(outbox[0], spool) if outbox else []
@@ -59,7 +59,7 @@ class Tracker(Experiment):
 
 
 def _taken(outbox: Outbox, spool: Path | None) -> list[Record]:
-    """What an earlier attempt left in the store; its files go beside the spool. None where the store fails."""
+    """What an earlier attempt left in the store; its files go next to the spool. None where the store fails."""
     try:
         return outbox.take(spool.with_name(spool.name + ".files")) if spool else []
     except (ThinkrewardError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What tracking could not deliver yet: a JSONL file beside the work, in the order it was made.
+"""What tracking could not deliver yet: a JSONL file next to the work in progress, in the order it was made.
 
 A record is `{"do": operation, "with": arguments}`. The file outlives the process, so a stage that is killed
 while the tracking server is away delivers the records when it is resumed with the same file. What still waits when a
@@ -18,14 +18,14 @@ Record = dict[str, Any]
 
 
 def parsed(text: str, where: str) -> list[Record]:
-    """The records in a JSONL text; half a line, as a process leaves that is killed while it appends, is left out."""
+    """The records in a JSONL text; half a line, as a process leaves that is killed while it appends, is skipped."""
     records: list[Record] = []
     for line in text.splitlines():
         try:
             record = json.loads(line)
             records.append({"do": str(record["do"]), "with": dict(record["with"])})
         except (ValueError, KeyError, TypeError):
-            logger.warning("%s: left out an unreadable record of %d characters", where, len(line))
+            logger.warning("%s: skipped an unreadable record of %d characters", where, len(line))
     return records
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ThinkrewardError
-from tasks.tracking.address import shown
+from tasks.tracking.address import without_credentials
 from tasks.tracking.client import Experiment
 from tasks.tracking.operations import RemoteRun, Status
 from tasks.tracking.outbox import About, Outbox
 from tasks.tracking.sync import Record, Spool
-from tasks.tracking.values import LONGEST_PARAM, LONGEST_TAG, as_numbers, as_strings, clean, first_line, now_ms
+from tasks.tracking.values import LONGEST_PARAM, LONGEST_TAG, as_numbers, as_strings, clean_name, first_line, now_ms
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class TrackedRun:
     @property
     def url(self) -> str:
         """Where to look at it: a link, or for a database the command that shows it."""
-        uri = shown(self._experiment.uri)
+        uri = without_credentials(self._experiment.uri)
         if uri.startswith(("http://", "https://")):
             try:
                 return f"{uri.rstrip('/')}/#/experiments/{self._experiment.experiment_id}/runs/{self.run_id}"
@@ -92,7 +92,7 @@ class TrackedRun:
         """Stores a table, column by column, as `tables/<name>-<step>.json` in the form that MLflow's page shows."""
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         text = json.dumps({"columns": list(columns), "data": rows}, default=str, ensure_ascii=False)
-        self._log("table", path=f"tables/{clean(name)}-{step:06d}.json", text=text)
+        self._log("table", path=f"tables/{clean_name(name)}-{step:06d}.json", text=text)
 
     def log_text(self, name: str, text: str) -> None:
         """Stores a text as the file `name` (may hold folders) of the run."""
@@ -111,7 +111,7 @@ class TrackedRun:
         """
         self._log(
             "checkpoint",
-            name=clean(name), step=int(step), values=as_numbers(metrics), uri=uri,
+            name=clean_name(name), step=int(step), values=as_numbers(metrics), uri=uri,
             params=as_strings(params or {}, LONGEST_PARAM), time_ms=now_ms(),
         )  # fmt: skip
 
@@ -148,7 +148,7 @@ class TrackedRun:
                 self._not_before = 0.0
                 self._catch_up(final=True)
             if self.lost:
-                where = shown(self._experiment.uri)
+                where = without_credentials(self._experiment.uri)
                 logger.warning("MLflow at %s misses %d records of run %s", where, self.lost, self.run_id or "to come")
             if len(self._spool) and self._keep():
                 self._kept = len(self._spool)
@@ -228,7 +228,11 @@ class TrackedRun:
             self._spool.replace(kept)
         if not kept:
             self._emptied()
-            logger.info("MLflow at %s has caught up: %d records delivered", shown(self._experiment.uri), len(waiting))
+            logger.info(
+                "MLflow at %s has caught up: %d records delivered",
+                without_credentials(self._experiment.uri),
+                len(waiting),
+            )
 
     def _emptied(self) -> None:
         if self._outbox is None or not self._in_outbox:
@@ -261,6 +265,6 @@ class TrackedRun:
             where = self._spool.path or "memory"
             logger.warning(
                 "MLflow at %s failed: %s. Work goes on; what is tracked waits in %s until it answers again",
-                shown(self._experiment.uri), first_line(error), where,
+                without_credentials(self._experiment.uri), first_line(error), where,
             )  # fmt: skip
         self._out = True

@@ -15,7 +15,7 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def clean(name: str) -> str:
+def clean_name(name: str) -> str:
     """A name of letters, digits, `_` and `-`."""
     return re.sub(r"[^\w\-]", "_", name)
 
@@ -37,6 +37,6 @@ def as_strings(values: Mapping[str, object], longest: int) -> dict[str, str]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in 300 characters at most."""
+    """The first line of an error, in 300 characters at most."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]

@@ -1,6 +1,6 @@
-"""Two models on the same training pairs, those first on which they differ, for a person to say which is right.
+"""Two models on the same training pairs, those first on which they differ, for a person to decide which is right.
 
-Training pairs: what a person says becomes a pair to train on, and the held-out split has to stay unseen.
+Training pairs: a vote becomes a pair to train on, and the held-out split has to stay unseen.
 """
 
 import threading
@@ -17,17 +17,17 @@ from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Task, swapped_preference
 from models.verdict.grammar import Mode, answer_text
 from tasks.store.artifacts import Store
-from tasks.workbench.feed import Tell
+from tasks.workbench.feed import Emit
 from tasks.workbench.model_cache import Choice, ModelCache
 from tasks.workbench.pairs import newest_preferences, open_dataset, training_pairs
 
 MOST = 24  # pairs at once
-PIECE = 6  # pairs between two words of how far it is
+PIECE = 6  # pairs between two reports of how far it is
 RANKS = ("✗ they differ", "✗ no verdict from one or both", "~ they agree, in this order alone", "✓ they agree")
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelAnswer:
     """One model about one pair: its verdict, whether it holds in the other order, and its scores."""
 
     model: str
@@ -44,15 +44,15 @@ class Said:
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair and what both models say of it."""
+    """A pair and the answers of both models."""
 
     pair: PreferencePair
-    said: tuple[Said, Said]
+    answers: tuple[ModelAnswer, ModelAnswer]
 
     @property
     def rank(self) -> int:
         """The place in `RANKS` of what there is to see."""
-        first, second = (one.outcome for one in self.said)
+        first, second = (one.outcome for one in self.answers)
         if first.preferred is None or second.preferred is None:
             return 1
         if first.preferred != second.preferred:
@@ -83,40 +83,40 @@ def compare(
     mode: Mode,
     count: int,
     page: int,
-    tell: Tell,
-    given_up: threading.Event,
+    emit: Emit,
+    cancelled: threading.Event,
 ) -> list[Compared]:
-    """Both models in both orders; `tell("note", …)` says how far it is. Raises `ConfigError`."""
+    """Both models in both orders; `emit("note", …)` reports how far it is. Raises `ConfigError`."""
     dataset = open_dataset(settings, store, newest_preferences(store))
     pairs = drawn(dataset, task, count, page)
     outcomes: list[list[Outcome]] = []
     for choice in choices:
-        if given_up.is_set():
+        if cancelled.is_set():
             raise Cancelled("nobody waits for it any more")
-        tell("note", f"{choice.name} is loaded …")
-        with model_cache.acquire(choice) as served:
-            model, found = served.reward_model(given_up), list[Outcome]()
+        emit("note", f"{choice.name} is loaded …")
+        with model_cache.acquire(choice) as loaded:
+            model, found = loaded.reward_model(cancelled), list[Outcome]()
             for start in range(0, len(pairs), PIECE):
-                tell("note", f"{choice.name} judges in both orders: {start} of {len(pairs)} pairs …")
+                emit("note", f"{choice.name} judges in both orders: {start} of {len(pairs)} pairs …")
                 some = pairs[start : start + PIECE]
                 found += model.judge(some, dataset.frames, [mode] * len(some))
         outcomes.append(found)
     one, other = (choice.name for choice in choices)
     rows = [
-        Compared(pair, (_said(one, pair, first, dataset), _said(other, pair, second, dataset)))
+        Compared(pair, (_answer(one, pair, first, dataset), _answer(other, pair, second, dataset)))
         for pair, first, second in zip(pairs, *outcomes, strict=True)
     ]
     return sorted(rows, key=lambda row: row.rank)
 
 
-def _said(name: str, pair: PreferencePair, outcome: Outcome, dataset: PreferenceDataset) -> Said:
+def _answer(name: str, pair: PreferencePair, outcome: Outcome, dataset: PreferenceDataset) -> ModelAnswer:
     row = JudgedRow.read(pair, outcome.given.mode, False, outcome.text, outcome.given.truncated)
     (example,) = illustrate([Example(row, pair)], dataset.frames)
-    return Said(name, outcome, card(example))
+    return ModelAnswer(name, outcome, card(example))
 
 
 def swapped_answer(outcome: Outcome) -> str:
-    """What the other order says, of the candidates as shown."""
+    """The answer in the other order, of the candidates as shown."""
     if outcome.swapped is None or outcome.swapped.preferred is None:
         return "no verdict"
     return answer_text(outcome.given.pair.task, swapped_preference(outcome.swapped.preferred))

@@ -1,59 +1,59 @@
-"""Work in a thread, told to a browser as it goes: server-sent events, the last of them its result or its problem."""
+"""Work in a thread, whose progress a browser receives as server-sent events; the last is its result or its problem.
+
+FastAPI encodes the events and, while there are none, sends the comments that keep proxies from closing the connection.
+sse-starlette was tried for this and for the service's streams: it ends every stream as soon as the server is to exit,
+where ours are answered to their end, and it changes uvicorn's signal handler when it is imported.
+"""
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from fastapi.sse import ServerSentEvent
+
 from models.errors import ThinkrewardError
 
 log = logging.getLogger(__name__)
-Tell = Callable[[str, Any], None]
+Emit = Callable[[str, Any], None]  # an event's name and data
 DONE, PROBLEM = "done", "problem"
-AT_ONCE = 8  # requests running, those that nobody waits for any more included
-SIGN_OF_LIFE_S = 15.0  # of silence: proxies cut connections that say nothing for a minute
-# Neither a proxy nor a browser is to keep the events back.
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-places = threading.BoundedSemaphore(AT_ONCE)
+AT_ONCE = 8  # requests running, including those whose browser has disconnected
+slots = threading.BoundedSemaphore(AT_ONCE)
 
 
-async def events(work: Callable[[Tell, threading.Event], Any]) -> AsyncIterator[str]:
-    """What `work(tell, given_up)` tells, as the events it names, and what it returns as `done`.
+async def events(work: Callable[[Emit, threading.Event], Any]) -> AsyncIterator[ServerSentEvent]:
+    """The events that `work(emit, cancelled)` emits, and what it returns as `done`.
 
-    What it raises is the event `problem`. `given_up` is set once nobody listens any more.
+    What it raises is the event `problem`. `cancelled` is set once nobody listens any more.
     """
-    loop, said = asyncio.get_running_loop(), asyncio.Queue[tuple[str, Any]]()
-    given_up = threading.Event()
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[ServerSentEvent]()
+    cancelled = threading.Event()
 
-    def tell(name: str, data: Any) -> None:
-        if not given_up.is_set():
-            loop.call_soon_threadsafe(said.put_nowait, (name, data))
+    def emit(name: str, data: Any) -> None:
+        if not cancelled.is_set():
+            loop.call_soon_threadsafe(queue.put_nowait, ServerSentEvent(event=name, data=data))
 
     def run() -> None:
-        if not places.acquire(blocking=False):
-            tell(PROBLEM, f"{AT_ONCE} requests are running, which is the limit: try again later")
+        if not slots.acquire(blocking=False):
+            emit(PROBLEM, f"{AT_ONCE} requests are running, which is the limit: try again later")
             return
         try:
-            tell(DONE, work(tell, given_up))
+            emit(DONE, work(emit, cancelled))
         except ThinkrewardError as error:
-            tell(PROBLEM, str(error))
+            emit(PROBLEM, str(error))
         except Exception:
             log.exception("the workbench could not finish a request")
-            tell(PROBLEM, "this went wrong here; the workbench's log says how")
+            emit(PROBLEM, "the workbench failed to answer; its log has the error")
         finally:
-            places.release()
+            slots.release()
 
     threading.Thread(target=run, daemon=True, name="workbench").start()
     try:
-        name = ""
-        while name not in (DONE, PROBLEM):
-            try:
-                name, data = await asyncio.wait_for(said.get(), SIGN_OF_LIFE_S)
-            except TimeoutError:
-                yield ": still at it\n\n"
-                continue
-            yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
+        while True:
+            event = await queue.get()
+            yield event
+            if event.event in (DONE, PROBLEM):
+                return
     finally:
-        given_up.set()
+        cancelled.set()

@@ -12,12 +12,12 @@ from configs.schema import Settings
 from models.errors import ConfigError, ThinkrewardError
 from models.generation.open import open_generator
 from tasks.data.decoders import serving_decoders
-from tasks.data.locations import model_digest
 from tasks.pipeline.graph import EVALUATED, find_base
 from tasks.pipeline.pinning import registered_model
 from tasks.serving.model_manager import LoadedModel
-from tasks.stages.options import local_options
+from tasks.stages.generators import local_options
 from tasks.store.artifacts import Store
+from tasks.store.locations import model_digest
 
 ALIASES = ("champion", "challenger")
 KEPT = 2  # models in memory, as far as they are idle: two to compare
@@ -45,7 +45,7 @@ class ModelCache:
         self.decoders = serving_decoders(settings)  # of what people bring; they start with the first of it
         self._loading = threading.Lock()  # taken before the other one
         self._lock = threading.Lock()
-        self._served: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def choices(self) -> list[Choice]:
         """What can be asked now: the aliases first, then the newest model of each stage.
@@ -76,43 +76,43 @@ class ModelCache:
     def acquire(self, choice: Choice) -> Iterator[LoadedModel]:
         """Its model, for as long as the block takes. Raises `StoreError` or `ModelError`."""
         with self._loading:
-            served = self._use(choice.digest)
-            if served is None:
+            loaded = self._use(choice.digest)
+            if loaded is None:
                 self._let_go(KEPT - 1)
-                served = self._load(choice)
+                loaded = self._load(choice)
                 with self._lock:
-                    self._served[choice.digest] = served
-                    served.users += 1
+                    self._models[choice.digest] = loaded
+                    loaded.users += 1
         try:
-            yield served
+            yield loaded
         finally:
             with self._lock:
-                served.users -= 1
+                loaded.users -= 1
 
     def close(self) -> None:
         """Let every model end what it has."""
         with self._lock:
-            held = list(self._served.values())
-            self._served.clear()
-        for served in held:
-            served.generator.close()
+            held = list(self._models.values())
+            self._models.clear()
+        for loaded in held:
+            loaded.generator.close()
         self.decoders.close()
 
     def _use(self, digest: str) -> LoadedModel | None:
         with self._lock:
-            served = self._served.get(digest)
-            if served is not None:
-                self._served.move_to_end(digest)
-                served.users += 1
-            return served
+            loaded = self._models.get(digest)
+            if loaded is not None:
+                self._models.move_to_end(digest)
+                loaded.users += 1
+            return loaded
 
     def _let_go(self, keep: int) -> None:
         """End the models that were used longest ago and are idle, until so many idle ones are left."""
         with self._lock:
-            idle = [digest for digest, one in self._served.items() if not one.users]
-            ended = [self._served.pop(digest) for digest in idle[: max(0, len(idle) - keep)]]
-        for served in ended:
-            served.generator.close()
+            idle = [digest for digest, one in self._models.items() if not one.users]
+            ended = [self._models.pop(digest) for digest in idle[: max(0, len(idle) - keep)]]
+        for loaded in ended:
+            loaded.generator.close()
 
     def _load(self, choice: Choice) -> LoadedModel:
         folder = find_base(self._settings) if choice.digest == self._base else None

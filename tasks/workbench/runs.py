@@ -34,7 +34,7 @@ class Result:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage: where it stands, why, and its result or, where that is to do, the newest of other settings."""
+    """A stage: its state, why, and its result or, where that is to do, the newest of other settings."""
 
     name: str
     state: str
@@ -113,7 +113,7 @@ def champion_tree(settings: Settings, store: Store) -> Node | None:
 
 
 def _node(tree: Lineage, seen: set[str]) -> Node:
-    """What each was made from is told once; drops are counted."""
+    """What each was made from is shown once; submissions are counted."""
     label, below = f"{tree.ref.kind} {tree.ref.short}", []
     for production in tree.made_by[:1]:
         label += f" by {production.entry.stage}"
@@ -121,9 +121,9 @@ def _node(tree: Lineage, seen: set[str]) -> Node:
             return Node(f"{label}, see above")
         seen.add(tree.ref.path)
         below += [Node(line) for line in raw_data(production.entry)]
-        drops = [name for name in production.inputs if name.startswith(PREFIX)]
-        below += [Node(f"{len(drops)} drops of the inbox")] if drops else []
-        below += [_node(source, seen) for name, source in production.inputs.items() if name not in drops]
+        submissions = [name for name in production.inputs if name.startswith(PREFIX)]
+        below += [Node(f"{len(submissions)} submissions of the inbox")] if submissions else []
+        below += [_node(source, seen) for name, source in production.inputs.items() if name not in submissions]
     return Node(label, tuple(below))
 
 

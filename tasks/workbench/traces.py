@@ -60,7 +60,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TraceView:
     """A trace with what is known of its pair."""
 
     trace: Trace
@@ -136,21 +136,21 @@ def reasons(traces: Iterable[Trace]) -> list[tuple[str, int]]:
     return Counter(trace.rejection for trace in traces if trace.rejection).most_common()
 
 
-def illustrated(settings: Settings, store: Store, entry: IndexEntry, traces: Sequence[Trace]) -> list[Shown]:
+def illustrated(settings: Settings, store: Store, entry: IndexEntry, traces: Sequence[Trace]) -> list[TraceView]:
     """The traces with their pairs' texts and pictures, as far as those are known and can be read."""
     try:
         dataset = open_dataset(settings, store, entry.inputs["preferences"])
         pairs = training_pairs(dataset)
     except ThinkrewardError:
-        return [Shown(trace, None) for trace in traces]
+        return [TraceView(trace, None) for trace in traces]
     shown = []
     for trace in traces:
         pair = pairs.get(trace.pair_id)
         if pair is None:
-            shown.append(Shown(trace, None))
+            shown.append(TraceView(trace, None))
             continue
         presented = pair.swapped() if trace.swapped else pair
         row = JudgedRow.read(presented, "think", trace.swapped, trace.text, truncated=False)
         (example,) = illustrate([Example(row, presented)], dataset.frames)
-        shown.append(Shown(trace, card(example)))
+        shown.append(TraceView(trace, card(example)))
     return shown

@@ -19,7 +19,7 @@ class JudgeRequest(CompareRequest):
 
 
 class VoteRequest(CompareRequest):
-    """What a person says of candidates of their own."""
+    """A vote on candidates of their own."""
 
     preferred: Preferred
 
@@ -36,7 +36,7 @@ class PairsRequest(Strict):
 
 
 class PairVote(Strict):
-    """What a person says of a training pair."""
+    """A vote on a training pair."""
 
     pair: Annotated[str, Field(min_length=1, max_length=1000)]
     preferred: Literal[1, 2, "tie"]

@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.data.inbox.inbox import INBOX
+from tasks.orchestration.zombie_runs import end_silent_runs
 from tasks.pipeline.graph import RECIPE
-from tasks.pipeline.zombie_runs import end_silent_runs
 from tasks.stack.state import BUCKET
 from tasks.store.artifacts import Store
 from tasks.store.objects.base import Source, hash_file
@@ -254,7 +254,7 @@ def test_a_run_of_a_machine_that_is_gone_is_marked_as_crashed(
 def test_a_silent_run_that_the_automation_missed_gives_its_place_back(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.pipeline.zombie_runs.SILENT_S", 1.0)
+    monkeypatch.setattr("tasks.orchestration.zombie_runs.SILENT_S", 1.0)
     deployment = stack.api("GET", "deployments/name/grpo/default")["id"]
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
     run = stack.api("POST", f"deployments/{deployment}/create_flow_run", state=later)["id"]

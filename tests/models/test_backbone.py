@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from configs.schema import Lora
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, save
 from models.errors import ModelError
 
@@ -51,6 +52,7 @@ def qwen3_5() -> Any:
     return Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=vision))
 
 
+ADAPTERS = Lora(rank=2, alpha=4, dropout=0.0)
 FAMILIES = {
     qwen2_5_vl: dict.fromkeys((*ATTENTION, *MLP), 2),
     qwen3_vl: dict.fromkeys((*ATTENTION, *MLP), 2),
@@ -75,11 +77,11 @@ def test_each_adapter_is_trained_and_merged(build: Any, tmp_path: Path, caplog: 
 
     torch.manual_seed(0)
     build().save_pretrained(tmp_path / "base")
-    given = {"dtype": "bfloat16", "attention": "eager", "freeze_vision": True, "lora": (2, 4, 0.0)}
+    given = {"dtype": "bfloat16", "attention": "eager", "freeze_vision": True, "lora": ADAPTERS}
     loaded = load_for_training(tmp_path / "base", **given)
     targets = lora_targets(loaded)
     with caplog.at_level("INFO"):
-        model = get_peft_model(loaded, lora_config(loaded, 2, 4, 0.0))
+        model = get_peft_model(loaded, lora_config(loaded, ADAPTERS))
     assert f"on {len(targets)} linear layers" in caplog.text
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     assert len(trained) == 2 * len(targets)
@@ -117,7 +119,7 @@ def test_a_model_without_linear_layers_is_refused() -> None:
 
 def test_the_pattern_of_layers_is_the_same_in_every_process_and_takes_no_other() -> None:
     model = qwen3_5()
-    pattern = lora_config(model, 2, 4, 0.0).target_modules
+    pattern = lora_config(model, ADAPTERS).target_modules
     assert isinstance(pattern, str)
     matched = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
     assert matched == lora_targets(model)

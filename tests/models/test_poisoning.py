@@ -11,11 +11,11 @@ import pytest
 
 from models.evaluation.turning import turning
 from models.pairs.preference import PreferencePair, swapped_preference
-from models.pairs.splits.keys import Hashes
 from models.sources.contradictions import OWN_LABEL, SubmittedPair, contradicting
 from models.sources.shares import blended
+from models.splits.keys import Hashes
 from tests.models.evaluation.test_turning import answered
-from tests.models.pairs.splits.made import generated, sha256
+from tests.models.splits.made import generated, sha256
 
 OWN = 400  # training pairs of the task
 SHARE = 0.1  # the default of prepare.inbox_share

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from models.errors import MediaError
-from models.media.frames import bundle, decode, inspect
+from models.media.frames import decode, inspect, pack_frames
 from models.pairs.preference import Task
 from models.verdict.grammar import Dimension, Malformed, Mode, Verdict, candidate_names
 from models.verdict.lenient import parse_lenient
@@ -98,7 +98,7 @@ def _stills() -> Iterator[bytes]:
         more = {"save_all": True, "append_images": frames[1:], "duration": 40}
         noise.save(buffer, kind, **(more if kind in ("PNG", "GIF", "WEBP", "TIFF") else {}))
         yield buffer.getvalue()
-    yield bundle([(f"{at}.png", next(_one_png(frame))) for at, frame in enumerate(frames)])
+    yield pack_frames([(f"{at}.png", next(_one_png(frame))) for at, frame in enumerate(frames)])
 
 
 def _one_png(frame: Image.Image) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
     python -m tests.proofs.large_drops [--drops 20] [--mib 100]
 
 Puts so many drops into the inbox of a store of its own, each of so many MiB in pictures of noise (which nothing
-compresses), and adds them as a nightly run does: `ingest`, then the stage `prepare`, then `settle`. Prints the most
+compresses), and adds them as a nightly run does: `ingest`, then the stage `prepare`, then `archive`. Prints the most
 memory that this took in all its processes (MiB resident; what they share counts for each), and for how long. Exit
 status 1 above 2 GiB, or if a pair was lost.
 """
@@ -28,16 +28,16 @@ ADD = """
 import sys
 from configs.load import load_settings
 from tasks.data.decoders import prepare_decoders
-from tasks.data.inbox.inbox import ingest, settle
+from tasks.data.inbox.inbox import archive, ingest
 from tasks.pipeline.run import open_store, run_stage
 
 settings = load_settings("shapes", sys.argv[1:])
 store = open_store(settings)
 with prepare_decoders(settings) as decoders:
-    taken = ingest(store, max_frames=8, quiet_s=0, say=print, decoding=decoders)
+    taken = ingest(store, max_frames=8, quiet_s=0, log=print, decoding=decoders)
 print("INGESTED", flush=True)
 prepared = run_stage("prepare", settings)
-settle(store, prepared.outputs["preferences"].short, taken)
+archive(store, prepared.outputs["preferences"].short, taken)
 print("PAIRS", prepared.facts["drop_pairs"], "MIB", prepared.facts["peak_memory_mib"])
 """
 

@@ -23,7 +23,7 @@ import numpy as np
 from models.judging.ranking import Pair, Ranking, round_robin
 from models.judging.reward_model import Outcome, RewardModel
 from models.shapes.draw import Look, draw_scene, encode
-from models.shapes.world import Flaw, Level, Scene, caption, random_scene, violate
+from models.shapes.world import Flaw, Level, Scene, caption_of, random_scene, violate
 from models.verdict.grammar import Mode
 from tasks.judging.judges import reward_model
 
@@ -88,7 +88,7 @@ def make_group(number: int, seed: int) -> Group:
     drawn += [(drawn[-1][0], flaw) for flaw in RENDERING]
     flaws = rng.sample(range(len(drawn)), len(drawn))
     images = [encode(draw_scene(drawn[at][0], Look.random(rng), drawn[at][1], Level.NORMAL, rng)) for at in flaws]
-    return Group(caption(scene), images, flaws)
+    return Group(caption_of(scene), images, flaws)
 
 
 def rankings(judge: RewardModel, group: Group, mode: Mode, seed: int) -> tuple[Ranking, Ranking, Ranking]:

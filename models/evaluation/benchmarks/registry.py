@@ -1,6 +1,6 @@
 """The public benchmarks by name."""
 
-from configs.explain import nearest
+from configs.explain import closest_word
 from models.errors import ConfigError
 from models.evaluation.benchmarks import (
     genai_bench_image,
@@ -31,6 +31,6 @@ def benchmark(name: str) -> Benchmark:
     """The benchmark of that name. Raises `ConfigError` that says which one was meant, or which there are."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    guess = nearest(name, list(BENCHMARKS))
+    guess = closest_word(name, list(BENCHMARKS))
     hint = f"did you mean {guess}? It" if guess else "it"
     raise ConfigError(f"benchmark {name!r} is unknown: {hint} is one of {', '.join(BENCHMARKS)}")

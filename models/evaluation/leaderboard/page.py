@@ -1,6 +1,6 @@
 """The leaderboard as one HTML file that opens from disk: everything inside it, nothing fetched.
 
-Whatever judges, captions and data sets say is escaped by the template. The page's content security policy allows no
+Texts of judges, captions and data sets are escaped by the template. The page's content security policy allows no
 request, and of scripts only the one this file puts there, by its hash: markup that slipped through would not run.
 """
 
@@ -74,7 +74,7 @@ class PairwiseComparison:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Everything `render_leaderboard` shows. Each part may be left out.
+    """Everything `render_leaderboard` shows. Each part may be absent.
 
     `entries` in the order of the table; `cases_found` is how many cases there were before the caller chose `cases`
     among them; `meta` is anything that JSON can hold: digests, seeds, the machine.
@@ -89,7 +89,7 @@ class Leaderboard:
 
 
 @dataclass(frozen=True)
-class Section:
+class BenchmarkSection:
     """One benchmark's part of the page: charts and tables of (header, rows)."""
 
     name: str
@@ -164,8 +164,8 @@ def _choices(cases: Sequence[Case]) -> dict[str, list[str]]:
     return {name: sorted(values) for name, values in found.items()}
 
 
-def _section(benchmark: Benchmark, entries: Sequence[Entry]) -> Section:
-    return Section(
+def _section(benchmark: Benchmark, entries: Sequence[Entry]) -> BenchmarkSection:
+    return BenchmarkSection(
         name=benchmark.name,
         protocol=protocol_words(benchmark),
         figures=(_bars(benchmark, entries), _scatter(benchmark, entries)),
@@ -186,10 +186,10 @@ def _bars(benchmark: Benchmark, entries: Sequence[Entry]) -> Figure:
         of_group = [Numbered(at, name, each["groups"][group]) for at, name, each in found if group in each["groups"]]
         groups.append((group, of_group))
     shown = [(group, bars) for group, bars in groups if bars]
-    said = "; ".join(
+    text = "; ".join(
         f"{group}: " + ", ".join(f"{bar.name} {percent(bar.share['value'])} %" for bar in bars) for group, bars in shown
     )
-    svg = interval_bars(shown, alt=f"Accuracy by group on {benchmark.name}. {said}") if shown else None
+    svg = interval_bars(shown, alt=f"Accuracy by group on {benchmark.name}. {text}") if shown else None
     return Figure("Accuracy by group", svg, "With 95 % intervals; the dashed line is at one half.")
 
 
@@ -199,9 +199,9 @@ def _scatter(benchmark: Benchmark, entries: Sequence[Entry]) -> Figure:
         strict = entry.measured.get(benchmark.name, {}).get("strict", {})
         if strict.get("consistency") and strict["diff"]["overall"]:
             dots.append(Dot(number, entry.name, strict["diff"]["overall"], strict["consistency"]))
-    said = "; ".join(
+    text = "; ".join(
         f"{dot.name}: {percent(dot.accuracy['value'])} % and {percent(dot.consistency['value'])} %" for dot in dots
     )
-    svg = scatter(dots, alt=f"Accuracy and consistency on {benchmark.name}. {said}") if dots else None
+    svg = scatter(dots, alt=f"Accuracy and consistency on {benchmark.name}. {text}") if dots else None
     note = "Consistency: pairs whose two answers, one an order, name the same candidate."
     return Figure("Consistency against accuracy", svg, note)

@@ -11,11 +11,11 @@ from typing import Any
 from markupsafe import Markup
 
 from models.evaluation.report.plots import WIDTH
-from models.evaluation.report.table import interval, percent
+from models.evaluation.report.table import interval_text, percent
 
 SERIES = 5  # colours of the page
 ROW, HEAD, FOOT = 15, 22, 24
-START, END = 18, 318  # the bars' scale, 0 to 1; numbers stand left of it and values right
+START, END = 18, 318  # the bars' scale, 0 to 1; numbers are left of it and values right
 PLOT = (44.0, 12.0, 300.0, 300.0)  # of the scatter: left, top, width and height
 
 Share = Mapping[str, Any]  # value, low, high, pairs: see models.evaluation.benchmarks.protocol
@@ -67,7 +67,7 @@ def interval_bars(groups: Sequence[tuple[str, Sequence[Numbered]]], *, alt: str)
 
 def _bar(bar: Numbered, y: float) -> Markup:
     low, high, value = (_across(bar.share[name]) for name in ("low", "high", "value"))
-    title = f"{bar.name}: {percent(bar.share['value'])} % ({interval((bar.share['low'], bar.share['high']))})"
+    title = f"{bar.name}: {percent(bar.share['value'])} % ({interval_text((bar.share['low'], bar.share['high']))})"
     return Markup(
         '<g><title>%s</title><text x="0" y="%.1f" class="small">%d</text>'
         '<rect class="track" x="%d" y="%.1f" width="%d" height="10" rx="2"/>'
@@ -106,12 +106,12 @@ def _dot(dot: Dot) -> Markup:
     left, top, wide, tall = PLOT
     x, x_low, x_high = (left + wide * dot.accuracy[name] for name in ("value", "low", "high"))
     y, y_low, y_high = (top + tall * (1 - dot.consistency[name]) for name in ("value", "low", "high"))
-    said = f"accuracy {percent(dot.accuracy['value'])} %, consistency {percent(dot.consistency['value'])} %"
+    text = f"accuracy {percent(dot.accuracy['value'])} %, consistency {percent(dot.consistency['value'])} %"
     return Markup(
         '<g><title>%s: %s</title><path class="line s%d" d="M%.1f %.1fH%.1fM%.1f %.1fV%.1f"/>'
         '<circle class="dot s%d" cx="%.1f" cy="%.1f" r="5"/><text x="%.1f" y="%.1f" class="mark">%d</text></g>'
     ) % (
-        *(dot.name, said, colour(dot.number), x_low, y, x_high, x, y_low, y_high),
+        *(dot.name, text, colour(dot.number), x_low, y, x_high, x, y_low, y_high),
         *(colour(dot.number), x, y, x + 7, y - 6, dot.number),
     )
 

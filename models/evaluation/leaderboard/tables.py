@@ -1,4 +1,4 @@
-"""The leaderboard's tables: every judge's figure on every benchmark beside the published ones, and the details."""
+"""The leaderboard's tables: every judge's figure on every benchmark next to the published ones, and the details."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from models.evaluation.benchmarks.benchmark import Benchmark, Quoted
 from models.evaluation.benchmarks.protocol import paper
-from models.evaluation.report.table import MISSING, Cell, interval, percent, signed
+from models.evaluation.report.table import MISSING, Cell, interval_text, percent, signed
 from models.evaluation.scores import Scores
 
 TIES = {"diff": "ties left out", "tau": "ties counted"}
@@ -15,7 +15,7 @@ HEADLINES = ("macro", "diff", "tau", "overall")  # what a quoted figure is calle
 
 @dataclass(frozen=True)
 class Entry:
-    """One judge: its name, and what the benchmarks' `protocol.measure` says of it by the benchmark's name."""
+    """One judge: its name, and what the benchmarks' `protocol.measure` gives by the benchmark's name."""
 
     name: str
     measured: Mapping[str, Scores]
@@ -69,11 +69,11 @@ def places(benchmarks: Sequence[Benchmark], entries: Sequence[Entry]) -> list[Ro
 
 def share_cell(share: Mapping[str, Any] | None) -> Cell:
     """A share in percent with its interval."""
-    return Cell(percent(share["value"]), interval((share["low"], share["high"]))) if share else Cell(MISSING)
+    return Cell(percent(share["value"]), interval_text((share["low"], share["high"]))) if share else Cell(MISSING)
 
 
 def own_figures(entry: Entry, benchmark: Benchmark) -> Scores | None:
-    """What the benchmark's own protocol counts, strict; `None` if not judged, and for ties if the judge says none."""
+    """What the benchmark's own protocol counts, strict; `None` if not judged, and for ties if the judge gives none."""
     if benchmark.name not in entry.measured:
         return None
     figures: Scores | None = entry.measured[benchmark.name]["strict"][benchmark.ties]

@@ -14,7 +14,7 @@ from models.verdict.prompts import PROMPT_LABEL
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownMedium:
     """A medium's frames with a text alternative each; `name` heads them."""
 
     name: str
@@ -27,7 +27,7 @@ class Side:
 
     name: str
     text: str | None
-    shown: Shown | None
+    shown: ShownMedium | None
     labelled: bool
     picked: bool
 
@@ -46,7 +46,7 @@ class Card:
 
     example: Example
     prompt_label: str
-    context: tuple[Shown, ...]
+    context: tuple[ShownMedium, ...]
     sides: tuple[Side, ...]
     dimensions: tuple[Scored, ...]
     totals: tuple[tuple[str, float], ...]
@@ -97,11 +97,11 @@ def _scored(dimension: Dimension, names: tuple[str, str]) -> Scored:
     return Scored(dimension.name, sides)
 
 
-def _shown(example: Example, media: Media, name: str) -> Shown:
+def _shown(example: Example, media: Media, name: str) -> ShownMedium:
     frames = example.frames(media)
     about = f"{name}, for: {example.pair.prompt}"
     alts = [f"{about} (frame {at} of {len(frames)})" if len(frames) > 1 else about for at in range(1, len(frames) + 1)]
-    return Shown(name, tuple(zip(frames, alts, strict=True)))
+    return ShownMedium(name, tuple(zip(frames, alts, strict=True)))
 
 
 def _cut(text: str, position: int) -> tuple[str, str, str]:

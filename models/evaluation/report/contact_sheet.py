@@ -1,6 +1,6 @@
 """A page that shows some pairs of a data set: prompt, media, candidates and label. One HTML file, no script.
 
-What the data set says is escaped by the template, and the page's content security policy allows no request.
+The data set's texts are escaped by the template, and the page's content security policy allows no request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ MAX_PIXELS = 256 * 256  # of a picture on the sheet
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetPair:
     """One pair, and where its data set has it."""
 
     pair: PreferencePair
     where: str
 
 
-def contact_sheet(title: str, shown: Sequence[Shown], media: Mapping[str, bytes], *, frames: int) -> str:
+def contact_sheet(title: str, shown: Sequence[SheetPair], media: Mapping[str, bytes], *, frames: int) -> str:
     """The page; of a video at most so many `frames`."""
     environment = page_environment()
 

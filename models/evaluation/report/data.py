@@ -55,7 +55,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything `render_report` shows. Each part may be left out.
+    """Everything `render_report` shows. Each part may be absent.
 
     - `models`: in the order of the stages; the last one is the final model.
     - `differences`: `{"from", "to", "mean", "low", "high", "pairs"}` each, accuracy of `to` minus that of `from`,
@@ -63,7 +63,7 @@ class ReportData:
     - `distill_yield`: `{"asked", "answered", "kept", "rejected": {reason: count}}`.
     - `pass_rates`: `{"pass_rate", "task"}` a pair of rejection sampling.
     - `grpo_history`: rows with a `step` and any of TRL's metrics, and `validation/accuracy`. The chosen checkpoint
-      is the first best one, as GRPO chooses it, unless a row says `"chosen": true`.
+      is the first best one, as GRPO chooses it, unless a row has `"chosen": true`.
     - `examples`: from `choose_examples`, then `illustrate`.
     - `stages`: `{"name", "state", "seconds", "peak_memory_mib", "key", "artifacts"}` each.
     - `meta`: configuration, seeds, digests, machine: anything that JSON can hold.
@@ -148,7 +148,7 @@ def _picture(frame: Image.Image) -> Picture:
 
 
 def pass_rate_bins(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Pairs by pass rate for each task, in the bins of `PASS_RATE_BINS`: all wrong and all right stand alone.
+    """Pairs by pass rate for each task, in the bins of `PASS_RATE_BINS`: all wrong and all right are bins of their own.
 
     >>> pass_rate_bins([{"task": "image_generation", "pass_rate": rate} for rate in (0.0, 0.25, 0.3, 1.0)])
     {'image_generation': [1, 1, 1, 0, 0, 1]}
@@ -176,7 +176,7 @@ def points(history: Iterable[Mapping[str, Any]], metric: str) -> list[Point]:
 
 
 def chosen_step(history: Sequence[Mapping[str, Any]], metric: str) -> float | None:
-    """The step of the checkpoint that was handed on: marked `chosen`, else the first best of `metric`."""
+    """The step of the checkpoint that was passed downstream: marked `chosen`, else the first best of `metric`."""
     for row in history:
         if row.get("chosen") and "step" in row:
             return float(row["step"])

@@ -1,4 +1,4 @@
-"""How pages are rendered: what models, captions and data sets say is escaped, and a missing name is an error."""
+"""How pages are rendered: texts of models, captions and data sets are escaped, and a missing name is an error."""
 
 from pathlib import Path
 

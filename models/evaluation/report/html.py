@@ -1,6 +1,6 @@
 """One HTML file that shows a whole run: everything inside it, nothing fetched, no script.
 
-Whatever models, captions and datasets say is escaped by the template; a content security policy in the page
+Texts of models, captions and data sets are escaped by the template; a content security policy in the page
 forbids scripts and outside requests besides.
 """
 

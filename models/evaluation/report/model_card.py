@@ -47,7 +47,7 @@ def model_card(facts: CardFacts) -> str:
             "",
             "## Held-out accuracy",
             "",
-            "Greedy, both presentation orders, pairs labelled a tie left out; a text that does not parse is wrong.",
+            "Greedy, both presentation orders, pairs labelled a tie excluded; a text that does not parse is wrong.",
             "",
             *_scores(facts.scores),
             "",

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG, written by hand: no script, no font and no file from elsewhere.
+"""Small charts as inline SVG, written by hand: no script, no font and no other file.
 
 Colours are the page's classes (`s1` … `s5` for series), so a chart follows the page from light to dark.
 Every label is escaped; `alt` is what a reader hears who cannot see the chart. Lengths are SVG units, which are
@@ -77,7 +77,7 @@ def line_chart(series: Sequence[Series], *, alt: str, fraction: bool = False, ch
     across = _Scale(*_range(min(xs), max(xs), 0.0), LEFT, WIDTH - RIGHT)
     low, high = _range(min(ys), max(ys), 0.08)
     if fraction and min(ys) >= 0 and max(ys) <= 1:
-        low, high = max(low, 0.0), min(high, 1.0)  # no share lies outside, and neither does the axis
+        low, high = max(low, 0.0), min(high, 1.0)  # no share is outside, and neither does the axis
     up = _Scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [_y_axis(up, fraction), _x_axis(across)]
     if chosen is not None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from models.evaluation.report.data import PASS_RATE_BINS, ModelEntry, chosen_step, pass_rate_bins, points
 from models.evaluation.report.plots import Bar, Series, Whisker, bar_chart, column_chart, line_chart, whisker_chart
-from models.evaluation.report.table import MISSING, interval, percent, signed, task_name
+from models.evaluation.report.table import MISSING, interval_text, percent, signed, task_name
 
 COLD_START = "cold-start"
 VALIDATION = "validation/accuracy"
@@ -45,7 +45,7 @@ class Figure:
 
 
 def headline(models: Sequence[ModelEntry], differences: Sequence[Mapping[str, Any]]) -> list[Tile]:
-    """The final model's thinking accuracy beside the cold start's, the gain, validity, and the direct mode."""
+    """The final model's thinking accuracy next to the cold start's, the gain, validity, and the direct mode."""
     if not models:
         return []
     first, final = models[0], models[-1]
@@ -66,9 +66,9 @@ def headline(models: Sequence[ModelEntry], differences: Sequence[Mapping[str, An
 
 
 def gain_words(gain: Mapping[str, Any]) -> str:
-    """`95 %: +1.0 to +3.2`, and whether zero lies within."""
+    """`95 %: +1.0 to +3.2`, and whether zero is within."""
     words = f"95 %: {signed(gain['low'])} to {signed(gain['high'])}"
-    return f"{words}, not told from zero" if gain["low"] <= 0 <= gain["high"] else words
+    return f"{words}, not distinguishable from zero" if gain["low"] <= 0 <= gain["high"] else words
 
 
 def accuracy_figure(models: Sequence[ModelEntry]) -> Figure:
@@ -78,7 +78,7 @@ def accuracy_figure(models: Sequence[ModelEntry]) -> Figure:
         value, bounds = _overall(model), _interval(model)
         if value is not None:
             low, high = bounds or (value, value)
-            rows.append(Whisker(model.name, value, low, high, f"{percent(value)} % ({interval((low, high))})"))
+            rows.append(Whisker(model.name, value, low, high, f"{percent(value)} % ({interval_text((low, high))})"))
     alt = "Thinking accuracy by stage: " + "; ".join(f"{row.label} {row.note}" for row in rows)
     return Figure("Thinking accuracy by stage", whisker_chart(rows, alt=alt) if rows else None)
 
@@ -191,4 +191,4 @@ def _interval(model: ModelEntry) -> tuple[float, float] | None:
 
 def _bounds(model: ModelEntry) -> str:
     bounds = _interval(model)
-    return f"95 %: {interval(bounds)}" if bounds else ""
+    return f"95 %: {interval_text(bounds)}" if bounds else ""

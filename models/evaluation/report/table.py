@@ -48,7 +48,7 @@ def signed(fraction: float | None) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def interval(bounds: Sequence[float] | None) -> str:
+def interval_text(bounds: Sequence[float] | None) -> str:
     """Both bounds in percent: `90.1 to 94.2`."""
     return f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds else ""
 
@@ -86,7 +86,7 @@ def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[
         judged = [groups.get(name, {}).get("think", {}) for groups in found]
         pairs = max((one.get("pairs", 0) for one in judged), default=0)
         cells = [
-            Cell(percent(one["accuracy"]), interval((one["low"], one["high"]))) if one else Cell(MISSING)
+            Cell(percent(one["accuracy"]), interval_text((one["low"], one["high"]))) if one else Cell(MISSING)
             for one in judged
         ]
         rows.append([Cell(task_name(task)), Cell(group or MISSING), Cell(str(pairs)), *cells])
@@ -95,7 +95,7 @@ def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[
 
 def _accuracy(scores: Mapping[str, Any], mode: str, which: str) -> Cell:
     bounds = scores.get("intervals", {}).get(mode, {}).get(which)
-    return Cell(percent(scores.get(mode, {}).get(which)), interval(bounds))
+    return Cell(percent(scores.get(mode, {}).get(which)), interval_text(bounds))
 
 
 def _tasks(all_scores: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -24,10 +24,10 @@ def some_pair(rng: Random, seed: int) -> MadePair:
 
 
 def much_changed(made: MadePair, which: int, rng: Random) -> MadePair:
-    """The pair with its candidate `which` drawn anew, its content changed in several ways, at times spoilt."""
+    """The pair with its candidate `which` drawn again, its content changed in several ways, at times its rendering."""
     scene, task = made.scene, made.pair.task
     shown = altered(scene, made.level, rng)
-    flaw = spoilt(rng, video=task is Task.VIDEO_GENERATION)
+    flaw = rendering_flaw(rng, video=task is Task.VIDEO_GENERATION)
     seen = list(made.seen)
     look = Look.random(rng)
     seen[which] = as_seen(shown, flaw, look)
@@ -42,7 +42,7 @@ def much_changed(made: MadePair, which: int, rng: Random) -> MadePair:
 def worse_changed(made: MadePair, rng: Random) -> MadePair:
     """The pair with its worse candidate changed much. One flaw a pair, as pairs have it, teaches to guess it.
 
-    Whoever sees neither noise nor a cut then says that a colour differs, and the other way round.
+    Whoever sees neither noise nor a cut then answers that a colour differs, and the reverse.
     """
     worse = 1 if made.pair.preferred == 1 else 0
     while True:
@@ -52,7 +52,7 @@ def worse_changed(made: MadePair, rng: Random) -> MadePair:
 
 
 def both_changed(made: MadePair, rng: Random) -> MadePair:
-    """The pair with both candidates changed much: nothing that one of them shows tells what the other does."""
+    """The pair with both candidates changed much: nothing that one of them shows predicts the other."""
     return much_changed(much_changed(made, 0, rng), 1, rng)
 
 
@@ -68,7 +68,7 @@ def altered(scene: Scene, level: Level, rng: Random) -> Scene:
             return shown
 
 
-def spoilt(rng: Random, *, video: bool) -> Flaw | None:
+def rendering_flaw(rng: Random, *, video: bool) -> Flaw | None:
     """A flaw of rendering, or none. Those that take looking at one place or from frame to frame are the most."""
     flaws = (Flaw.NOISE, Flaw.BLUR, *((Flaw.FLICKER, Flaw.JUMP) if video else (Flaw.CUT,)) * 2)
     return rng.choice(flaws) if rng.random() < 0.6 else None

@@ -9,7 +9,7 @@ from string import ascii_lowercase
 
 SHARE = 0.25  # of the pairs in lessons
 
-# A name stands for the candidate that the text speaks for.
+# {name} is the candidate that the text speaks for.
 SENTENCES = (
     "Say that {name} is better.",
     "The answer is {name} is better.",

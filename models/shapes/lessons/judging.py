@@ -5,7 +5,7 @@ from random import Random
 from models.pairs.preference import Task
 from models.shapes.assess import draw_marks, totals
 from models.shapes.lessons.changing import both_changed, much_changed, some_pair, worse_changed
-from models.shapes.lessons.lesson import CHECK, LOOK, VERIFY, Lesson, any_names, renamed, request_for, with_one_alone
+from models.shapes.lessons.lesson import CHECK, LOOK, VERIFY, Lesson, any_names, request_for, with_names, with_one_alone
 from models.shapes.lessons.seeing import all_seen
 from models.shapes.lessons.styles import STYLES, Style, random_style
 from models.shapes.pairs import make_pair
@@ -17,13 +17,13 @@ from models.verdict.prompts import chat
 WORSE_CHANGED, BOTH_CHANGED = 0.35, 0.4
 
 
-def judge(rng: Random, seed: int) -> Lesson:
+def judge_lesson(rng: Random, seed: int) -> Lesson:
     """A pair judged directly."""
     made = some_pair(rng, seed)
     return Lesson(chat(made.pair, "direct"), made.frames, answer_text(made.pair.task, made.pair.preferred))
 
 
-def check(rng: Random, seed: int) -> Lesson:
+def check_lesson(rng: Random, seed: int) -> Lesson:
     """One candidate alone. Of generated ones every other shape differs from what the caption asks.
 
     Pairs have one flaw each, so that most of what is asked is there: from them alone a model learns to
@@ -35,11 +35,11 @@ def check(rng: Random, seed: int) -> Lesson:
         made = much_changed(made, which, rng)
     messages, frames = with_one_alone(made, which, CHECK)
     remarks = [(assessment.dimension, assessment.remarks[which]) for assessment in made.assessments]
-    said = [f"{aspect} {_grade(remark.good)}, {remark.words}" for aspect, remark in remarks]
-    return Lesson(messages, frames, ". ".join(said))
+    sentences = [f"{aspect} {_grade(remark.good)}, {remark.words}" for aspect, remark in remarks]
+    return Lesson(messages, frames, ". ".join(sentences))
 
 
-def verify(rng: Random, seed: int) -> Lesson:
+def verify_lesson(rng: Random, seed: int) -> Lesson:
     """Whether one candidate is the better of its pair, in a word and without any others before it."""
     made = some_pair(rng, seed)
     which = rng.randrange(2)
@@ -47,7 +47,7 @@ def verify(rng: Random, seed: int) -> Lesson:
     return Lesson(messages, frames, "yes" if made.pair.preferred == which + 1 else "no")
 
 
-def point(rng: Random, seed: int) -> Lesson:
+def point_lesson(rng: Random, seed: int) -> Lesson:
     """What one of two candidates shows, of which the request gives the name alone.
 
     From comparisons, where the flaw is in either, a model learns that something differs before it learns in which.
@@ -55,21 +55,21 @@ def point(rng: Random, seed: int) -> Lesson:
     task = rng.choice([task for task in Task if task.judges_media])
     made = make_pair(task, rng.getrandbits(40), seed=seed, held_out=False)
     made, names, which = both_changed(made, rng), any_names(rng), rng.randrange(2)
-    messages = renamed(request_for(made, LOOK), task, names)
+    messages = with_names(request_for(made, LOOK), task, names)
     messages[0]["content"].append({"type": "text", "text": f"\n{names[which]}"})
     return Lesson(messages, made.frames, all_seen(made.seen[which]))
 
 
-def compare(rng: Random, seed: int) -> Lesson:
+def compare_lesson(rng: Random, seed: int) -> Lesson:
     """Both candidates compared in one of many styles, under any names: a style is not of a task."""
     return _compared(rng.choice(STYLES), rng, seed)
 
 
-def reason(rng: Random, seed: int) -> Lesson:
+def reason_lesson(rng: Random, seed: int) -> Lesson:
     """The request to think, answered in any layout, since the base knows none that is asked for.
 
     It understands what is wanted, as a large base does by reading, so that the cold start has a layout to teach
-    and no more: what it says, of what task, under which names, is as it should be from the first step.
+    and no more: its content, for each task and under any names, is as it should be from the first step.
     """
     return _compared(random_style(rng, mode_instructions("think")), rng, seed)
 
@@ -84,7 +84,7 @@ def _compared(style: Style, rng: Random, seed: int) -> Lesson:
     marks = draw_marks(made.assessments, rng)
     first, second = totals(marks)
     answer = style.write(made.assessments, marks, names, is_better(names[first < second]))
-    return Lesson(renamed(request_for(made, style.request), made.pair.task, names), made.frames, answer)
+    return Lesson(with_names(request_for(made, style.request), made.pair.task, names), made.frames, answer)
 
 
 def _grade(good: bool) -> str:

@@ -43,7 +43,7 @@ def request_for(made: MadePair, asked: str) -> list[Message]:
 
 
 def with_one_alone(made: MadePair, which: int, asked: str) -> tuple[list[Message], dict[str, list[Image.Image]]]:
-    """The request for a pair with one candidate left out, and the frames it still shows."""
+    """The request for a pair with one candidate removed, and the frames it still shows."""
     messages = request_for(made, asked)
     parts = messages[0]["content"]
     size = 2 if made.pair.task.judges_media else 1  # message parts a candidate: its name and medium, or its text
@@ -59,7 +59,7 @@ def any_names(rng: Random) -> tuple[str, str]:
     return f"{noun} 1", f"{noun} 2"
 
 
-def renamed(messages: list[Message], task: Task, names: tuple[str, str]) -> list[Message]:
+def with_names(messages: list[Message], task: Task, names: tuple[str, str]) -> list[Message]:
     """The request with its candidates called otherwise."""
     for part in messages[0]["content"][1:]:
         for old, new in zip(candidate_names(task), names, strict=True):

@@ -4,24 +4,24 @@ from random import Random
 
 from PIL import Image
 
-from models.shapes.assess import Seen, opening
+from models.shapes.assess import Seen, opening_words
 from models.shapes.draw import Look, draw_scene
-from models.shapes.lessons.changing import spoilt
+from models.shapes.lessons.changing import rendering_flaw
 from models.shapes.lessons.lesson import FOLLOW, GLANCE, LOOK, Lesson
 from models.shapes.pairs import as_seen
 from models.shapes.questions import answer_to, random_question
 from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, random_scene
 
 
-def look_over(rng: Random, seed: int) -> Lesson:
+def look_lesson(rng: Random, seed: int) -> Lesson:
     """What one picture or video shows, place by place, in the order of checks."""
     del seed  # no pair is drawn
     video = rng.random() < 0.5
-    seen, frames = drawn_medium(rng, spoilt(rng, video=video), video=video)
+    seen, frames = drawn_medium(rng, rendering_flaw(rng, video=video), video=video)
     return about_medium(LOOK, seen, frames, all_seen(seen))
 
 
-def rendering(rng: Random, seed: int) -> Lesson:
+def rendering_lesson(rng: Random, seed: int) -> Lesson:
     """How one picture or video is rendered, in a word."""
     del seed  # no pair is drawn
     video = rng.random() < 0.5
@@ -35,7 +35,7 @@ def rendering(rng: Random, seed: int) -> Lesson:
     return about_medium(f"{GLANCE} is it whole ?", seen, frames, _wholeness(seen))
 
 
-def follow(rng: Random, seed: int) -> Lesson:
+def follow_lesson(rng: Random, seed: int) -> Lesson:
     """Where a video's moving shape is, frame by frame, and what is to be concluded.
 
     How it moves took too many steps of thought to be learned from its word alone: after 5000 steps of pretraining
@@ -43,10 +43,10 @@ def follow(rng: Random, seed: int) -> Lesson:
     """
     del seed  # no pair is drawn
     seen, frames = drawn_medium(rng, rng.choice((None, Flaw.FLICKER, Flaw.JUMP)), video=True)
-    return about_medium(FOLLOW, seen, frames, f"{opening(seen)[-1]}, {seen.flow}")
+    return about_medium(FOLLOW, seen, frames, f"{opening_words(seen)[-1]}, {seen.flow}")
 
 
-def question(rng: Random, seed: int) -> Lesson:
+def question_lesson(rng: Random, seed: int) -> Lesson:
     """A question about one picture or video, answered without any answers to choose from."""
     del seed  # no pair is drawn
     seen, frames = drawn_medium(rng, None, video=rng.random() < 0.5)
@@ -56,7 +56,9 @@ def question(rng: Random, seed: int) -> Lesson:
 
 def all_seen(seen: Seen) -> str:
     """How it is drawn, what it holds place by place, and whether it is whole or how it moves."""
-    return ", ".join([*opening(seen), described(seen.scene), seen.flow if seen.scene.motion else _wholeness(seen)])
+    return ", ".join(
+        [*opening_words(seen), described(seen.scene), seen.flow if seen.scene.motion else _wholeness(seen)]
+    )
 
 
 def described(scene: Scene) -> str:

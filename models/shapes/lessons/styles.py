@@ -1,6 +1,6 @@
 """The many ways in which the tiny base model learns to write one comparison.
 
-How a comparison is written must come apart from what it says and of what: only then does a layout learned on one
+How a comparison is written must be independent of its content: only then does a layout learned on one
 task, as the cold start teaches the verdict grammar on one, serve the others. So each style mixes templates of
 its parts, is asked for by a text of its own (one token of the tiny tokenizer, as the instructions of the
 grammar are), serves all four tasks, and calls the candidates by any noun, to be copied from the request. No
@@ -75,11 +75,11 @@ class Style:
         opening, closing = self.frame
         lines = [opening]
         for number, (assessment, row) in enumerate(zip(assessments, marks, strict=True), start=1):
-            said = [
+            remarks = [
                 self.candidate.format(name=name, mark=mark, words=remark.words)
                 for name, mark, remark in zip(names, row, assessment.remarks, strict=True)
             ]
-            lines.append(self.line.format(number=number, aspect=assessment.dimension, both=self.between.join(said)))
+            lines.append(self.line.format(number=number, aspect=assessment.dimension, both=self.between.join(remarks)))
         lines.append(self.heading)
         for name, column in zip(names, zip(*marks, strict=True), strict=True):
             lines.append(self.total.format(name=name, terms="+".join(map(str, column)), sum=sum(column)))

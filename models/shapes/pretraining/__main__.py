@@ -1,7 +1,7 @@
 """Pretrain the tiny base model: perception, comparison, sums and direct judging, never a verdict in the grammar.
 
 Departs from a real base in size and world alone: it ends as an ordinary Qwen3-VL directory that the Auto
-classes load. One is committed under `models/shapes/base`, whose README says how it came about. From nothing, and
+classes load. One is committed under `models/shapes/base`, whose README describes how it came about. From nothing, and
 from a base that was taught with other instructions::
 
     make base-model

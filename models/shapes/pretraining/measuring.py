@@ -35,7 +35,7 @@ class Recall:
             self.found[word] += int((logits[places].argmax(-1) == token).sum())
 
     def report(self) -> str:
-        """`same 0.97, differs 0.31, ...` for the words there were, and start anew."""
+        """`same 0.97, differs 0.31, ...` for the words there were, and start again."""
         text = ", ".join(f"{word} {self.found[word] / count:.2f}" for word, count in self.all.items() if count)
         self.found, self.all = dict.fromkeys(self.tokens, 0), dict.fromkeys(self.tokens, 0)
         return text
@@ -99,7 +99,7 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
     return sum(isinstance(parse_verdict(text, Task.IMAGE_GENERATION), Verdict) for text in texts) / count
 
 
-def measure(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
+def measure_base(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:
     """On held-out scenes, 400 pairs a task: direct judging, how often a text in a pair turns it; valid thinking."""
     return {
         "direct_accuracy_held_out": direct_accuracy(model, processor, seed=seed + 1, count=400, held_out=True),

@@ -1,7 +1,7 @@
 """The tiny base model's vision tower before it meets a word: to see what each place holds and how it is drawn.
 
 As large models start from a vision tower that was trained on its own, this one does from linear heads on its
-outputs, which are thrown away. Through words alone, the same takes many times as long: a word's loss says nothing
+outputs, which are thrown away. Through words alone, the same takes many times as long: a word's loss carries nothing
 about where to look.
 """
 
@@ -17,13 +17,13 @@ from models.shapes.world import COLOURS, PLACES, SHAPES, Flaw, Level, Scene, ran
 
 log = logging.getLogger(__name__)
 FLAWS = (None, None, Flaw.NOISE, Flaw.BLUR, Flaw.CUT)
-VIDEOS = 0.4  # share of the pictures that are frames of a video, in which a shape may stand between two places
+VIDEOS = 0.4  # share of the pictures that are frames of a video, in which a shape may be between two places
 RENDERINGS = (None, Flaw.NOISE, Flaw.BLUR)
-# What a head tells: its classes, and whether it does of each place or of the whole picture.
+# What a head predicts: its classes, and whether it does of each place or of the whole picture.
 HEADS = {
     "colour": (len(COLOURS) + 1, True),
     "form": (len(SHAPES) + 1, True),
-    "place": (len(PLACES), True),  # so that it can be told where a shape is, once the shape is found
+    "place": (len(PLACES), True),  # so that it is known where a shape is, once the shape is found
     "rendering": (len(RENDERINGS), False),
     "cut": (2, False),
 }
@@ -59,7 +59,7 @@ def train_sight(
 
 
 def _pictures(processor: Any, count: int, rng: Random) -> tuple[Any, dict[str, torch.Tensor]]:
-    """So many pictures as the processor gives them, and what each head should say of them."""
+    """So many pictures as the processor gives them, and what each head should predict."""
     images, rows = [], []
     for _ in range(count):
         image, scene, flaw = _picture(rng)

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 from models.shapes.base_model import build_config, build_processor, build_tokenizer, reworded_tokenizer
 from models.shapes.lessons.lesson import REQUESTS
 from models.shapes.pretraining.batches import batches, lesson_loss
-from models.shapes.pretraining.measuring import Recall, direct_accuracy, measure
+from models.shapes.pretraining.measuring import Recall, direct_accuracy, measure_base
 from models.shapes.pretraining.schedule import LEGS, REWORDED, SIGHT, Leg
 from models.shapes.pretraining.sight import train_sight
 from models.shapes.pretraining.vocabulary import tokenizer_texts
@@ -40,7 +40,7 @@ def pretrain(out: Path, *, seed: int) -> None:
     _keep_sight(tower)
     for number, leg in enumerate(LEGS):
         train_leg(model, processor, leg, seed=seed, rng=Random(f"{seed}/{number}"), settling=number)
-        save(model, processor, out)
+        save_base(model, processor, out)
     known = {
         "sight": {name: round(accuracy, 4) for name, accuracy in sight.items()},
         "phases": _phases((SIGHT, *LEGS)),
@@ -59,7 +59,7 @@ def go_on(base: Path, out: Path, *, seed: int) -> None:
     model.resize_token_embeddings(len(processor.tokenizer))
     _keep_sight(model.model.visual)
     train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"), settling=1)
-    save(model, processor, out)
+    save_base(model, processor, out)
     before = json.loads((base / "measured.json").read_text())
     known = {
         "sight": before["sight"],
@@ -80,7 +80,7 @@ def _phases(legs: Sequence[Leg]) -> list[list[int]]:
 
 
 def _write_measured(out: Path, known: dict[str, Any], model: Any, processor: Any) -> None:
-    measured = {**known, "parameters": model.num_parameters(), **measure(model, processor, seed=known["seed"])}
+    measured = {**known, "parameters": model.num_parameters(), **measure_base(model, processor, seed=known["seed"])}
     (out / "measured.json").write_text(json.dumps(measured, indent=2) + "\n")
     log.info("measured: %s", json.dumps(measured))
 
@@ -131,7 +131,7 @@ def settle_unseen_tokens(model: Any, seen: set[int], *, seed: int = 0) -> int:
     Training drives them far away, since as outputs they are always wrong and the embedding is shared: the first
     steps of a fine-tuning that uses them would wreck what the model knows. Returns how many there were.
 
-    Another training of the same model needs another `seed`: what it has seen since still lies where the same draws put
+    Another training of the same model needs another `seed`: what it has seen since is still where the same draws put
     it before, and a tag drawn onto such a token is taken for it (half of the sampled tags were, before).
     """
     weight = model.get_input_embeddings().weight
@@ -144,7 +144,7 @@ def settle_unseen_tokens(model: Any, seen: set[int], *, seed: int = 0) -> int:
     return len(unseen)
 
 
-def save(model: Any, processor: Any, out: Path) -> None:
+def save_base(model: Any, processor: Any, out: Path) -> None:
     """An ordinary model directory: safetensors, configuration, processor."""
     model.save_pretrained(out, safe_serialization=True)
     processor.save_pretrained(out)

@@ -1,17 +1,17 @@
-"""The inbox: preference files that people drop into the store, taken up by the next nightly run.
+"""The inbox: submissions, which are preference files that people put into the store for the next nightly run.
 
-    <root>/inbox/<name>/                          a drop: pairs.jsonl and its media (README, "Your own pairs")
+    <root>/inbox/<name>/                          a submission: pairs.jsonl, its media (README, "Your own pairs")
     <root>/inbox/<name>.zip                       the same in one archive (.zip, .tar, .tar.gz, .tgz)
-    <root>/inbox-accepted/<version>/<name>/       what is in the preferences of this version, and QUARANTINED.json
-    <root>/inbox-rejected/<name>/                 what could not be used at all, and REASON.txt
-    <root>/index/inbox/<digest>.json              each drop there ever was; its files are an artifact of kind `drop`
+    <root>/inbox-accepted/<version>/<name>/       what is in the preferences of this version, and INVALID.json
+    <root>/inbox-rejected/<name>/                 what has no valid row, and REASON.txt
+    <root>/index/inbox/<digest>.json              every submission; its files are an artifact of kind `drop`
 
-A nightly run calls `ingest`, then the stage `prepare` with all `drops` among its inputs, then `settle`. A drop leaves
-the inbox only when it is in new preferences, or rejected. Whatever is interrupted is taken up by the next run: a drop
-that was recorded but not moved counts as a duplicate then, and is moved all the same.
+A nightly run calls `ingest`, then the stage `prepare` with all `recorded` submissions among its inputs, then `archive`.
+A submission leaves the inbox only when it is in new preferences, or rejected. The next run resumes whatever was
+interrupted: a submission that was recorded but not moved counts as a duplicate then, and is moved all the same.
 
-A drop whose youngest file has changed within the last `quiet_s` seconds is left for the next time, since it may still
-be on its way. Over a line so slow that one file takes longer, drop an archive: on S3 it appears as a whole.
+A submission whose youngest file has changed within the last `quiet_s` seconds waits for the next run, since it may not
+be complete. Over a line so slow that one file takes longer, submit an archive: on S3 it appears as a whole.
 """
 
 import json
@@ -40,39 +40,45 @@ from tasks.store.leases import Lease
 from tasks.store.objects.base import Found, segment
 
 INBOX = "inbox"
+KIND = "drop"  # of the artifacts, as the first version named them
 ACCEPTED = "inbox-accepted"
 REJECTED = "inbox-rejected"
-QUARANTINED = "QUARANTINED.json"
+INVALID = "INVALID.json"
 REASON = "REASON.txt"
+# Of ours, and so no part of a submission that is put in again; the last is the name that version 0.1 used.
+NOTES = (REASON, INVALID, "QUARANTINED.json")
 Reading = Callable[[Path], Rows]
-LATER = "changed just now, or its media took too long to decode: left for the next run"
-ROWS_SHOWN = 20  # faulty rows named in a REASON.txt
+LATER = "changed just now, or its media took too long to decode: waits for the next run"
+ROWS_SHOWN = 20  # invalid rows named in a REASON.txt
 
 
-class Passing(Exception):
-    """No row of a drop is usable now, for a cause that passes: it is looked at again in the next run."""
+class Transient(Exception):
+    """No row of a submission is valid now, for a transient cause: the next run reads it again."""
 
 
-class Drop(Frozen):
-    """A drop that was read. `usable` of its `rows` are pairs, by task; `quarantined` counts the others by reason."""
+class Recorded(Frozen):
+    """A submission that was read and recorded. `usable` of its `rows` are pairs, by task; `invalid` counts the others.
+
+    `fingerprint` is the listing's, to find out later whether somebody changed a file since.
+    """
 
     name: str
     ref: ArtifactRef
     rows: int
     usable: int
     tasks: dict[str, int]
-    quarantined: dict[str, int]
-    seen: str
+    invalid: dict[str, int]
+    fingerprint: str
 
     @property
-    def left_out(self) -> str:
-        """The quarantined rows in words, or nothing."""
-        reasons = ", ".join(f"{reason} {count}" for reason, count in self.quarantined.items())
-        return f", {sum(self.quarantined.values())} quarantined ({reasons})" if reasons else ""
+    def invalid_words(self) -> str:
+        """The invalid rows in words, or nothing."""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.invalid.items())
+        return f", {sum(self.invalid.values())} invalid ({reasons})" if reasons else ""
 
 
 class Rejected(Frozen):
-    """A drop that cannot be used, why, and the address of the folder that it was moved to."""
+    """A submission that cannot be used, why, and the address of the folder that it was moved to."""
 
     name: str
     reason: str
@@ -80,10 +86,10 @@ class Rejected(Frozen):
 
 
 class Ingested(Frozen):
-    """What became of the inbox. `waiting` are drops that still change, `ignored` is what is no drop at all."""
+    """What became of the inbox. `waiting` may not be complete, `ignored` are no submissions at all."""
 
-    accepted: tuple[Drop, ...] = ()
-    duplicates: tuple[Drop, ...] = ()
+    accepted: tuple[Recorded, ...] = ()
+    duplicates: tuple[Recorded, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     waiting: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -96,26 +102,26 @@ class Ingested(Frozen):
     @property
     def rows(self) -> int:
         """The usable rows that are new."""
-        return sum(drop.usable for drop in self.accepted)
+        return sum(one.usable for one in self.accepted)
 
     def lines(self) -> list[str]:
         """What became of each, as a list in Markdown."""
-        said = [f"- {drop.name}: {drop.usable} of {drop.rows} rows taken{drop.left_out}" for drop in self.accepted]
-        said += [f"- {drop.name}: was taken before as {name_of(drop.ref)}" for drop in self.duplicates]
-        said += [f"- {one.name}: rejected, {one.reason.splitlines()[0]} ({one.where})" for one in self.rejected]
-        said += [f"- {name}: {LATER}" for name in self.waiting]
-        said += [f"- {name}: neither a folder nor an archive, stays where it is" for name in self.ignored]
-        return said or ["- nothing in it"]
+        lines = [f"- {one.name}: {one.usable} of {one.rows} rows taken{one.invalid_words}" for one in self.accepted]
+        lines += [f"- {one.name}: was taken before as {name_of(one.ref)}" for one in self.duplicates]
+        lines += [f"- {one.name}: rejected, {one.reason.splitlines()[0]} ({one.where})" for one in self.rejected]
+        lines += [f"- {name}: {LATER}" for name in self.waiting]
+        lines += [f"- {name}: neither a folder nor an archive, stays where it is" for name in self.ignored]
+        return lines or ["- nothing in it"]
 
 
-def drops(store: Store) -> dict[str, ArtifactRef]:
-    """Every recorded drop by name (`drop-` and 12 digits), in the order of their digests: inputs of `prepare`."""
+def recorded(store: Store) -> dict[str, ArtifactRef]:
+    """Every recorded submission by name (`drop-` and 12 digits), in the order of their digests: inputs of `prepare`."""
     refs = sorted((entry.outputs["pairs"] for entry in store.entries(INBOX)), key=lambda ref: ref.digest)
     return {name_of(ref): ref for ref in refs}
 
 
 def name_of(ref: ArtifactRef) -> str:
-    """A drop's name among the inputs of `prepare`, and before the ids of its pairs."""
+    """A submission's name among the inputs of `prepare`, and before the ids of its pairs."""
     return f"{PREFIX}{ref.short}"
 
 
@@ -124,121 +130,122 @@ def ingest(
     *,
     max_frames: int,
     quiet_s: float,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     limits: Limits = LIMITS,
     decoding: Decoding = HERE,
 ) -> Ingested:
-    """Record every drop that has settled, and move away what cannot be used; what is recorded waits for `settle`.
+    """Record every complete submission, and move away what is invalid; what is recorded waits for `archive`.
 
-    `max_frames` is the profile's, `quiet_s` in seconds on the storage's clock, `say` is told each outcome in a line;
+    `max_frames` is the profile's, `quiet_s` in seconds on the storage's clock, `log` receives each outcome in a line;
     media are decoded by `decoding`.
-    Only a storage that fails raises (`StoreError`): a faulty drop is an outcome.
+    Only a storage that fails raises (`StoreError`): an invalid submission is an outcome.
     """
     everything = Ingested()
     reading = partial(read_rows, max_frames=max_frames, decoding=decoding)
     if not store.objects.walk(INBOX) and not store.work(INBOX, MOVES).names():
         return everything
-    with _lease(store, say) as lease:
+    with _lease(store, log) as lease:
         for target in finish_moves(store):
-            say(f"inbox: finished a move to {store.objects.uri(target)} that was interrupted")
-        dropped, ignored = _dropped(store)
-        now = store.now() if dropped else 0.0
-        for one in dropped:
+            log(f"inbox: finished a move to {store.objects.uri(target)} that was interrupted")
+        submissions, ignored = _submissions(store)
+        now = store.now() if submissions else 0.0
+        for one in submissions:
             arriving = one.is_arriving(store, now, quiet_s)
             found = Ingested(waiting=(one.shown,)) if arriving else _outcome(store, one, lease, reading, limits)
             for line in found.lines():
-                say(f"inbox: {line.removeprefix('- ')}")
+                log(f"inbox: {line.removeprefix('- ')}")
             everything += found
     return everything + Ingested(ignored=tuple(ignored))
 
 
-def settle(store: Store, version: str, ingested: Ingested, *, say: Callable[[str], None] = lambda line: None) -> None:
+def archive(store: Store, version: str, ingested: Ingested, *, log: Callable[[str], None] = lambda line: None) -> None:
     """Move what was ingested out of the inbox, now that it is in the preferences of this version.
 
-    `version` is the first digits of their digest. A drop that was changed since it was read, or that is not in these
-    preferences after all, stays for the next run. Raises `StoreError` if there are no such preferences.
+    `version` is the first digits of their digest. A submission that was changed since it was read, or that is not in
+    these preferences after all, stays for the next run. Raises `StoreError` if there are no such preferences.
     """
     pending = (*ingested.accepted, *ingested.duplicates)
     if not pending:
         return
     segment(version, "version")
-    with _lease(store, say) as lease:
+    with _lease(store, log) as lease:
         finish_moves(store)
-        left_out = _left_out(store, version)
-        there = {one.shown: one for one in _dropped(store)[0]}
-        for drop in pending:
-            one, name = there.get(drop.name), name_of(drop.ref)
+        invalid = _invalid_rows(store, version)
+        there = {one.shown: one for one in _submissions(store)[0]}
+        for submission in pending:
+            one, name = there.get(submission.name), name_of(submission.ref)
             if one is None:
                 continue  # another run has moved it
-            if one.seen != drop.seen:
-                say(f"inbox: {drop.name} changed after it was read and stays for the next run")
+            if one.fingerprint != submission.fingerprint:
+                log(f"inbox: {submission.name} changed after it was read and stays for the next run")
                 continue
-            if name not in left_out:
-                say(f"inbox: {drop.name} stays, since preferences {version} were made without it")
+            if name not in invalid:
+                log(f"inbox: {submission.name} stays, since preferences {version} were made without it")
                 continue
             lease.check()
-            target = free_folder(store, f"{ACCEPTED}/{version}/{stem(drop.name)}")
-            notes = {QUARANTINED: _quarantine_note(version, name, left_out[name])} if left_out[name] else {}
+            target = free_folder(store, f"{ACCEPTED}/{version}/{stem(submission.name)}")
+            notes = {INVALID: _invalid_note(version, name, invalid[name])} if invalid[name] else {}
             move(store, one.files, source=one.path, target=target, notes=notes)
-            say(f"inbox: {drop.name} is in {store.objects.uri(target)}")
+            log(f"inbox: {submission.name} is in {store.objects.uri(target)}")
 
 
-def _lease(store: Store, say: Callable[[str], None]) -> AbstractContextManager[Lease]:
-    return store.lease(INBOX, INBOX, owner=f"{socket.gethostname()}/{os.getpid()}", on_wait=say)
+def _lease(store: Store, log: Callable[[str], None]) -> AbstractContextManager[Lease]:
+    return store.lease(INBOX, INBOX, owner=f"{socket.gethostname()}/{os.getpid()}", on_wait=log)
 
 
-def _dropped(store: Store) -> tuple[list[Submission], list[str]]:
-    """The drops by name, and the names of what is none but may have been meant as one."""
+def _submissions(store: Store) -> tuple[list[Submission], list[str]]:
+    """The submissions by name, and the names of what is none but may have been meant as one."""
     found: dict[str, list[Found]] = {}
     for file in store.objects.walk(INBOX):
         found.setdefault(file.path.split("/")[1], []).append(file)
     everything = [Submission(f"{INBOX}/{name}", tuple(files)) for name, files in sorted(found.items())]
     meant = [one for one in everything if not is_litter(one.name) and one.name not in ("", "README.md")]
-    return [one for one in meant if one.is_drop], [one.shown for one in meant if not one.is_drop]
+    return [one for one in meant if one.is_submission], [one.shown for one in meant if not one.is_submission]
 
 
 def _outcome(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
     try:
-        drop, is_new = _take(store, one, lease, reading, limits)
-    except (Changed, Passing):
+        submission, is_new = _take(store, one, lease, reading, limits)
+    except (Changed, Transient):
         return Ingested(waiting=(one.shown,))
     except DataError as error:
         lease.check()
         return Ingested(rejected=(_reject(store, one, str(error)),))
-    return Ingested(accepted=(drop,)) if is_new else Ingested(duplicates=(drop,))
+    return Ingested(accepted=(submission,)) if is_new else Ingested(duplicates=(submission,))
 
 
-def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> tuple[Drop, bool]:
-    """Publish and record one drop, unless equal files were recorded before; whether they were not."""
+def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> tuple[Recorded, bool]:
+    """Publish and record one submission, unless equal files were recorded before; whether they were not."""
     with tempfile.TemporaryDirectory(prefix="thinkreward-inbox-") as scratch:
-        folder = fetch(store, one, Path(scratch), limits, leave_out=(REASON, QUARANTINED))
+        folder = fetch(store, one, Path(scratch), limits, leave_out=NOTES)
         digest = digest_of(entries_of(read_sources(folder)))
         before = store.lookup(INBOX, digest)
         facts = _facts(reading(folder)) if before is None else before.facts
         lease.check()
         # Also what was recorded before: should the artifact be damaged, it is whole again.
-        ref = store.publish("drop", folder, metadata={"name": one.shown})
+        ref = store.publish(KIND, folder, metadata={"name": one.shown})
         if before is None:
             facts_of_it = {"name": one.shown, **facts}
             store.record(IndexEntry(stage=INBOX, key=digest, outputs={"pairs": ref}, facts=facts_of_it))
-        counts = {name: facts[name] for name in ("rows", "usable", "tasks", "quarantined")}
-        return Drop(name=one.shown, ref=ref, seen=one.seen, **counts), before is None
+        counts = {name: facts[name] for name in ("rows", "usable", "tasks")}
+        found = Recorded(name=one.shown, ref=ref, fingerprint=one.fingerprint, invalid=facts["quarantined"], **counts)
+        return found, before is None
 
 
 def _facts(rows: Rows) -> dict[str, Any]:
-    """The counts of a drop. Raises `DataError` if none of its rows is usable, `Passing` if one may be another time."""
+    """The counts of a submission. Raises `DataError` if no row is valid, `Transient` if one may be valid later."""
     if not rows.pairs and any(one.passing for _, one in rows.invalid):
-        raise Passing
+        raise Transient
     if not rows.pairs:
         shown = [f"line {at}: {one.reason} {one.uri}".rstrip() for at, one in rows.invalid[:ROWS_SHOWN]]
         more = rows.count - len(shown)
-        said = [*shown, f"and {more} more"] if more else shown
-        raise DataError("\n".join([f"none of its {rows.count} rows is usable", *said]))
+        lines = [*shown, f"and {more} more"] if more else shown
+        raise DataError("\n".join([f"none of its {rows.count} rows is valid", *lines]))
     return {
         "rows": rows.count,
         "usable": len(rows.pairs),
         "tasks": dict(Counter(str(pair.task) for pair in rows.pairs)),
-        "quarantined": dict(Counter(one.reason for _, one in rows.invalid)),
+        "quarantined": dict(Counter(one.reason for _, one in rows.invalid)),  # the name in every index entry
     }
 
 
@@ -251,8 +258,8 @@ def _reject(store: Store, one: Submission, reason: str) -> Rejected:
     return Rejected(name=one.shown, reason=reason, where=store.objects.uri(target))
 
 
-def _left_out(store: Store, version: str) -> dict[str, list[dict[str, str]]]:
-    """The rows that preferences of this version left out, by drop; each drop that is in them has a list."""
+def _invalid_rows(store: Store, version: str) -> dict[str, list[dict[str, str]]]:
+    """The rows that preferences of this version do not hold, by submission; each one that is in them has a list."""
     ref = store.resolve(f"preferences/{version}")
     try:
         summary = json.loads(store.objects.read(f"{ref.path}/files/summary.json"))
@@ -266,8 +273,8 @@ def _left_out(store: Store, version: str) -> dict[str, list[dict[str, str]]]:
     return rows
 
 
-def _quarantine_note(version: str, name: str, rows: Iterable[dict[str, str]]) -> str:
+def _invalid_note(version: str, name: str, rows: Iterable[dict[str, str]]) -> str:
     rows = list(rows)
     counted = dict(Counter(row["reason"] for row in rows))
-    said = {"preferences": version, "drop": name, "count": len(rows), "by_reason": counted, "rows": rows}
-    return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+    note = {"preferences": version, "submission": name, "count": len(rows), "by_reason": counted, "rows": rows}
+    return json.dumps(note, indent=1, ensure_ascii=False) + "\n"

@@ -1,8 +1,13 @@
-"""Moving a drop within the store so that a crash loses nothing and leaves no half of it to be read as another drop.
+"""Moving a submission so that a crash loses nothing and leaves no half of it to be read as another submission.
 
 A storage has no move of many files. So a move is first written down as work in progress, then done file by file, then
-crossed off; whoever holds the inbox's lease next finishes what was written down. Until then the drop's folder holds
-what is left of it, which is why `pending` moves are finished before the inbox is read.
+crossed off; whoever holds the inbox's lease next finishes what was written down. Until then the submission's folder
+holds what is left of it, which is why pending moves are finished before the inbox is read.
+
+Why files are moved at all, although an index entry and an artifact keep every submission: the folders are what people
+see in any file browser, what waits, what was taken and what comes back with its reason. With files that stay where
+they are, each run would list all that was ever submitted (on S3 a request per 1000 names). Removing instead of moving
+needs the same journal, since a half removed submission reads as another one, and takes away what people correct.
 """
 
 import json

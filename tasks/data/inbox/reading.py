@@ -1,4 +1,4 @@
-"""Fetching one drop out of the inbox: what it is, whether it may be read at all, and where its pairs lie."""
+"""Fetching one submission out of the inbox: what it is, whether it may be read at all, and where its pairs are."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from tasks.store.artifacts import Store
 from tasks.store.objects.base import Found, in_parallel, relative_path
 
 LONGEST_NAME = 255  # bytes of one component of a path, on the usual file systems
-UPLOAD_S = 24 * 3600.0  # an upload in parts that was begun longer ago is taken for given up
+UPLOAD_S = 24 * 3600.0  # an upload in parts that was begun longer ago counts as abandoned
 
 
 class Changed(Exception):
-    """The drop changed while it was read."""
+    """The submission changed while it was read."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one drop may be, as it lies there and unpacked. All of its media are in memory while it is read."""
+    """How large one submission may be, as it was sent and unpacked. All of its media are in memory while it is read."""
 
     max_bytes: int = 2 * 2**30
     max_files: int = 100_000
@@ -53,13 +53,13 @@ class Submission:
         return self.files[0].path == self.path
 
     @property
-    def is_drop(self) -> bool:
+    def is_submission(self) -> bool:
         """Whether it is a folder or an archive."""
         return not self.is_file or is_archive(self.name)
 
     @property
-    def seen(self) -> str:
-        """A digest of its files' names, sizes and times of change, to tell later whether it is still the same."""
+    def fingerprint(self) -> str:
+        """A digest of its files' names, sizes and times of change, to find out later whether it is the same."""
         listed = [[found.path, found.size, found.modified] for found in self.files]
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
@@ -77,7 +77,7 @@ class Submission:
 
 
 def stem(name: str) -> str:
-    """A drop's name without what makes it an archive's.
+    """A submission's name without what makes it an archive's.
 
     >>> stem("kites.tar.gz"), stem("kites.v2")
     ('kites', 'kites.v2')
@@ -87,9 +87,9 @@ def stem(name: str) -> str:
 
 
 def fetch(store: Store, one: Submission, scratch: Path, limits: Limits, *, leave_out: tuple[str, ...]) -> Path:
-    """Copy a drop to the empty folder `scratch`; gives the folder with its `pairs.jsonl`, with nothing but the drop.
+    """Copy a submission to the empty folder `scratch`; gives the folder with its `pairs.jsonl` and what belongs to it.
 
-    Litter and the files `leave_out` at its top are not part of it. Raises `DataError` saying why the drop cannot be
+    Litter and the files `leave_out` at its top are not part of it. Raises `DataError` saying why it cannot be
     used, and `Changed` if it is no longer as it was listed.
     """
     size = sum(found.size for found in one.files)
@@ -129,12 +129,12 @@ def find_listing(folder: Path) -> Path:
     there = sorted(folder.iterdir())
     if len(there) == 1 and (there[0] / LISTING).is_file():
         return there[0]
-    said = ", ".join(repr(path.name) for path in there[:5]) or "no file"
-    raise DataError(f"has no {LISTING}: one JSON object a line belongs there; it holds {said}")
+    found = ", ".join(repr(path.name) for path in there[:5]) or "no file"
+    raise DataError(f"has no {LISTING}: one JSON object per line belongs there; it holds {found}")
 
 
 def _within(one: Submission) -> dict[Found, str]:
-    """The drop's files, litter aside, with their paths within it.
+    """The submission's files, litter aside, with their paths within it.
 
     Raises `DataError` for a path that leads out of it or that no file system holds: on S3 any text is a name.
     """
@@ -158,7 +158,7 @@ def _within(one: Submission) -> dict[Found, str]:
 
 
 def _copy(store: Store, one: Submission, wanted: dict[Found, Path]) -> None:
-    """Download files, and see that the drop was the same before and after. Raises `Changed` if it was not."""
+    """Download files, and see that the submission was the same before and after. Raises `Changed` if it was not."""
     links = [found.path for found in wanted if (local := store.objects.local_path(found.path)) and local.is_symlink()]
     if links:
         raise DataError(f"{links[0].removeprefix('inbox/')!r} is a link: put the file itself there")

@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One local file to store: where it goes below a prefix, where it lies, and what it held when hashed."""
+    """One local file to store: where it goes below a prefix, where it is, and what it held when hashed."""
 
     name: str
     local: Path
@@ -89,7 +89,7 @@ class Objects(ABC):
 
     @abstractmethod
     def upload(self, source: Source, path: str) -> None:
-        """Puts a local file. Raises `StoreError` if it no longer is what `source` says."""
+        """Puts a local file. Raises `StoreError` if it no longer is what `source` describes."""
 
     @abstractmethod
     def download(self, path: str, local: Path, size: int | None = None) -> str:
@@ -99,7 +99,7 @@ class Objects(ABC):
     def add_tree(self, prefix: str, sources: Sequence[Source], seal: str, data: bytes, *, replace: bool) -> None:
         """Stores every source below `prefix`, and last the object `<prefix>/<seal>` that makes them visible.
 
-        A seal that is there stays, unless `replace` says that what is there is damaged.
+        A seal that is there stays, unless `replace`: what is there is damaged.
         """
 
     @abstractmethod
@@ -127,11 +127,11 @@ class Objects(ABC):
         """Removes what was sent of an unfinished upload; no error when it is finished or gone."""
 
     def local_path(self, path: str) -> Path | None:
-        """Where the object lies on this machine's own file system, or None for a remote storage."""
+        """Where the object is on this machine's own file system, or None for a remote storage."""
         return None
 
     def free_bytes(self) -> int | None:
-        """Bytes that can still be stored, or None where the storage does not say."""
+        """Bytes that can still be stored, or None where the storage does not report it."""
         return None
 
 

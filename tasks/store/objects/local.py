@@ -23,7 +23,7 @@ _READ_ONLY = 0o444
 
 
 class LocalObjects(Objects):
-    """Objects as files below `root`; what is being written lies in `<root>/tmp` until it is moved into place."""
+    """Objects as files below `root`; what is being written is in `<root>/tmp` until it is moved into place."""
 
     def __init__(self, root: str) -> None:
         if root.startswith("file://"):
@@ -129,7 +129,7 @@ class LocalObjects(Objects):
             shutil.rmtree(self.root / prefix)
 
     def unfinished(self) -> list[Unfinished]:
-        return []  # what is being written lies in tmp/, where walk() finds it
+        return []  # what is being written is in tmp/, where walk() finds it
 
     def give_up(self, upload: Unfinished) -> None:
         raise NotImplementedError(f"{upload}: there are none here")
@@ -180,7 +180,7 @@ class LocalObjects(Objects):
 
     @staticmethod
     def _move_in(aside: Path, target: Path, names: Sequence[str], seal: str, replace: bool) -> None:
-        """One rename makes the whole tree visible. Where something already lies, file by file, seal last."""
+        """One rename makes the whole tree visible. Where something is already there, file by file, seal last."""
         try:
             os.rename(aside, target)
         except OSError as error:

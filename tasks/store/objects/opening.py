@@ -9,7 +9,7 @@ from tasks.store.objects.s3 import S3Objects
 def open_objects(root: str, checksums: str = "") -> Objects:
     """The storage behind a root: a plain path, `file:///path` (percent-encoded) or `s3://bucket/prefix`.
 
-    `checksums` is what uploads to S3 carry (tasks/store/objects/s3_checksums.py), empty: what the environment says.
+    `checksums` is what uploads to S3 carry (tasks/store/objects/s3_checksums.py), empty: what the environment sets.
     Touches nothing yet. Raises `StoreError` for any other address, and for credentials in the address.
     """
     if root.startswith("s3://"):

@@ -8,7 +8,7 @@ from tasks.store.objects.base import TEMPORARY, Objects
 
 
 def check_writable(objects: Objects) -> None:
-    """Writes, reads and removes a small object, and tries that create-only is what it says.
+    """Writes, reads and removes a small object, and tries whether create-only writes are honoured.
 
     Raises `StoreNotWritable` with the address and what to do, before any work starts; `StoreUnreachable` if
     there is no answer.

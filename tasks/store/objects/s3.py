@@ -7,7 +7,7 @@ A move is not atomic here, so visibility rests on the seal (a manifest) that is 
 Faults: botocore repeats a request that got no answer or a 5xx (AWS_MAX_ATTEMPTS times, 5 if unset, with growing
 pauses); what it cannot see, such as a body that is cut off, has the whole operation repeated here, so s3fs's own
 repeating, which would multiply both, is off. What then remains is a `StoreUnreachable`. Operations are
-written to be repeated: a create or a completed upload whose answer was lost is told by the bytes that are there.
+written to be repeated: a create or a completed upload whose answer was lost is recognised by the bytes that are there.
 
 Large files travel in parts, several at a time, and are hashed meanwhile (uploads: tasks/store/objects/s3_uploads.py).
 """
@@ -23,7 +23,7 @@ from models.errors import StoreError, StoreUnreachable
 from models.retry_policy import RetryPolicy
 from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, in_parallel, prefetch
 from tasks.store.objects.s3_checksums import chosen, client_options, with_body
-from tasks.store.objects.s3_errors import CREATED_BEFORE, code_of, endpoint_url, explain_error, is_absent, is_transient
+from tasks.store.objects.s3_errors import endpoint_url, explain_error, is_absent, is_past_end, is_taken, is_transient
 from tasks.store.objects.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ _FIRST_PAUSE_S = 0.2
 class S3Objects(Objects):
     """Objects below `s3://bucket/prefix`. One object's put is atomic; a conditional put is create-only.
 
-    `checksums` is what uploads carry, see tasks/store/objects/s3_checksums.py; empty: what the environment says.
+    `checksums` is what uploads carry, see tasks/store/objects/s3_checksums.py; empty: what the environment sets.
     """
 
     def __init__(self, root: str, checksums: str = "") -> None:
@@ -92,7 +92,7 @@ class S3Objects(Objects):
             try:
                 fs.pipe_file(self._key(path), data, mode="create", **put)
             except OSError as error:
-                if not isinstance(error, FileExistsError) and code_of(error) not in CREATED_BEFORE:
+                if not is_taken(error):
                     raise
                 # What is there decides: our own bytes mean that this put went through and only its answer was lost.
                 try:
@@ -207,7 +207,7 @@ class S3Objects(Objects):
                     "reading", path, lambda fs: fs.cat_file(self._key(path), start=start, end=end, max_concurrency=1)
                 )
             except StoreError as error:
-                if error.__cause__ is not None and code_of(error.__cause__) == "InvalidRange":
+                if error.__cause__ is not None and is_past_end(error.__cause__):
                     return b""  # it ends before: whoever hashes it sees that
                 raise
             return data

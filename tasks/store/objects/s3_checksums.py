@@ -2,7 +2,7 @@
 
 Since version 1.36 botocore sends a CRC of its own choice along with every upload, which S3 stores other than Amazon's
 may refuse; others want Content-MD5, which botocore does not send any more
-(https://docs.aws.amazon.com/sdkref/latest/guide/feature-dataintegrity.html). `storage.checksums` says what to send.
+(https://docs.aws.amazon.com/sdkref/latest/guide/feature-dataintegrity.html). `storage.checksums` chooses what to send.
 What we store is hashed by ourselves, too, so nothing damaged passes for whole without it.
 """
 
@@ -40,11 +40,11 @@ def with_body(kind: str, data: bytes) -> dict[str, Any]:
     return {"ContentMD5": base64.b64encode(digest).decode()}
 
 
-def cure(code: str, message: str, kind: str) -> str:
+def checksum_hint(code: str, message: str, kind: str) -> str:
     """What to do if the server refused what a request carried, or nothing if that was not the reason."""
-    said = message.lower()
-    about = any(word in said for word in ("checksum", "x-amz-sdk", "x-amz-trailer", "content-sha256", "content-md5"))
-    if code == "MissingContentMD5" or (code == "InvalidRequest" and "content-md5" in said):
+    text = message.lower()
+    about = any(word in text for word in ("checksum", "x-amz-sdk", "x-amz-trailer", "content-sha256", "content-md5"))
+    if code == "MissingContentMD5" or (code == "InvalidRequest" and "content-md5" in text):
         if kind != MD5:
             return _set(MD5, "{endpoint} takes nothing without Content-MD5")
     elif code in ("NotImplemented", "501") or (code in ("InvalidRequest", "InvalidArgument") and about):

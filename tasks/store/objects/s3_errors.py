@@ -9,9 +9,9 @@ import errno
 import os
 from urllib.parse import urlsplit
 
-from tasks.store.objects.s3_checksums import chosen, cure
+from tasks.store.objects.s3_checksums import checksum_hint, chosen
 
-# The request went through as far as we can tell, but the server was not up to it; botocore has tried several times.
+# The request went through as far as can be known, but the server was not up to it; botocore has tried several times.
 _TRANSIENT = {
     "RequestTimeout",
     "RequestTimeoutException",
@@ -35,7 +35,7 @@ _TRANSIENT = {
 }
 _BROKEN = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
-CREATED_BEFORE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
 _PAIR = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a pair that {endpoint} knows"
 _SESSION = "the session token is not valid any more: get new AWS_* credentials"
@@ -75,41 +75,51 @@ ERROR_HINTS = {
 }
 
 
-def code_of(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """The server's code for the error ("NoSuchKey", or "404" where there was no body); "" if it gave none."""
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
 def is_absent(error: BaseException) -> bool:
     """Whether the object is not there. A bucket or an upload that is not there is a different thing."""
-    return isinstance(error, FileNotFoundError) and code_of(error) in ("", "404", "NoSuchKey")
+    return isinstance(error, FileNotFoundError) and error_code(error) in ("", "404", "NoSuchKey")
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether a create-only write found an object at its path, or another write of it under way."""
+    return isinstance(error, FileExistsError) or error_code(error) in _TAKEN
+
+
+def is_past_end(error: BaseException) -> bool:
+    """Whether a part was asked for that begins behind the object's end."""
+    return error_code(error) == "InvalidRange"
 
 
 def is_transient(error: BaseException, lost: tuple[type[BaseException], ...]) -> bool:
     """Whether trying again can help; `lost` are the errors of connections that were not made or did not last."""
     if type(error).__name__ == "SSLError" and "certificate" in str(error).lower():
         return False
-    return isinstance(error, lost) or code_of(error) in _TRANSIENT or _status(error) in _TRANSIENT_STATUS
+    return isinstance(error, lost) or error_code(error) in _TRANSIENT or _status(error) in _TRANSIENT_STATUS
 
 
 def explain_error(error: BaseException, bucket: str, *, transient: bool, checksums: str = "") -> str:
     """One line for people. `checksums` is what the request carried, see tasks/store/objects/s3_checksums.py."""
     endpoint = endpoint_name()
-    code = code_of(error) or type(error).__name__
+    code = error_code(error) or type(error).__name__
     if code == "EndpointConnectionError" and getattr(error.__context__, "errno", None) in _BROKEN:
         code = "connection reset"  # botocore does not tell a connection that broke from one that was never made
     if code in ERROR_HINTS:
         return ERROR_HINTS[code].format(endpoint=endpoint, bucket=bucket)
     if transient:
         status = _status(error)
-        said = f"{endpoint} answered {status} ({code})" if status else f"the connection to {endpoint} broke ({code})"
-        return f"{said}, several times: look at its log and load, then run this again"
+        answer = f"{endpoint} answered {status} ({code})" if status else f"the connection to {endpoint} broke ({code})"
+        return f"{answer}, several times: look at its log and load, then run this again"
     if "endpoint" in str(error).lower() and isinstance(error, ValueError):
         return f"AWS_ENDPOINT_URL {endpoint!r} is no address: give one such as http://127.0.0.1:8333"
-    said = without_secrets(str(error))
-    told = f"{code}: {said}" if said else code
-    refused = cure(code, said, chosen(checksums)).format(endpoint=endpoint)
-    return f"{refused} ({told})" if refused else told
+    message = without_secrets(str(error))
+    reason = f"{code}: {message}" if message else code
+    refused = checksum_hint(code, message, chosen(checksums)).format(endpoint=endpoint)
+    return f"{refused} ({reason})" if refused else reason
 
 
 def endpoint_url() -> str | None:
@@ -118,7 +128,7 @@ def endpoint_url() -> str | None:
 
 
 def endpoint_name() -> str:
-    """The server's address as it may stand in a message: without a user and password in it."""
+    """The server's address as it may be shown in a message: without a user and password in it."""
     url = endpoint_url()
     if url is None:
         return "AWS"

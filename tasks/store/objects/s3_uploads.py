@@ -14,7 +14,7 @@ from typing import Any
 from models.errors import StoreError
 from tasks.store.objects.base import Source, prefetch
 from tasks.store.objects.s3_checksums import with_body
-from tasks.store.objects.s3_errors import code_of
+from tasks.store.objects.s3_errors import error_code
 
 # Does something with the file system, and again after transient faults: what in words, for which path, the function.
 Ask = Callable[[str, str, Callable[[Any], Any]], Any]
@@ -39,7 +39,7 @@ class PartsUpload:
         self._part_bytes = max(part_bytes, -(-source.size // _MOST_PARTS))
 
     def run(self, parts_at_once: int, is_there: Callable[[], bool]) -> None:
-        """Uploads it. `is_there` tells whether the object holds the source's bytes, should the last answer be lost."""
+        """Uploads it. `is_there` checks whether the object holds the source's bytes, should the last answer be lost."""
         begin = {**self._target, **content_type(self._path)}
         begun = self._ask("uploading to", self._path, lambda fs: fs.call_s3("create_multipart_upload", **begin))
         upload_id: str = begun["UploadId"]
@@ -87,8 +87,8 @@ class PartsUpload:
             try:
                 fs.call_s3("complete_multipart_upload", **last)
             except FileNotFoundError as error:
-                # Finished by an earlier try whose answer was lost, or removed by somebody: the bytes tell.
-                if code_of(error) != "NoSuchUpload" or not is_there():
+                # Finished by an earlier try whose answer was lost, or removed by somebody: the bytes decide.
+                if error_code(error) != "NoSuchUpload" or not is_there():
                     raise
 
         self._ask("finishing the upload of", self._path, finish)
@@ -101,7 +101,7 @@ def give_up(ask: Ask, path: str, target: dict[str, str], upload_id: str) -> None
         try:
             fs.call_s3("abort_multipart_upload", **target, UploadId=upload_id)
         except FileNotFoundError as error:
-            if code_of(error) == "NoSuchBucket":
+            if error_code(error) == "NoSuchBucket":
                 raise
 
     ask("giving up the upload of", path, abort)

@@ -11,7 +11,7 @@
     problem.hidden = false;
   };
 
-  const said = async (answer) => {
+  const errorOf = async (answer) => {
     try {
       return (await answer.json()).error.message;
     } catch {
@@ -23,7 +23,7 @@
     fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 
   // Reads server-sent events from a POST, which EventSource cannot make.
-  const listen = async (answer, heard) => {
+  const listen = async (answer, onEvent) => {
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
@@ -33,12 +33,12 @@
       rest = blocks.pop();
       for (const block of blocks.filter((one) => !one.startsWith(":"))) {
         const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(block);
-        heard(name, JSON.parse(data));
+        onEvent(name, JSON.parse(data));
       }
     }
   };
 
-  const run = async (form, path, body, heard) => {
+  const run = async (form, path, body, onEvent) => {
     running = new AbortController();
     const submit = form.querySelector("[type=submit]");
     problem.hidden = true;
@@ -51,7 +51,7 @@
     let ended = false;
     try {
       const answer = await send(path, body, running.signal);
-      if (!answer.ok) throw new Error(await said(answer));
+      if (!answer.ok) throw new Error(await errorOf(answer));
       await listen(answer, (name, data) => {
         ended = ended || name === "done" || name === "problem";
         if (name === "note") status.textContent = data;
@@ -59,7 +59,7 @@
         else if (name === "done") {
           result.innerHTML = data;
           result.focus({ preventScroll: true });
-        } else heard(name, data);
+        } else onEvent(name, data);
       });
       status.textContent = ended ? "" : "the connection ended before the answer";
     } catch (error) {
@@ -188,7 +188,7 @@
       let row;
       try {
         const answer = await fetch(`/example?task=${task()}&number=${Math.floor(Math.random() * 1e6)}`);
-        if (!answer.ok) throw new Error(await said(answer));
+        if (!answer.ok) throw new Error(await errorOf(answer));
         row = await answer.json();
       } catch (error) {
         fail(error.message);
@@ -236,7 +236,7 @@
         const answer = pair
           ? await send("/compare/vote", { pair, preferred })
           : await send("/vote", { ...asked, preferred });
-        if (!answer.ok) throw new Error(await said(answer));
+        if (!answer.ok) throw new Error(await errorOf(answer));
         button.setAttribute("aria-pressed", "true");
         words.textContent = `saved in the inbox as ${(await answer.json()).saved}`;
       } catch (error) {

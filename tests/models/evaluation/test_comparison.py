@@ -121,43 +121,6 @@ def test_a_bias_for_the_other_position_is_as_bad() -> None:
     assert compare(first, second).position_bias.mean == 0.0
 
 
-@pytest.mark.parametrize(("pairs", "width"), [(1, 0.92), (10, 0.23), (100, 0.027), (400, 0.0069)])
-def test_where_nothing_differs_the_interval_is_as_wide_as_so_few_pairs_allow(pairs: int, width: float) -> None:
-    found = paired_interval([np.zeros(pairs)])
-    assert -found.low == found.high == pytest.approx(width, rel=0.06)
-
-
-def test_where_everything_differs_it_has_width_too() -> None:
-    found = paired_interval([np.ones(10)])
-    assert found.mean == 1.0 and found.low < 0.75 and found.high <= 1.0
-
-
-def test_the_interval_of_two_tasks_is_that_of_their_mean() -> None:
-    """By hand: 2 of 4 and -1 of 5 with the made-up pairs have means 1/4 and -1/5, and variances 11/64 and 14/125."""
-    found = paired_interval([np.array([1.0, 0.0]), np.array([-1.0, 0.0, 0.0])])
-    half = 1.959964 * math.sqrt((11 / 64 + 14 / 125) / 4)
-    assert found.mean == pytest.approx((1 / 2 - 1 / 3) / 2)
-    assert (found.low, found.high) == (pytest.approx(0.025 - half), pytest.approx(0.025 + half))
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_no_interval_reaches_beyond_what_a_difference_can_be(sign: float) -> None:
-    found = paired_interval([np.array([sign])])
-    assert sign * (found.high if sign > 0 else found.low) == 1.0
-
-
-@pytest.mark.parametrize("differing", [0.02, 0.1, 0.3])
-@pytest.mark.parametrize("pairs", [10, 50, 400])
-def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing: float) -> None:
-    random = np.random.default_rng(0)
-    truth = differing * 0.2
-    chances = [differing * 0.4, 1 - differing, differing * 0.6]
-    found = [paired_interval([random.choice([-1.0, 0.0, 1.0], size=pairs, p=chances)]) for _ in range(2000)]
-    held = np.mean([one.low <= truth <= one.high for one in found])
-    too_high = np.mean([one.low > truth for one in found])
-    assert held > 0.94 and too_high < 0.035
-
-
 def test_judges_of_other_pairs_are_not_compared() -> None:
     told = "^the two models were judged on other pairs: judge both on the same held-out pairs$"
     with pytest.raises(DataError, match=told):

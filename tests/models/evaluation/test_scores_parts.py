@@ -1,4 +1,4 @@
-"""The parts of scoring one by one: refusals, lenient readings, the file of rows, counts, and intervals by hand."""
+"""The parts of scoring one by one: refusals, lenient readings, the file of rows, and counts."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +11,6 @@ from models.errors import DataError
 from models.evaluation import statistics
 from models.evaluation.judged_rows import JudgedRow, read_rows, write_rows
 from models.evaluation.scores import paired_difference, score
-from models.evaluation.statistics import mean_interval, share_interval, wilson
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.verdict.grammar import Mode
 
@@ -128,28 +127,3 @@ def test_a_difference_has_an_interval_round_it_and_counts_the_pairs_of_all_tasks
     told = "^the two judges have no pair in common in direct mode: judge both on the same pairs$"
     with pytest.raises(DataError, match=told):
         paired_difference(rows_a, rows_b, mode="direct", bootstrap=5, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("share", "pairs", "low", "high"),
-    [(0.5, 10, 0.2366, 0.7634), (0.9, 20, 0.6990, 0.9721), (0.0, 3, 0.0, 0.5615), (1.0, 3, 0.4385, 1.0)],
-)
-def test_the_wilson_interval_by_hand(share: float, pairs: int, low: float, high: float) -> None:
-    found = wilson(share, pairs)
-    assert found == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-    assert found[0] >= 0.0 and found[1] <= 1.0
-    assert mean_interval([(share, pairs)]) == pytest.approx(found)
-
-
-def test_the_interval_of_a_mean_of_shares_by_hand() -> None:
-    (low, high), (other_low, other_high) = wilson(0.5, 10), wilson(0.9, 20)
-    below = ((0.5 - low) ** 2 + (0.9 - other_low) ** 2) ** 0.5 / 2
-    above = ((high - 0.5) ** 2 + (other_high - 0.9) ** 2) ** 0.5 / 2
-    assert mean_interval([(0.5, 10), (0.9, 20)]) == (pytest.approx(0.7 - below), pytest.approx(0.7 + above))
-
-
-def test_resamples_that_are_all_alike_tell_nothing_and_others_do() -> None:
-    import numpy as np
-
-    assert share_interval(np.full(100, 1.0), [(1.0, 3)]) == pytest.approx(wilson(1.0, 3))
-    assert share_interval(np.linspace(0.0, 1.0, 1001), [(1.0, 3)]) == (pytest.approx(0.025), pytest.approx(0.975))

@@ -1,5 +1,6 @@
 """Statistics by themselves: two ways to draw one distribution, one scale of position bias, exact tests."""
 
+import math
 from math import comb
 
 import numpy as np
@@ -12,10 +13,13 @@ from models.evaluation.statistics import (
     fisher_p,
     lean,
     mcnemar_p,
+    mean_interval,
     paired_interval,
     position_bias,
     resample,
     resample_counts,
+    share_interval,
+    wilson,
 )
 from models.pairs.preference import Preferred
 from tests.models.evaluation.leaderboard.test_page import bench
@@ -86,3 +90,63 @@ def test_fishers_p_is_the_upper_tail_of_the_hypergeometric(lost: int, near: int,
     )
     exact = ways / comb(near + others, lost + others_lost)
     assert fisher_p(lost, near, others_lost, others) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("share", "pairs", "low", "high"),
+    [(0.5, 10, 0.2366, 0.7634), (0.9, 20, 0.6990, 0.9721), (0.0, 3, 0.0, 0.5615), (1.0, 3, 0.4385, 1.0)],
+)
+def test_the_wilson_interval_by_hand(share: float, pairs: int, low: float, high: float) -> None:
+    found = wilson(share, pairs)
+    assert found == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert found[0] >= 0.0 and found[1] <= 1.0
+    assert mean_interval([(share, pairs)]) == pytest.approx(found)
+
+
+def test_the_interval_of_a_mean_of_shares_by_hand() -> None:
+    (low, high), (other_low, other_high) = wilson(0.5, 10), wilson(0.9, 20)
+    below = ((0.5 - low) ** 2 + (0.9 - other_low) ** 2) ** 0.5 / 2
+    above = ((high - 0.5) ** 2 + (other_high - 0.9) ** 2) ** 0.5 / 2
+    assert mean_interval([(0.5, 10), (0.9, 20)]) == (pytest.approx(0.7 - below), pytest.approx(0.7 + above))
+
+
+def test_resamples_that_are_all_alike_tell_nothing_and_others_do() -> None:
+    assert share_interval(np.full(100, 1.0), [(1.0, 3)]) == pytest.approx(wilson(1.0, 3))
+    assert share_interval(np.linspace(0.0, 1.0, 1001), [(1.0, 3)]) == (pytest.approx(0.025), pytest.approx(0.975))
+
+
+@pytest.mark.parametrize(("pairs", "width"), [(1, 0.92), (10, 0.23), (100, 0.027), (400, 0.0069)])
+def test_where_nothing_differs_the_interval_is_as_wide_as_so_few_pairs_allow(pairs: int, width: float) -> None:
+    found = paired_interval([np.zeros(pairs)])
+    assert -found.low == found.high == pytest.approx(width, rel=0.06)
+
+
+def test_where_everything_differs_it_has_width_too() -> None:
+    found = paired_interval([np.ones(10)])
+    assert found.mean == 1.0 and found.low < 0.75 and found.high <= 1.0
+
+
+def test_the_interval_of_two_tasks_is_that_of_their_mean() -> None:
+    """By hand: 2 of 4 and -1 of 5 with the made-up pairs have means 1/4 and -1/5, and variances 11/64 and 14/125."""
+    found = paired_interval([np.array([1.0, 0.0]), np.array([-1.0, 0.0, 0.0])])
+    half = 1.959964 * math.sqrt((11 / 64 + 14 / 125) / 4)
+    assert found.mean == pytest.approx((1 / 2 - 1 / 3) / 2)
+    assert (found.low, found.high) == (pytest.approx(0.025 - half), pytest.approx(0.025 + half))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_interval_reaches_beyond_what_a_difference_can_be(sign: float) -> None:
+    found = paired_interval([np.array([sign])])
+    assert sign * (found.high if sign > 0 else found.low) == 1.0
+
+
+@pytest.mark.parametrize("differing", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("pairs", [10, 50, 400])
+def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing: float) -> None:
+    random = np.random.default_rng(0)
+    truth = differing * 0.2
+    chances = [differing * 0.4, 1 - differing, differing * 0.6]
+    found = [paired_interval([random.choice([-1.0, 0.0, 1.0], size=pairs, p=chances)]) for _ in range(2000)]
+    held = np.mean([one.low <= truth <= one.high for one in found])
+    too_high = np.mean([one.low > truth for one in found])
+    assert held > 0.94 and too_high < 0.035

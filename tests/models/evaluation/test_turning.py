@@ -10,7 +10,7 @@ from models.evaluation.turning import LEVEL, Turning, nearest, turning
 from models.pairs.preference import PreferencePair
 from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
-from tests.models.pairs.splits.made import asked, generated, sha256
+from tests.models.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34
 

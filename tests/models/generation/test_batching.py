@@ -129,11 +129,11 @@ def test_more_than_may_wait_are_refused_whole() -> None:
         assert (two.result(10), one.result(10)) == (["A", "B"], ["C"])
 
 
-def test_what_was_given_up_is_not_generated() -> None:
+def test_what_was_cancelled_is_not_generated() -> None:
     echo, gone = Echo(), threading.Event()
     with batching(echo) as generator, ThreadPoolExecutor(8) as pool:
         with held(echo, generator, pool):
-            left = pool.submit(ask, generator, "left", given_up=gone)
+            left = pool.submit(ask, generator, "left", cancelled=gone)
             stays = pool.submit(ask, generator, "stays")
             until(lambda: generator.waiting == 2)
             gone.set()
@@ -190,7 +190,7 @@ def test_a_batch_that_nobody_waits_for_any_more_ends_while_it_is_written() -> No
 
     with batching(echo) as generator:
         with pytest.raises(Cancelled, match="while it was written"):
-            ask(generator, "long", given_up=gone, on_text=hear)
+            ask(generator, "long", cancelled=gone, on_text=hear)
         assert heard == ["L"]
         assert ask(generator, "next") == ["NEXT"]
 

@@ -19,14 +19,14 @@ from PIL import Image
 
 from models.errors import TeacherRefused, TeacherUnreachable
 from models.generation.endpoint import PROBES, EndpointGenerator
-from models.generation.openai_client import Endpoint
+from models.generation.endpoint_address import Endpoint
+from models.generation.limits import Limits
 from models.generation.protocol import Generated, Generator, SamplingParams
 from models.judging.judge import Judge
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.limits import Limits
+from models.shapes.teacher_server import TeacherServer
 from models.verdict.grammar import Fault, Malformed
 from models.verdict.prompts import Message, image_part
 
@@ -276,7 +276,7 @@ def test_a_refused_key_costs_one_request_and_is_never_shown(status: int, caplog:
 
 
 def test_an_unknown_model_is_named() -> None:
-    with EmbeddedTeacher() as teacher:
+    with TeacherServer() as teacher:
         generator = EndpointGenerator(Endpoint(teacher.base_url, teacher.api_key, "other"))
         with pytest.raises(TeacherRefused, match=r"no model 'other'.*the model's name"):
             generator.generate(ask("a"), SamplingParams(max_tokens=9))
@@ -415,7 +415,7 @@ def test_a_field_that_is_refused_is_left_out_from_the_first_refusal_on(
         assert texts(generator.generate(ask("d"), SamplingParams(max_tokens=9))) == [["fine"]]
     assert [field in body for body in server.bodies] == [True, False, False, False, False]
     assert all({"temperature", "seed"} - {field} <= body.keys() for body in server.bodies)
-    told = generator.learned.told()
+    told = generator.learned.as_dict()
     assert field not in told["sent"] and {"temperature", "seed", "max_tokens"} - {field} == set(told["sent"])
     assert list(told["refused"]) == [field]
 
@@ -434,7 +434,7 @@ def test_fields_are_learned_one_after_another_and_several_at_once_as_far_as_name
         generator = server.generator(concurrency=4)
         assert texts(generator.generate(ask(*"abcdef"), SamplingParams(max_tokens=9), mode="direct")) == [["fine"]] * 6
     assert len(server.bodies) == 4 + 6
-    assert generator.learned.told()["sent"] == ["max_completion_tokens"]
+    assert generator.learned.as_dict()["sent"] == ["max_completion_tokens"]
 
 
 def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try_alone() -> None:
@@ -448,7 +448,7 @@ def test_a_refusal_that_another_field_does_not_cure_is_counted_and_costs_one_try
         said = generator.generate(ask("a", "bad", "bad", "b"), SamplingParams(max_tokens=9))
     assert [one.refused for (one,) in said] == ["", "400", "400", ""]
     assert [{"temperature", "seed"} <= body.keys() for body in server.bodies].count(False) == 2
-    assert generator.learned.told()["refused"] == {}
+    assert generator.learned.as_dict()["refused"] == {}
 
 
 def test_what_is_refused_for_its_content_is_not_tried_in_another_form() -> None:
@@ -467,7 +467,7 @@ def test_fields_are_found_in_the_servers_own_words_and_shown_without_the_key(key
     with serving(picky) as server:
         generator = EndpointGenerator(replace(server.generator().endpoint, api_key=key))
         assert texts(generator.generate(ask("a"), SamplingParams(max_tokens=9))) == [["fine"]]
-    assert f"key {key}" not in generator.learned.told()["refused"]["temperature"]
+    assert f"key {key}" not in generator.learned.as_dict()["refused"]["temperature"]
 
 
 def test_reasoning_that_stands_beside_the_content_is_put_back_in_front() -> None:
@@ -506,7 +506,7 @@ def test_no_conversations_make_no_request() -> None:
     assert server.seen == []
 
 
-def judged_by(teacher: EmbeddedTeacher, task: Task, count: int) -> tuple[Judge, list[Any]]:
+def judged_by(teacher: TeacherServer, task: Task, count: int) -> tuple[Judge, list[Any]]:
     made = [make_pair(task, number, seed=8, held_out=False) for number in range(count)]
     frames = {uri: shown for one in made for uri, shown in one.frames.items()}
     endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
@@ -516,7 +516,7 @@ def judged_by(teacher: EmbeddedTeacher, task: Task, count: int) -> tuple[Judge, 
 
 @pytest.mark.parametrize("task", list(Task))
 def test_the_embedded_teacher_judges_pairs_in_both_orders(task: Task) -> None:
-    with EmbeddedTeacher(Faults(rate_limited=0.2, server_error=0.1), seed=2, retry_after_s=(0.01, 0.02)) as teacher:
+    with TeacherServer(Faults(rate_limited=0.2, server_error=0.1), seed=2, retry_after_s=(0.01, 0.02)) as teacher:
         judge, pairs = judged_by(teacher, task, 3)
         judgments = judge.judge(pairs, both_orders=True)
     assert [(one.pair.id, one.swapped) for one in judgments] == [(p.id, s) for p in pairs for s in (False, True)]
@@ -524,7 +524,7 @@ def test_the_embedded_teacher_judges_pairs_in_both_orders(task: Task) -> None:
 
 
 def test_a_judge_that_breaks_the_grammar_is_counted_and_not_a_crash() -> None:
-    with EmbeddedTeacher(Faults(broken_grammar=1.0), seed=3) as teacher:
+    with TeacherServer(Faults(broken_grammar=1.0), seed=3) as teacher:
         judge, pairs = judged_by(teacher, Task.IMAGE_GENERATION, 8)
         judgments = judge.judge(pairs)
     faults = {one.verdict.reason for one in judgments if isinstance(one.verdict, Malformed)}

@@ -203,8 +203,8 @@ def test_nothing_more_is_written_once_nobody_waits() -> None:
         return asked > 5
 
     with pytest.raises(Cancelled, match="nobody waits"):
-        generator.generate(conversations, SamplingParams(max_tokens=200), gone=gone)
+        generator.generate(conversations, SamplingParams(max_tokens=200), is_cancelled=gone)
     assert asked == 6  # at the sixth token, not after two hundred
     with pytest.raises(Cancelled):
-        generator.generate(conversations, SamplingParams(max_tokens=200), gone=lambda: True)
-    assert len(generator.generate(conversations, SamplingParams(max_tokens=4), gone=lambda: False)) == 2
+        generator.generate(conversations, SamplingParams(max_tokens=200), is_cancelled=lambda: True)
+    assert len(generator.generate(conversations, SamplingParams(max_tokens=4), is_cancelled=lambda: False)) == 2

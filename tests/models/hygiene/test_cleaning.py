@@ -6,14 +6,14 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.hygiene.cleaning import clean
+from models.hygiene.cleaning import clean_sources
 from models.hygiene.dedup_record import DedupRecord
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 
 def test_votes_are_counted_before_duplicates_go() -> None:
     pairs = [generation("1", "a", "b", 2), generation("2", "a", "b", 1), generation("3", "a", "b", 1)]
-    found = clean(pairs, {}, near_bits=4, conflicts="majority")
+    found = clean_sources(pairs, {}, near_bits=4, conflicts="majority")
     assert [one.id for one in found.kept] == ["2"]
     assert {one.id: one.kind for one in found.removed} == {"1": "conflict", "3": "duplicate"}
 
@@ -27,7 +27,7 @@ def test_the_summary_counts_by_source_and_reason_and_lists_the_removed() -> None
         question("5", "d"),
         question("6", "d", label=2),
     ]
-    found = clean(pairs, {"bench": [question("b1", "c+1")]}, near_bits=4, conflicts="drop")
+    found = clean_sources(pairs, {"bench": [question("b1", "c+1")]}, near_bits=4, conflicts="drop")
     assert [one.name for one in found.kept] == [("s", "1")]
     summary = found.summary()
     assert json.loads(json.dumps(summary)) == summary
@@ -43,7 +43,7 @@ def test_another_order_of_the_pairs_gives_the_same(
     pairs: list[DedupRecord], public: list[DedupRecord], rng: random.Random, rule: str
 ) -> None:
     def cleaned(some: list[DedupRecord]) -> tuple[list[DedupRecord], object]:
-        found = clean(some, {"bench": public}, near_bits=4, conflicts=rule)  # type: ignore[arg-type]
+        found = clean_sources(some, {"bench": public}, near_bits=4, conflicts=rule)  # type: ignore[arg-type]
         return found.kept, found.summary()
 
     assert cleaned(rng.sample(pairs, len(pairs))) == cleaned(pairs)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.hygiene.conflicts import ResolvedConflicts, Rule, settle_conflicts
 from models.hygiene.dedup_record import DedupRecord
-from models.hygiene.removal import Removed
+from models.hygiene.removal import RemovedPair
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -50,7 +50,7 @@ def test_a_tie_can_win() -> None:
     found = settle_conflicts(pairs, "majority")
     assert kept(found) == ["1", "3"]
     assert found.removed == [
-        Removed("s", "2", "conflict: the pair of s/1 has several labels (1: 1, tie: 2), outvoted"),
+        RemovedPair("s", "2", "conflict: the pair of s/1 has several labels (1: 1, tie: 2), outvoted"),
     ]
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hygiene.decontamination import decontaminated
-from models.hygiene.dedup_record import DedupRecord, normalised
+from models.hygiene.dedup_record import DedupRecord, normalised_text
 from models.hygiene.perceptual import near
-from models.hygiene.removal import FilterResult, Removed
+from models.hygiene.removal import FilterResult, RemovedPair
 from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
@@ -23,8 +23,8 @@ def test_a_pair_that_shows_a_medium_of_a_benchmark_goes_whatever_its_task() -> N
     found = decontaminated(training, public)
     assert [one.id for one in found.kept] == ["3"]
     assert found.removed == [
-        Removed("s", "1", "benchmark medium: shows one of bench, pair b7"),
-        Removed("s", "2", "benchmark medium: shows one of bench, pair b7"),
+        RemovedPair("s", "1", "benchmark medium: shows one of bench, pair b7"),
+        RemovedPair("s", "2", "benchmark medium: shows one of bench, pair b7"),
     ]
 
 
@@ -79,10 +79,10 @@ def test_what_stays_shows_nothing_of_a_benchmark_in_whatever_order_all_come(
     assert decontaminated(rng.sample(pairs, len(pairs)), shuffled, within) == found
     public = [*one, *other]
     media = {sha: own for pair in public for sha, own in zip(pair.media, pair.hashes, strict=True)}
-    captions = {normalised(pair.prompt) for pair in public if pair.task.judges_media}
+    captions = {normalised_text(pair.prompt) for pair in public if pair.task.judges_media}
     gone = {(removed.source, removed.id) for removed in found.removed}
     for pair in pairs:
         shown = zip(pair.media, pair.hashes, strict=True)
         leaks = any(sha in media or any(near(own, its, within) for its in media.values()) for sha, own in shown)
-        leaks |= pair.task.judges_media and normalised(pair.prompt) in captions
+        leaks |= pair.task.judges_media and normalised_text(pair.prompt) in captions
         assert (pair.name in gone) == leaks

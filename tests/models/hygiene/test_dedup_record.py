@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import DataError
-from models.hygiene.dedup_record import DedupRecord, known, normalised, ordered
+from models.hygiene.dedup_record import DedupRecord, normalised_text, ordered
 from models.pairs.preference import Candidate, Media, PreferencePair, Task
-from models.sources.imported import Imported
+from models.sources.imported import Imported, dedup_record
 from tests.models.hygiene.known_pairs import generation
 
 
@@ -23,26 +23,26 @@ from tests.models.hygiene.known_pairs import generation
     ],
 )
 def test_prompts_that_differ_in_writing_alone_are_one(prompt: str) -> None:
-    assert normalised(prompt) == "a red ball"
+    assert normalised_text(prompt) == "a red ball"
 
 
 @pytest.mark.parametrize("prompt", ["a red, ball", "a redball", "a red ball 2", "a réd ball"])
 def test_prompts_that_differ_in_words_are_two(prompt: str) -> None:
-    assert normalised(prompt) != "a red ball"
+    assert normalised_text(prompt) != "a red ball"
 
 
 def test_ligatures_and_sharp_s_are_written_out() -> None:
-    assert normalised("\ufb01ne Stra\u00dfe") == "fine strasse"
+    assert normalised_text("\ufb01ne Stra\u00dfe") == "fine strasse"
 
 
 def test_prompts_of_punctuation_alone_stay_apart() -> None:
-    assert normalised(" ?! ") == "?!"
-    assert normalised("...") != normalised("?!")
+    assert normalised_text(" ?! ") == "?!"
+    assert normalised_text("...") != normalised_text("?!")
 
 
 @given(st.text())
 def test_normalising_twice_changes_nothing(prompt: str) -> None:
-    assert normalised(normalised(prompt)) == normalised(prompt)
+    assert normalised_text(normalised_text(prompt)) == normalised_text(prompt)
 
 
 def test_an_imported_pair_is_known_by_digests() -> None:
@@ -56,7 +56,7 @@ def test_an_imported_pair_is_known_by_digests() -> None:
         preferred=1,
         source="as published",
     )
-    found = known(Imported(pair, "data.json#1", swapped=False, hashes=((5,),), reasoning="", aspects=()), "mine")
+    found = dedup_record(Imported(pair, "data.json#1", swapped=False, hashes=((5,),), reasoning="", aspects=()), "mine")
     assert found.name == ("mine", "7")
     assert found.context == ("a" * 64,) and found.hashes == ((5,),)
     assert len(set(found.sides)) == 2 and max(map(len, found.sides)) == 32

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.hygiene.dedup_record import DedupRecord
 from models.hygiene.duplicates import exact_duplicates, near_duplicates
-from models.hygiene.removal import FilterResult, Removed, manifest
+from models.hygiene.removal import FilterResult, RemovedPair, manifest
 from models.pairs.preference import Task
 from tests.models.hygiene.known_pairs import generation, lists_of_pairs, question
 
@@ -26,8 +26,8 @@ def test_of_exact_duplicates_the_first_by_source_and_id_stays() -> None:
     )
     assert [one.name for one in found.kept] == [("y", "2")]
     assert found.removed == [
-        Removed("y", "9", "duplicate: of y/2, which stays"),
-        Removed("z", "1", "duplicate: of y/2, which stays"),
+        RemovedPair("y", "9", "duplicate: of y/2, which stays"),
+        RemovedPair("z", "1", "duplicate: of y/2, which stays"),
     ]
 
 
@@ -63,7 +63,7 @@ def test_context_in_another_order_is_another_pair() -> None:
 def test_a_pair_whose_media_are_encoded_anew_is_a_near_duplicate() -> None:
     found = near_duplicates([generation("1", "a", "b"), generation("2", "a+4", "b+4"), generation("3", "a+5", "b")])
     assert ids(found) == ["1", "3"]
-    assert found.removed == [Removed("s", "2", "near duplicate: of s/1, which stays")]
+    assert found.removed == [RemovedPair("s", "2", "near duplicate: of s/1, which stays")]
 
 
 def test_near_duplicates_are_found_in_the_other_order_too() -> None:
@@ -96,9 +96,9 @@ def test_the_distance_can_be_chosen() -> None:
 
 def test_the_manifest_counts_by_source_and_reason_and_lists_every_id() -> None:
     removed = [
-        Removed("t", "1", "duplicate: of s/1, which stays"),
-        Removed("s", "3", "near duplicate: of s/1, which stays"),
-        Removed("s", "2", "duplicate: of s/1, which stays"),
+        RemovedPair("t", "1", "duplicate: of s/1, which stays"),
+        RemovedPair("s", "3", "near duplicate: of s/1, which stays"),
+        RemovedPair("s", "2", "duplicate: of s/1, which stays"),
     ]
     assert manifest(removed) == {
         "count": 3,

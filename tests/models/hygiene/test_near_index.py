@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError
 from models.hygiene.dedup_record import DedupRecord
-from models.hygiene.near_index import Media, NearIndex, masks
+from models.hygiene.near_index import DistinctMedia, NearIndex, masks
 from models.hygiene.perceptual import near
 from models.pairs.preference import Task
 
@@ -24,7 +24,7 @@ def shows(hashes: list[tuple[int, ...]]) -> list[DedupRecord]:
 
 
 def found(hashes: list[tuple[int, ...]], within: int, groups: list[int]) -> set[tuple[int, int]]:
-    media = Media(shows(hashes), within)
+    media = DistinctMedia(shows(hashes), within)
     index = NearIndex(media, [[number] for number in range(len(hashes))], groups)
     return {(one, int(other)) for one in range(len(hashes)) for other in index.near(one)}
 
@@ -77,7 +77,7 @@ def test_flat_media_and_unhashed_ones_are_near_themselves_alone() -> None:
 
 def test_rows_are_near_if_each_medium_is_near_the_one_in_its_place() -> None:
     a, b, c = 0x0F0F0F0F0F0F0F0F, 0x00FF00FF00FF00FF, 0x3333333333333333
-    media = Media(shows([(a,), (a ^ 1,), (b,), (b ^ 1,), (c,)]), 4)
+    media = DistinctMedia(shows([(a,), (a ^ 1,), (b,), (b ^ 1,), (c,)]), 4)
     index = NearIndex(media, [[0, 2], [1, 3], [3, 1], [0, 4], [0], [0, 2, 4]], [0] * 6)
     assert index.near(0).tolist() == [0, 1]
     assert index.near(4).tolist() == [4]
@@ -87,13 +87,13 @@ def test_rows_are_near_if_each_medium_is_near_the_one_in_its_place() -> None:
 def test_a_medium_that_one_set_did_not_hash_has_the_hash_of_the_other() -> None:
     bare, hashed = shows([()])[0], shows([(0x0F0F0F0F0F0F0F0F,)])[0]
     for order in ([bare, hashed], [hashed, bare]):
-        assert int(Media(order, 4).words[0, 0]) == 0x0F0F0F0F0F0F0F0F
+        assert int(DistinctMedia(order, 4).words[0, 0]) == 0x0F0F0F0F0F0F0F0F
 
 
 @pytest.mark.parametrize("within", [-1, 17])
 def test_a_distance_out_of_range_is_refused(within: int) -> None:
     with pytest.raises(ConfigError, match=f"within {within} bits, and must mean 0 to 16"):
-        Media([], within)
+        DistinctMedia([], within)
 
 
 def test_an_index_of_nothing_is_built() -> None:
@@ -118,7 +118,7 @@ def test_more_media_are_sorted_by_longer_keys() -> None:
 
 
 def compared(hashes: list[tuple[int, ...]]) -> int:
-    media = Media(shows(hashes), 4)
+    media = DistinctMedia(shows(hashes), 4)
     return NearIndex(media, [[number] for number in range(len(hashes))], [0] * len(hashes)).compared
 
 

@@ -135,13 +135,13 @@ def test_the_share_is_of_the_latest_comparisons(told: list[str | None], raises: 
     def tell() -> None:
         for fault in told[:-1]:
             with suppress(JudgeSilent):
-                watch.tell([fault])
-        watch.tell(told[-1:])
+                watch.record([fault])
+        watch.record(told[-1:])
 
     if at_once:  # a call is judged as a whole
         raises = sum(fault is not None for fault in told) > len(told) / 2 and len(told) >= 10
     with pytest.raises(JudgeSilent) if raises else nullcontext():
-        watch.tell(told) if at_once else tell()
+        watch.record(told) if at_once else tell()
 
 
 @pytest.mark.parametrize(

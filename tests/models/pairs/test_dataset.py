@@ -14,6 +14,7 @@ from models.errors import DataError, MediaError
 from models.pairs import dataset
 from models.pairs.dataset import InvalidPair, PreferenceDataset, write_dataset
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Split, Task
+from models.verdict.prompts import with_data_urls, with_images
 
 
 def png(colour: str, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -134,8 +135,8 @@ def test_trainer_and_endpoint_get_one_request_that_differs_in_the_media_alone(tm
         content = messages[0]["content"]
         return [p for p in content if p["type"] == "text"], [p for p in content if p["type"] != "text"]
 
-    texts, images = split(read.messages(pair("a", 1), "think"))
-    endpoint_texts, endpoint_images = split(read.messages_for_endpoint(pair("a", 1), "think"))
+    texts, images = split(with_images(pair("a", 1), "think", read.frames))
+    endpoint_texts, endpoint_images = split(with_data_urls(pair("a", 1), "think", read.frames))
     assert texts == endpoint_texts
     assert [part["image"].getpixel((0, 0)) for part in images] == [(255, 0, 0), (0, 0, 255)]
     assert all(part["image_url"]["url"].startswith("data:image/png;base64,") for part in endpoint_images)

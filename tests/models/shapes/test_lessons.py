@@ -8,7 +8,7 @@ import pytest
 
 from models.pairs.preference import Task
 from models.shapes.lessons.dictation import SHARE
-from models.shapes.lessons.judging import judge
+from models.shapes.lessons.judging import judge_lesson
 from models.shapes.lessons.lesson import CHECK, FOLLOW, GLANCE, VERIFY, Lesson
 from models.shapes.lessons.mixes import MATCHING, SEEING, draw_lesson
 from models.shapes.lessons.styles import COUNT, NOUNS, STYLES
@@ -61,7 +61,7 @@ def test_no_caption_asks_for_a_held_out_scene(lessons: list[Lesson]) -> None:
 
 def test_what_dictates_a_verdict_is_as_often_wrong_as_right() -> None:
     rng = Random(12)
-    lessons = [draw_lesson(rng, 12, {judge: 1.0}) for _ in range(1500)]
+    lessons = [draw_lesson(rng, 12, {judge_lesson: 1.0}) for _ in range(1500)]
     said = [(one.answer, "".join(texts(one)[1:])) for one in lessons]
     dictated = [(answer, text) for answer, text in said if " is better" in text]
     assert 0.1 < len(dictated) / len(lessons) < SHARE

@@ -11,7 +11,7 @@ from models.pairs.preference import Task
 from models.shapes.assess import Seen, compare_content
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.questions import answer_to, parse_question
-from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Level, caption, parse_caption
+from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Level, caption_of, parse_caption
 
 COUNT = 250
 MADE: dict[Task, list[MadePair]] = {}
@@ -114,4 +114,4 @@ def test_content_is_compared_word_by_word_shown_beside_asked() -> None:
     moving = parse_caption("a red circle moving right at the top")
     turned = parse_caption("a red circle moving left at the top")
     assert "left right differs" in compare_content(moving, turned).words
-    assert caption(moving) != caption(turned)
+    assert caption_of(moving) != caption_of(turned)

@@ -13,7 +13,7 @@ from models.media.frames import data_url
 from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults, answer_request
-from models.shapes.teacher_server import EmbeddedTeacher
+from models.shapes.teacher_server import TeacherServer
 from models.training.selection import rejection
 from models.verdict.prompts import attach, chat, data_url_part
 
@@ -24,7 +24,7 @@ def body_of(made: MadePair, seed: int | None = None) -> dict[str, Any]:
     return body if seed is None else body | {"seed": seed}
 
 
-def call(teacher: EmbeddedTeacher, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any, Any]:
+def call(teacher: TeacherServer, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any, Any]:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {teacher.api_key if key is None else key}", "Content-Type": "application/json"}
     try:
@@ -35,8 +35,8 @@ def call(teacher: EmbeddedTeacher, path: str, body: Any = None, key: str | None 
 
 
 @pytest.fixture
-def teacher() -> Iterator[EmbeddedTeacher]:
-    with EmbeddedTeacher() as running:
+def teacher() -> Iterator[TeacherServer]:
+    with TeacherServer() as running:
         yield running
 
 
@@ -50,7 +50,7 @@ def test_an_unfaulty_teacher_reasons_rightly_about_every_task(task: Task) -> Non
         assert rejection(answer_request(body_of(made), Faults(), 0), made.pair) is None
 
 
-def test_it_answers_over_http_with_usage(teacher: EmbeddedTeacher) -> None:
+def test_it_answers_over_http_with_usage(teacher: TeacherServer) -> None:
     (made,) = some(Task.IMAGE_GENERATION, 1)
     status, reply, _ = call(teacher, "/chat/completions", body_of(made))
     assert status == 200
@@ -96,7 +96,7 @@ def test_misreading_leaves_the_grammar_whole_and_reaches_wrong_answers() -> None
 def test_transient_faults_pass_when_asked_again() -> None:
     (made,) = some(Task.IMAGE_GENERATION, 1)
     statuses = Counter[int]()
-    with EmbeddedTeacher(Faults(rate_limited=0.4, server_error=0.3), seed=4) as teacher:
+    with TeacherServer(Faults(rate_limited=0.4, server_error=0.3), seed=4) as teacher:
         for _ in range(30):
             status, _, headers = call(teacher, "/chat/completions", body_of(made))
             statuses[status] += 1
@@ -105,13 +105,13 @@ def test_transient_faults_pass_when_asked_again() -> None:
     assert set(statuses) == {200, 429, 500}
 
 
-def test_the_key_is_checked(teacher: EmbeddedTeacher) -> None:
+def test_the_key_is_checked(teacher: TeacherServer) -> None:
     status, reply, _ = call(teacher, "/models", key="wrong")
     assert (status, reply["error"]["code"]) == (401, "invalid_api_key")
     assert call(teacher, "/models")[1]["data"][0]["id"] == "shapes-teacher"
 
 
-def test_an_unknown_model_is_404_and_an_unreadable_request_400(teacher: EmbeddedTeacher) -> None:
+def test_an_unknown_model_is_404_and_an_unreadable_request_400(teacher: TeacherServer) -> None:
     (made,) = some(Task.IMAGE_GENERATION, 1)
     assert call(teacher, "/chat/completions", body_of(made) | {"model": "other"})[0] == 404
     hello = {"model": "shapes-teacher", "messages": [{"role": "user", "content": "hello"}]}

@@ -19,7 +19,7 @@ from models.shapes.world import (
     Motion,
     Scene,
     Shape,
-    caption,
+    caption_of,
     parse_caption,
     random_scene,
     violate,
@@ -38,7 +38,7 @@ def scenes(count: int, *, held_out: bool = False) -> list[tuple[Scene, Level]]:
 def test_the_splits_share_no_scene_and_thus_no_caption() -> None:
     train, held_out = ([scene for scene, _ in scenes(3000, held_out=side)] for side in (False, True))
     assert not {scene.digest for scene in train} & {scene.digest for scene in held_out}
-    assert not {caption(scene) for scene in train} & {caption(scene) for scene in held_out}
+    assert not {caption_of(scene) for scene in train} & {caption_of(scene) for scene in held_out}
 
 
 def test_about_a_fifth_of_all_scenes_is_held_out() -> None:
@@ -48,14 +48,14 @@ def test_about_a_fifth_of_all_scenes_is_held_out() -> None:
 
 def test_a_caption_reads_back_as_its_scene() -> None:
     for scene, _ in scenes(1000):
-        assert parse_caption(caption(scene)) == scene
+        assert parse_caption(caption_of(scene)) == scene
 
 
 def test_captions_name_every_shape_with_its_place_in_reading_order() -> None:
     still = EMPTY.put(0, Shape("orange", "star")).put(3, Shape("red", "circle"))
-    assert caption(still) == "an orange star at top left and a red circle at bottom right"
+    assert caption_of(still) == "an orange star at top left and a red circle at bottom right"
     moving = Scene((None, None, Shape("blue", "cross"), None), Motion(Shape("red", "square"), "right", "down"))
-    assert caption(moving) == "a red square moving down on the right and a blue cross at bottom left"
+    assert caption_of(moving) == "a red square moving down on the right and a blue cross at bottom left"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_flaw_of_content_changes_the_caption_and_one_of_rendering_does_not(fla
         if broken is None:
             continue
         made += 1
-        assert (caption(broken) == caption(scene)) == (flaw in RENDERING)
+        assert (caption_of(broken) == caption_of(scene)) == (flaw in RENDERING)
         assert broken.count - scene.count == {Flaw.COUNT: 1, Flaw.MISSING: -1}.get(flaw, 0)
     assert made > 100
 

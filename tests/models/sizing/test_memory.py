@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
+from configs.schema import Grpo, Lora, Model, Runtime, Sft
 from models.generation.protocol import SamplingParams
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
@@ -15,6 +16,7 @@ from models.rehearsal.pairs import longest, words, write_pairs
 from models.rehearsal.processor import processor_for
 from models.sizing.memory import Memory, Sequences, Weights, cached, generating, states, trained, training
 from models.sizing.shape import Shape, shape_of
+from models.training.compute import Compute
 from tasks.ops.fitting import FACTOR
 from tests.models.training.peak import Peak
 
@@ -22,6 +24,8 @@ PIXELS, FRAMES, TOKENS, TOGETHER = 64 * 64, 4, 64, 4
 TEXT = 80  # tokens of a caption and the template around it; the stand-in's instructions are one
 GB = 1e9
 BASES = list(KNOWN)
+ADAPTERS = Lora(rank=8, alpha=16)
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Rehearsed(NamedTuple):
@@ -51,19 +55,9 @@ def together(shape: Shape) -> Sequences:
     return Sequences(TOGETHER, 2 * FRAMES, PIXELS, 2 * FRAMES * (shape.tokens(PIXELS) + 2) + TEXT, TOKENS)
 
 
-def common(lora: bool, **changes: Any) -> dict[str, Any]:
-    return {
-        "learning_rate": 1e-4,
-        "freeze_vision": True,
-        "lora": (8, 16, 0.05) if lora else None,
-        "checkpoint_every": 100,
-        "seed": 0,
-        "dtype": "bfloat16",
-        "attention": "sdpa",
-        "device": "cpu",
-        "gradient_checkpointing": True,
-        **changes,
-    }
+def computed(dtype: Dtype = "bfloat16", checkpointing: bool = True) -> Compute:
+    runtime = Runtime(device="cpu", gradient_checkpointing=checkpointing, generation_batch=TOGETHER)
+    return Compute(0, Model(dtype=dtype), runtime)
 
 
 def within_the_factor(estimate: Memory, measured: int) -> None:
@@ -73,30 +67,32 @@ def within_the_factor(estimate: Memory, measured: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lora", "changes"),
+    ("lora", "how", "frozen"),
     [
-        (True, {}),
-        (False, {}),
-        (True, {"gradient_checkpointing": False, "dtype": "float32"}),
-        (False, {"freeze_vision": False, "gradient_checkpointing": False}),
+        (ADAPTERS, computed(), True),
+        (None, computed(), True),
+        (ADAPTERS, computed("float32", checkpointing=False), True),
+        (None, computed(checkpointing=False), False),
     ],
 )
 def test_fine_tuning_allocates_what_is_estimated(
-    small: Rehearsed, tmp_path: Path, lora: bool, changes: dict[str, Any]
+    small: Rehearsed, tmp_path: Path, lora: Lora | None, how: Compute, frozen: bool
 ) -> None:
-    from models.training.sft import SftPlan, train_sft
+    from models.training.sft import train_sft
 
     pairs = longest(small.media, tuple(Task), 2 * TOGETHER)
-    how = common(lora, **changes)
-    numbers: dict[str, Any] = {"epochs": 1.0, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0}
-    plan = SftPlan(batch=TOGETHER, micro_batch=TOGETHER, **numbers, **how)
+    sft = Sft(
+        epochs=1.0, learning_rate=1e-4, schedule="constant", warmup=0.0, batch=TOGETHER, micro_batch=TOGETHER,
+        lora=lora, freeze_vision=frozen,
+    )  # fmt: skip
     answers = [words(small.tokenizer, TOKENS)] * len(pairs)
     with Peak() as peak:
         train_sft(
-            small.folder / "model", pairs, answers, small.media, tmp_path / "out", plan=plan, scratch=tmp_path / "t"
-        )
-    weights = Weights(how["dtype"], 8 if lora else None, frozen_vision=how["freeze_vision"])
-    checkpointing = how["gradient_checkpointing"]
+            small.folder / "model", pairs, answers, small.media, tmp_path / "out", sft=sft, section="cold_start",
+            compute=how, scratch=tmp_path / "t",
+        )  # fmt: skip
+    weights = Weights(how.model.dtype, lora.rank if lora else None, frozen_vision=frozen)
+    checkpointing = how.runtime.gradient_checkpointing
     within_the_factor(
         training(small.shape, weights, together(small.shape), checkpointing=checkpointing, device="cpu"), peak.bytes
     )
@@ -104,28 +100,19 @@ def test_fine_tuning_allocates_what_is_estimated(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("small", ["Qwen/Qwen3-VL-8B-Instruct"], indirect=True)
-@pytest.mark.parametrize("lora", [True, False])
-def test_policy_optimisation_allocates_what_is_estimated(small: Rehearsed, tmp_path: Path, lora: bool) -> None:
-    from models.training.grpo import GrpoPlan, train_grpo
+@pytest.mark.parametrize("lora", [ADAPTERS, None])
+def test_policy_optimisation_allocates_what_is_estimated(small: Rehearsed, tmp_path: Path, lora: Lora | None) -> None:
+    from models.training.grpo import train_grpo
 
     pairs = longest(small.media, tuple(Task), 2)
-    plan = GrpoPlan(
-        preset="paper",
-        group=2,
-        prompts_per_step=2,
-        micro_batch=TOGETHER,
-        epochs=1.0,
-        temperature=1.0,
-        max_tokens=TOKENS,
-        reward_weights={"format": 1.0, "accuracy": 1.0, "consistency": 0.0},
-        validate_every=100,
-        completions_every=100,
-        generation_batch=TOGETHER,
-        **common(lora),
-    )
+    section = Grpo(
+        preset="paper", group=2, prompts_per_step=2, micro_batch=TOGETHER, learning_rate=1e-4, max_tokens=TOKENS,
+        lora=lora, checkpoint_every=100, validate_every=100, completions_every=100,
+    )  # fmt: skip
+    how: Any = {"grpo": section, "compute": computed(), "scratch": tmp_path / "t"}
     with Peak() as peak:
-        train_grpo(small.folder / "model", pairs, pairs[:1], small.media, plan=plan, scratch=tmp_path / "t")
-    some, weights = together(small.shape), Weights("bfloat16", 8 if lora else None, reference=True)
+        train_grpo(small.folder / "model", pairs, pairs[:1], small.media, **how)
+    some, weights = together(small.shape), Weights("bfloat16", lora.rank if lora else None, reference=True)
     moments = (
         training(small.shape, weights, some, checkpointing=True, device="cpu", held=some),
         generating(small.shape, "bfloat16", some, device="cpu", beside=states(small.shape, weights)),

@@ -70,12 +70,13 @@ def test_adapters_are_those_that_lora_makes(base: str) -> None:
     from peft import get_peft_model
     from transformers import AutoModelForImageTextToText
 
+    from configs.schema import Lora
     from models.backbone import lora_config
 
     described = reduced(read_config(KNOWN[base], base), 1000).to_dict() if base in KNOWN else tiny()
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(read_config(described, base))
-        adapted = get_peft_model(model, lora_config(model, 16, 32, 0.0))
+        adapted = get_peft_model(model, lora_config(model, Lora(rank=16, alpha=32, dropout=0.0)))
     made = sum(one.numel() for name, one in adapted.named_parameters() if "lora_" in name)
     shape = shape_of(described)
     assert shape is not None

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from models.pairs.preference import PreferencePair, swapped_preference
-from models.pairs.splits.keys import Hashes
 from models.sources.contradictions import DISAGREE, OWN_LABEL, SubmittedPair, contradicting
-from tests.models.pairs.splits.made import asked, generated, sha256
+from models.splits.keys import Hashes
+from tests.models.splits.made import asked, generated, sha256
 
 SIDE, OTHER = 2**40 - 1, (2**30 - 1) << 34
 HASHES: Hashes = {

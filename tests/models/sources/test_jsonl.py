@@ -15,9 +15,9 @@ from models.errors import DataError, MediaError
 from models.media.decoding import Decoders, Here
 from models.pairs.dataset import InvalidPair, write_dataset
 from models.pairs.preference import PreferencePair, Split
-from models.pairs.splits.assign import Shares, assign
-from models.pairs.splits.ledger import Ledger
 from models.sources.jsonl import read_rows
+from models.splits.assign import Shares, assign
+from models.splits.ledger import Ledger
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models.pairs.preference import PreferencePair
 from models.sources.contradictions import SubmittedPair
 from models.sources.shares import blended, contributor_of
-from tests.models.pairs.splits.made import asked, generated
+from tests.models.splits.made import asked, generated
 
 
 @given(

@@ -9,12 +9,12 @@ import pytest
 
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Split, Task, swapped_preference
-from models.pairs.splits.keys import content
 from models.shapes.pairs import make_pair
 from models.sources.contradictions import DISAGREE, OWN_LABEL
 from models.sources.shapes import foreign, read_shapes
 from models.sources.shares import BEYOND
 from models.sources.submissions import Added, add_submissions, in_drawn_order
+from models.splits.keys import content
 from tests.tasks.shapes_drop import row_of, write_drop
 
 SPLITS, BLOBS = read_shapes(train_pairs=4, held_out_pairs=3, seed=0)

@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 
 from models.errors import TeacherRefused, TeacherUnreachable
+from models.generation.endpoint_address import Endpoint
+from models.generation.limits import Limits, Pace
 from models.generation.openai_client import retry_after
 from models.media.frames import data_url
 from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.asking import PROBES, Asked, Endpoint, Limits, ask_all
-from models.teacher.limits import Pace
+from models.shapes.teacher_server import TeacherServer
+from models.teacher.asking import AskResult, ask_all
+from models.teacher.session import PROBES
 from models.training.selection import rejection
 from models.verdict.prompts import Message, attach, chat, data_url_part
 
@@ -132,7 +134,7 @@ def quick(**changed: Any) -> Limits:
     return Limits(**({"backoff_s": 0.01, "max_attempts": 3, "batch_poll_s": 0.01, "timeout_s": 10} | changed))
 
 
-def answers(asked: Asked) -> list[str | None]:
+def answers(asked: AskResult) -> list[str | None]:
     return [one.text for one in asked.answers]
 
 
@@ -245,7 +247,7 @@ def test_a_key_echoed_in_other_errors_is_taken_out() -> None:
 
 
 def test_an_unknown_model_is_refused_at_once() -> None:
-    with EmbeddedTeacher() as teacher, pytest.raises(TeacherRefused, match="no model 'other'"):
+    with TeacherServer() as teacher, pytest.raises(TeacherRefused, match="no model 'other'"):
         ask_all(texts(3), endpoint=Endpoint(teacher.base_url, teacher.api_key, "other"), limits=quick(), store=Memory())
 
 
@@ -340,7 +342,7 @@ def test_a_temperature_that_is_refused_is_left_out_from_the_first_refusal_on_and
 
 def test_a_batch_is_sent_again_without_what_the_endpoint_refuses() -> None:
     _, requests = judging(3)
-    with EmbeddedTeacher() as teacher:
+    with TeacherServer() as teacher:
         whole = teacher.complete
 
         def picky(body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -460,7 +462,7 @@ def test_the_embedded_teacher_gives_the_same_answers_at_any_concurrency_and_in_b
     faults = Faults(wrong_perception=0.2, broken_grammar=0.2, rate_limited=0.2, server_error=0.1)
     results = []
     for mode, concurrency in (("online", 1), ("online", 8), ("batch", 8)):
-        with EmbeddedTeacher(faults, seed=2, retry_after_s=(0.01, 0.02)) as teacher:
+        with TeacherServer(faults, seed=2, retry_after_s=(0.01, 0.02)) as teacher:
             asked = ask_all(
                 requests, endpoint=Endpoint(teacher.base_url, teacher.api_key, teacher.model),
                 limits=quick(concurrency=concurrency, max_attempts=12), store=Memory(),
@@ -477,7 +479,7 @@ def test_a_batch_is_collected_after_a_restart_rather_than_sent_again(last: int) 
     """The process dies before the batch, between its creation and its journal entry, and while it is collected."""
     _, requests = judging(5)
     store = Dying(last)
-    with EmbeddedTeacher(batch_polls=2) as teacher:
+    with TeacherServer(batch_polls=2) as teacher:
         endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
         with pytest.raises(Killed):
             ask_all(requests, endpoint=endpoint, limits=quick(), store=store, mode="batch")
@@ -492,7 +494,7 @@ def test_a_batch_that_the_endpoint_lost_is_sent_again() -> None:
     _, requests = judging(2)
     store = Memory()
     store.put("batches", {"batches": [{"token": "t", "id": "batch_99"}]})
-    with EmbeddedTeacher() as teacher:
+    with TeacherServer() as teacher:
         endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
         asked = ask_all(requests, endpoint=endpoint, limits=quick(), store=store, mode="batch")
     assert all(one.text for one in asked.answers)
@@ -500,7 +502,7 @@ def test_a_batch_that_the_endpoint_lost_is_sent_again() -> None:
 
 def test_a_budget_bounds_batches_too() -> None:
     _, requests = judging(6)
-    with EmbeddedTeacher() as teacher:
+    with TeacherServer() as teacher:
         endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
         asked = ask_all(requests, endpoint=endpoint, limits=quick(max_requests=4), store=Memory(), mode="batch")
         assert teacher.served["answered"] == 4

@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import BudgetReached, DataError, TeacherUnreachable
+from models.generation.endpoint_address import Endpoint
+from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.asking import Endpoint, Limits, ask_all
+from models.shapes.teacher_server import TeacherServer
+from models.teacher.asking import ask_all
 from models.teacher.distillation import distill
 from models.training.selection import rejection
 
@@ -57,7 +59,7 @@ def run(
     *, limits: Limits = LIMITS, faults: Faults = FAULTS,
 ) -> dict[str, Any]:  # fmt: skip
     out.mkdir(exist_ok=True)
-    with EmbeddedTeacher(faults, seed=3, retry_after_s=(0.01, 0.02)) as teacher:
+    with TeacherServer(faults, seed=3, retry_after_s=(0.01, 0.02)) as teacher:
         endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
         return distill(pairs, dataset, out, ask=partial(ask_all, endpoint=endpoint, limits=limits, store=store))
 

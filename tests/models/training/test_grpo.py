@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from configs.schema import Grpo, Model, Runtime
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
+from models.training.compute import Compute
 from tests.models.training.test_sft import BASE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -31,14 +33,13 @@ def test_image_tokens_are_marked_where_they_stand(tmp_path: Path, monkeypatch: p
         return compute(trainer, model, input_ids, *args, **more)
 
     monkeypatch.setattr(rollouts.GRPOTrainer, "_get_per_token_logps_and_entropies", watched)
-    plan = grpo.GrpoPlan(
-        preset="modern", group=2, prompts_per_step=4, micro_batch=8, epochs=0.25, learning_rate=1e-5, temperature=1.0,
-        max_tokens=4, freeze_vision=True, lora=None, reward_weights={"format": 1.0}, checkpoint_every=9,
-        validate_every=9, completions_every=9, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False, generation_batch=8,
+    section = Grpo(
+        preset="modern", group=2, prompts_per_step=4, micro_batch=8, epochs=0.25, learning_rate=1e-5, max_tokens=4,
+        checkpoint_every=9, validate_every=9,
     )  # fmt: skip
+    how = Compute(0, Model(), Runtime(device="cpu", generation_batch=8))
     media = PreferenceDataset(tmp_path / "data", max_pixels=147_456, max_frames=8)
-    grpo.train_grpo(BASE, pairs, pairs[:2], media, plan=plan, scratch=tmp_path / "trainer")
+    grpo.train_grpo(BASE, pairs, pairs[:2], media, grpo=section, compute=how, scratch=tmp_path / "trainer")
     image = grpo.load_processor(BASE).image_token_id
     assert any((ids == image).any() for ids, _ in given)
     assert any(ids.shape[0] > 1 and len(set((ids == image).sum(dim=1).tolist())) > 1 for ids, _ in given)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from configs.schema import Model, Runtime, Sft
 from models.errors import TrainingDiverged
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD, NoSpread, ending, no_spread
@@ -68,15 +69,14 @@ def test_no_spread_is_no_collapse_where_nothing_was_lost(steps: list[tuple[float
 
 def tuned(data: Any, folder: Path, rate: float = 1e-4, **changes: Any) -> dict[str, Any]:
     """Ten steps, a checkpoint every other, and the hooks of `changes`."""
-    from models.training.sft import SftPlan, train_sft
+    from models.training.compute import Compute
+    from models.training.sft import train_sft
 
     media, pairs, texts = data
-    plan = SftPlan(
-        epochs=10, learning_rate=rate, schedule="constant", warmup=0.0, batch=8, micro_batch=4, weight_decay=0.0,
-        freeze_vision=True, lora=None, checkpoint_every=2, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False, section="rejection_sampling.sft",
-    )  # fmt: skip
-    return train_sft(BASE, pairs, texts, media, folder / "out", plan=plan, scratch=folder / "trainer", **changes)
+    sft = Sft(epochs=10, schedule="constant", warmup=0.0, batch=8, micro_batch=4, checkpoint_every=2)
+    sft = sft.model_copy(update={"learning_rate": rate})  # beyond what the settings take
+    how: Any = {"section": "rejection_sampling.sft", "compute": Compute(0, Model(), Runtime(device="cpu"))}
+    return train_sft(BASE, pairs, texts, media, folder / "out", sft=sft, **how, scratch=folder / "trainer", **changes)
 
 
 def spoiled(patch: pytest.MonkeyPatch, at: int, spoil: Callable[[Any], Any]) -> None:

@@ -1,6 +1,5 @@
 """Precision: what is trained moves at the paper's learning rates, in the precision of the real profiles."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,20 @@ import torch
 from safetensors.torch import load_file
 
 from configs.load import load_settings
+from configs.schema import Grpo, Lora, Model, Runtime, Sft
 from models.backbone import MASTER, load_for_training, load_model, load_processor, lora_config, save
 from models.errors import DataError, ModelError
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from models.training.compute import Compute
 from models.verdict import rewards
 from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
 REAL = load_settings("qwen2_5_vl_7b_full")
+ADAPTERS = Lora(rank=4, alpha=4, dropout=0.0)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Weights = dict[str, torch.Tensor]
 
@@ -31,52 +33,73 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreferenceDataset, l
     pairs = [one.pair for one in made]
     blobs = {uri: blob for one in made for uri, blob in one.blobs.items()}
     write_dataset(folder, {"train": pairs, "held_out": pairs}, blobs)
+    return PreferenceDataset(folder, max_pixels=147_456, max_frames=8), pairs, verdicts(pairs)
+
+
+def verdicts(pairs: list[PreferencePair]) -> list[str]:
+    """A right verdict for each pair."""
     texts = []
     for pair in pairs:
         dimension = Dimension("Clarity", (9, 3) if pair.preferred == 1 else (3, 9), ("clean", "clean"))
         texts.append(render_verdict(Verdict.from_dimensions(pair.task, (dimension,), pair.preferred)))
-    return PreferenceDataset(folder, max_pixels=147_456, max_frames=8), pairs, texts
+    return texts
 
 
 def fine_tuned(data: Any, folder: Path, *, resume_from: Path | None = None, **changes: Any) -> dict[str, Any]:
     """Ten steps at the paper's rate in the real profile's precision, but for `changes`."""
-    from models.training.sft import SftPlan, train_sft
+    from models.training.sft import train_sft
 
     media, pairs, texts = data
-    plan = SftPlan(
+    sft = Sft(
         epochs=10, learning_rate=REAL.cold_start.learning_rate, schedule="constant", warmup=0.0, batch=8,
-        micro_batch=4, weight_decay=0.0, freeze_vision=True, lora=None, checkpoint_every=5, seed=0,
-        dtype=REAL.model.dtype, attention="sdpa", device="cpu", gradient_checkpointing=False,
+        micro_batch=4, checkpoint_every=5,
     )  # fmt: skip
-    plan = replace(plan, **changes)
-    scratch = folder / "trainer"
-    return train_sft(BASE, pairs, texts, media, folder / "out", plan=plan, scratch=scratch, resume_from=resume_from)
+    sft, compute = changed(sft, changes)
+    return train_sft(
+        BASE, pairs, texts, media, folder / "out", sft=sft, section="cold_start", compute=compute,
+        scratch=folder / "trainer", resume_from=resume_from,
+    )  # fmt: skip
 
 
 def optimised(data: Any, folder: Path, *, resume_from: Path | None = None, **changes: Any) -> dict[str, Any]:
     """Four steps of GRPO at the paper's rate in the real profile's precision, but for `changes`."""
-    from models.training.grpo import GrpoPlan, train_grpo
+    from models.training.grpo import train_grpo
 
     media, pairs, _ = data
-    plan = GrpoPlan(
-        preset="paper", group=4, prompts_per_step=4, micro_batch=16, epochs=1.0,
-        learning_rate=REAL.grpo.learning_rate, temperature=1.0, max_tokens=16, freeze_vision=True, lora=None,
-        reward_weights={"format": 1.0, "accuracy": 1.0}, checkpoint_every=4, validate_every=4, completions_every=9,
-        seed=0, dtype=REAL.model.dtype, attention="sdpa", device="cpu", gradient_checkpointing=False,
-        generation_batch=8,
+    section = Grpo(
+        preset="paper", group=4, prompts_per_step=4, micro_batch=16, learning_rate=REAL.grpo.learning_rate,
+        max_tokens=16, checkpoint_every=4, validate_every=4,
     )  # fmt: skip
-    plan = replace(plan, **changes)
-    return train_grpo(BASE, pairs, pairs[:2], media, plan=plan, scratch=folder, resume_from=resume_from)
+    section, compute = changed(section, changes)
+    return train_grpo(
+        BASE, pairs, pairs[:2], media, grpo=section, compute=compute, scratch=folder, resume_from=resume_from
+    )
+
+
+def changed(section: Any, changes: dict[str, Any]) -> tuple[Any, Compute]:
+    """The section, and how it is computed in the real profile's precision, with `changes` to whichever has the field.
+
+    Values are not validated: some tests go beyond what the settings take.
+    """
+    model = Model(dtype=REAL.model.dtype)
+    parts = [section, model, Runtime(device="cpu", generation_batch=8)]
+    known = {name for part in parts for name in type(part).model_fields}
+    assert known >= changes.keys()
+    section, model, runtime = (
+        part.model_copy(update={name: value for name, value in changes.items() if name in type(part).model_fields})
+        for part in parts
+    )
+    return section, Compute(0, model, runtime)
 
 
 @pytest.fixture
 def spread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reward that differs within a group of whatever the untrained base writes, so that there is a gradient."""
+    monkeypatch.setitem(rewards.REWARDS, "format", by_length)
 
-    def length(completions: list[Any], **_: object) -> list[float]:
-        return [len(rewards.completion_text(one)) % 7 / 7 for one in completions]
 
-    monkeypatch.setitem(rewards.REWARDS, "format", length)
+def by_length(completions: list[Any], **_: object) -> list[float]:
+    return [len(rewards.completion_text(one)) % 7 / 7 for one in completions]
 
 
 def share_moved(before: Weights, after: Weights) -> float:
@@ -119,10 +142,8 @@ def test_the_loss_follows_that_of_float32_within_a_percent(data: Any, tmp_path: 
     assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.01)
 
 
-@pytest.mark.parametrize("lora", [None, (4, 8, 0.0)])
-def test_a_resumed_run_keeps_its_float32_weights_bit_for_bit(
-    data: Any, tmp_path: Path, lora: tuple[int, int, float] | None
-) -> None:
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8, dropout=0.0)])
+def test_a_resumed_run_keeps_its_float32_weights_bit_for_bit(data: Any, tmp_path: Path, lora: Lora | None) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     first = fine_tuned(data, whole, lora=lora, publish_dtype="bfloat16")
     second = fine_tuned(
@@ -153,9 +174,9 @@ def adapted(scale: float) -> tuple[Any, Any]:
     """The base in bfloat16 with adapters whose products are of the size `scale`, and one of their layers."""
     from peft import get_peft_model
 
-    model = load_for_training(BASE, dtype="bfloat16", attention="sdpa", freeze_vision=True, lora=(4, 4, 0.0))
+    model = load_for_training(BASE, dtype="bfloat16", attention="sdpa", freeze_vision=True, lora=ADAPTERS)
     torch.manual_seed(0)
-    model = get_peft_model(model, lora_config(model, 4, 4, 0.0))
+    model = get_peft_model(model, lora_config(model, ADAPTERS))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(std=scale)
@@ -198,9 +219,9 @@ def test_tied_embeddings_stay_one_weight_and_are_trained() -> None:
     assert model.get_input_embeddings().weight.requires_grad
 
 
-@pytest.mark.parametrize("lora", [None, (4, 8, 0.0)])
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8, dropout=0.0)])
 def test_optimisation_samples_validates_and_trains_in_the_compute_type(
-    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, lora: tuple[int, int, float] | None
+    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, lora: Lora | None
 ) -> None:
     """Under the same autocast: a layer gives bfloat16 where there are gradients and where there are none."""
     from models.training import grpo, rollouts

@@ -2,12 +2,13 @@
 
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from trl import GRPOConfig
 
-from configs.schema import Grpo
+from configs.schema import Grpo, Model, Runtime
+from models.training.compute import Compute
 from models.training.presets import PRESETS, needs_format, preset_table
 from models.verdict.rewards import reward_functions
 
@@ -69,13 +70,13 @@ def test_the_trainer_is_given_the_gate_that_the_preset_has(monkeypatch: pytest.M
         raise GivenError
 
     monkeypatch.setattr(grpo, "CompletionsTrainer", caught)
-    for preset in ("paper", "modern"):
-        plan = grpo.GrpoPlan(
-            preset=preset, group=2, prompts_per_step=1, micro_batch=2, epochs=1, learning_rate=1e-6, temperature=1.0,
-            max_tokens=4, freeze_vision=True, lora=None, reward_weights={"format": 1.0, "accuracy": 1.0},
-            checkpoint_every=1, validate_every=1, completions_every=9, seed=0, dtype="float32", attention="sdpa",
-            device="cpu", gradient_checkpointing=False, generation_batch=2,
-        )  # fmt: skip
+    presets: tuple[Literal["paper", "modern"], ...] = ("paper", "modern")
+    for preset in presets:
+        section = Grpo(preset=preset, group=2, prompts_per_step=1, micro_batch=2)
+        how: Any = {"grpo": section, "compute": Compute(0, Model(), Runtime(device="cpu"))}
         with pytest.raises(GivenError):
-            grpo.train_grpo(base, [made.pair], [made.pair], media, plan=plan, scratch=tmp_path / preset)
-    assert given == [["format_reward", "answer_reward"], ["format_reward", "accuracy_reward"]]
+            grpo.train_grpo(base, [made.pair], [made.pair], media, **how, scratch=tmp_path / preset)
+    assert given == [
+        ["format_reward", "answer_reward", "consistency_reward"],
+        ["format_reward", "accuracy_reward", "consistency_reward"],
+    ]

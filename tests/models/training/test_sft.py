@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from configs.schema import Lora, Model, Runtime, Sft
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
@@ -31,16 +32,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreferenceDataset, l
     return PreferenceDataset(folder, max_pixels=147_456, max_frames=8), pairs, texts
 
 
-def train(data: Any, folder: Path, *, lora: tuple[int, int, float] | None = None, **more: Any) -> dict[str, Any]:
-    from models.training.sft import SftPlan, train_sft
+def train(data: Any, folder: Path, *, lora: Lora | None = None, **more: Any) -> dict[str, Any]:
+    from models.training.compute import Compute
+    from models.training.sft import train_sft
 
     dataset, pairs, texts = data
-    plan = SftPlan(
-        epochs=3, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=8, micro_batch=4, weight_decay=0.0,
-        freeze_vision=True, lora=lora, checkpoint_every=2, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False,
+    sft = Sft(
+        epochs=3, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=8, micro_batch=4, lora=lora,
+        checkpoint_every=2,
     )  # fmt: skip
-    return train_sft(BASE, pairs, texts, dataset, folder / "out", plan=plan, scratch=folder / "trainer", **more)
+    how: Any = {"sft": sft, "section": "cold_start", "compute": Compute(0, Model(), Runtime(device="cpu"))}
+    return train_sft(BASE, pairs, texts, dataset, folder / "out", **how, scratch=folder / "trainer", **more)
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def test_a_resumed_run_goes_on_and_ends_with_the_same_bytes(data: Any, tmp_path:
 def test_lora_is_merged_into_an_ordinary_model(data: Any, tmp_path: Path) -> None:
     from models.backbone import load_model
 
-    train(data, tmp_path, lora=(4, 8, 0.0))
+    train(data, tmp_path, lora=Lora(rank=4, alpha=8, dropout=0.0))
     assert not list((tmp_path / "out").glob("adapter*"))
     before, after = weights(BASE), weights(tmp_path / "out")
     assert before.keys() == after.keys()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import Trainer
 
+from configs.schema import Lora
 from models.training.health import FiniteGuard
+from tests.models.training.ranks import learn, learn_on_two
 from tests.models.training.test_precision import data, fine_tuned, optimised, spread
 
 __all__ = ["data", "spread"]  # fixtures
@@ -54,6 +56,15 @@ def figures(facts: dict[str, Any], name: str) -> list[float]:
     return [row[name] for row in facts["log"] if name in row]
 
 
+def alike(parts: dict[str, Any], whole: dict[str, Any], *names: str) -> None:
+    """Figures of every step within a thousandth of the largest; a loss of GRPO may be 0 but for rounding."""
+    for name in names:
+        expected = figures(whole, name)
+        assert expected, name
+        largest = max(map(abs, expected))
+        assert figures(parts, name) == pytest.approx(expected, rel=1e-3, abs=1e-3 * largest + 1e-6), name
+
+
 def test_fine_tuning_takes_the_same_steps_in_parts_of_so_many_tokens(
     data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +94,7 @@ def test_a_sequence_beyond_the_limit_is_alone(data: Any, tmp_path: Path, monkeyp
     assert len(bound.gradients) == 1
 
 
-@pytest.mark.parametrize("lora", [None, (4, 8, 0.1)])
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8, dropout=0.1)])
 def test_fine_tuning_in_parts_resumes_bit_for_bit(data: Any, tmp_path: Path, lora: Any) -> None:
     """With dropout too, whose random state is in the checkpoint."""
     changes: dict[str, Any] = TUNED | {"micro_tokens": 1200, "lora": lora, "batch": 4, "micro_batch": 4, "epochs": 5}
@@ -116,15 +127,43 @@ def test_optimisation_takes_the_same_steps_in_parts_of_so_many_tokens(
     assert figures(parts, "reward")[0] > 0
 
 
+@pytest.mark.parametrize("preset", ["gspo", "cispo"])
 def test_optimisation_of_several_steps_a_generation_scores_in_parts_too(
-    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch
+    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
-    changes: dict[str, Any] = OPTIMISED | {"preset": "gspo", "prompts_per_step": 2, "micro_batch": 8}
+    """Of the later steps too the losses are those without a bound, within a thousandth of the largest."""
+    changes: dict[str, Any] = OPTIMISED | {"preset": preset, "prompts_per_step": 2, "micro_batch": 8}
     with monkeypatch.context() as patch:
         plain = Watched(patch)
-        optimised(data, tmp_path / "whole", **changes)
+        whole = optimised(data, tmp_path / "whole", **changes)
     with monkeypatch.context() as patch:
         bound = Watched(patch)
-        optimised(data, tmp_path / "parts", micro_tokens=350, **changes)
+        parts = optimised(data, tmp_path / "parts", micro_tokens=350, **changes)
     assert len(bound.shapes) > len(bound.gradients) == len(plain.gradients) == 2
     compared(plain, bound)
+    alike(parts, whole, "loss", "reward", "entropy", "grad_norm")
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "micro_tokens"),
+    [
+        ("sft", TUNED | {"micro_batch": 4, "epochs": 2}, 1200),
+        ("grpo", OPTIMISED | {"micro_batch": 8, "epochs": 0.5}, 350),
+    ],
+)
+def test_two_processes_in_parts_learn_what_one_does_at_once(
+    data: Any, tmp_path: Path, spread: None, what: str, changes: dict[str, Any], micro_tokens: int
+) -> None:
+    """Within a thousandth: also where one process needs more parts than the other."""
+    whole = learn(what, data, tmp_path / "one", changes | {"micro_batch": 2 * changes["micro_batch"]})
+    parts = learn_on_two(what, data[0], tmp_path / "two", changes | {"micro_tokens": micro_tokens})
+    assert parts["processes"] == 2
+    alike(parts, whole, "loss", "grad_norm", *(("reward", "kl") if what == "grpo" else ()))
+
+
+def test_two_processes_of_several_steps_a_generation_learn_the_same_in_parts(data: Any, tmp_path: Path) -> None:
+    """Next to two processes without a bound: which rows a step takes of a generation is each process's own draw."""
+    changes: dict[str, Any] = OPTIMISED | {"preset": "cispo", "prompts_per_step": 2, "micro_batch": 4, "epochs": 0.5}
+    whole = learn_on_two("grpo", data[0], tmp_path / "whole", changes)
+    parts = learn_on_two("grpo", data[0], tmp_path / "parts", changes | {"micro_tokens": 350})
+    alike(parts, whole, "loss", "grad_norm", "reward")

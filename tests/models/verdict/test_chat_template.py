@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from configs.schema import Grpo, Model, Runtime, Sft
 from models.backbone import load_model, load_processor, save
 from models.errors import ModelError
 from models.generation.open import LocalOptions, open_generator
@@ -16,6 +17,7 @@ from models.generation.transformers_generator import LocalGenerator
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
+from models.training.compute import Compute
 from models.verdict import chat_template
 from models.verdict.chat_template import normalise, opening, prompt_text, target, turn_end
 from models.verdict.grammar import Dimension, Mode, Verdict
@@ -23,6 +25,7 @@ from models.verdict.prompts import Message, image_part
 from models.verdict.rendering import render_verdict
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
+ON_CPU = Compute(0, Model(), Runtime(device="cpu", generation_batch=8))
 EMPTY = "<think>\n\n</think>\n\n"
 TURN = "<|im_start|>assistant\n"
 MODES: tuple[Mode, ...] = ("think", "direct")
@@ -185,7 +188,7 @@ def rows_of_sft(
     """The tokens of the first fine-tuning batch, thinking and direct, and how many of each are its prompt's."""
     from trl import SFTTrainer
 
-    from models.training.sft import SftPlan, train_sft
+    from models.training.sft import train_sft
 
     dataset, pairs, texts = data
     seen: list[Any] = []
@@ -195,15 +198,11 @@ def rows_of_sft(
         raise Stop
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", compute_loss)
-    plan = SftPlan(
-        epochs=1, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=2, micro_batch=2, weight_decay=0.0,
-        freeze_vision=True, lora=None, checkpoint_every=2, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False,
-    )  # fmt: skip
+    sft = Sft(epochs=1, learning_rate=1e-3, schedule="constant", warmup=0.0, batch=2, micro_batch=2)
     with pytest.raises(Stop):
         train_sft(
-            folder, pairs[:1], texts[:1], dataset, tmp_path / "out", plan=plan, scratch=tmp_path / "sft",
-            direct=pairs[:1],
+            folder, pairs[:1], texts[:1], dataset, tmp_path / "out", sft=sft, section="cold_start", compute=ON_CPU,
+            scratch=tmp_path / "sft", direct=pairs[:1],
         )  # fmt: skip
     (batch,) = seen
     rows = []
@@ -216,10 +215,9 @@ def rows_of_sft(
 
 
 def prompt_of_grpo(folder: Path, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    from trl import GRPOTrainer
-
     from models.judging.judge import Judge
     from models.training import grpo
+    from models.training.rollouts import CompletionsTrainer
 
     dataset, pairs, _ = data
     seen: list[list[int]] = []
@@ -228,16 +226,11 @@ def prompt_of_grpo(folder: Path, data: Any, tmp_path: Path, monkeypatch: pytest.
         seen.extend(prompt_ids)
         raise Stop
 
-    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", generate)
+    monkeypatch.setattr(CompletionsTrainer, "_generate_single_turn", generate)
     monkeypatch.setattr(Judge, "judge", lambda *_, **__: [])
-    plan = grpo.GrpoPlan(
-        preset="modern", group=2, prompts_per_step=1, micro_batch=2, epochs=1, learning_rate=1e-5, temperature=1.0,
-        max_tokens=4, freeze_vision=True, lora=None, reward_weights={"format": 1.0}, checkpoint_every=9,
-        validate_every=9, completions_every=9, seed=0, dtype="float32", attention="sdpa", device="cpu",
-        gradient_checkpointing=False, generation_batch=8,
-    )  # fmt: skip
+    section = Grpo(preset="modern", group=2, prompts_per_step=1, micro_batch=2, learning_rate=1e-5, max_tokens=4)
     with pytest.raises(Stop):
-        grpo.train_grpo(folder, pairs[:1], pairs[:1], dataset, plan=plan, scratch=tmp_path / "grpo")
+        grpo.train_grpo(folder, pairs[:1], pairs[:1], dataset, grpo=section, compute=ON_CPU, scratch=tmp_path / "grpo")
     return list(seen[0])
 
 

@@ -17,7 +17,7 @@ from models.evaluation.benchmarks.protocol import measure
 from models.evaluation.judged_rows import JudgedRow
 from models.evaluation.scores import score
 from models.generation.endpoint import EndpointGenerator
-from models.generation.openai_client import Endpoint
+from models.generation.endpoint_address import Endpoint
 from models.judging.judge import Judge
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.teacher.distillation import published

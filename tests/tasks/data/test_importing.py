@@ -17,10 +17,10 @@ from models.sources.imported import read_imported, read_invalid
 from models.sources.probing import ProbeRequest, ProbeResult, probe_all
 from models.sources.rows import name_of
 from tasks.data.importing import IMPORTING, Place, import_set
-from tasks.data.locations import fingerprint_of, local_folder
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.plan import stage_key
 from tasks.store.artifacts import Store
+from tasks.store.locations import fingerprint_of, local_folder
 from tasks.store.objects.base import Source, hash_file
 from tasks.store.objects.opening import open_objects
 from tests.tasks.published_shapes import write_own

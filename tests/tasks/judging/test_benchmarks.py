@@ -12,7 +12,7 @@ from configs.schema import Settings
 from models.errors import ConfigError, DataError, ThinkrewardError
 from models.judging.judge import Judge
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
+from models.shapes.teacher_server import TeacherServer
 from models.verdict.prompts import Message
 from tasks.data.importing import Place
 from tasks.judging.benchmarks import NamedJudge, Protocol
@@ -48,16 +48,16 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedTeacher]:
+def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
     """The embedded teacher as an OpenAI-compatible judge that makes no mistakes."""
-    with EmbeddedTeacher(Faults(0.0, 0.0, 0.0, 0.0), seed=0, model="shapes-teacher") as server:
+    with TeacherServer(Faults(0.0, 0.0, 0.0, 0.0), seed=0, model="shapes-teacher") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
         yield server
 
 
 def test_an_endpoint_is_measured_and_an_undecodable_pair_counts_as_wrong(
-    settings: Settings, place: Place, teacher: EmbeddedTeacher
+    settings: Settings, place: Place, teacher: TeacherServer
 ) -> None:
     told: list[tuple[int, int]] = []
     benched = run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *done: told.append(done))
@@ -72,7 +72,7 @@ def test_an_endpoint_is_measured_and_an_undecodable_pair_counts_as_wrong(
 
 
 def test_the_page_says_which_fields_an_endpoint_was_sent_and_which_it_refused(
-    settings: Settings, place: Place, teacher: EmbeddedTeacher, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, place: Place, teacher: TeacherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = teacher.complete
 
@@ -94,7 +94,7 @@ def test_the_page_says_which_fields_an_endpoint_was_sent_and_which_it_refused(
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_judge_is_asked_once_and_another_costs_its_own_calls(
-    settings: Settings, place: Place, teacher: EmbeddedTeacher
+    settings: Settings, place: Place, teacher: TeacherServer
 ) -> None:
     first = run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
     asked = teacher.served["answered"]
@@ -110,7 +110,7 @@ def test_a_judge_is_asked_once_and_another_costs_its_own_calls(
 @pytest.mark.slow
 @pytest.mark.long
 def test_what_was_judged_before_an_interruption_is_not_asked_again(
-    settings: Settings, place: Place, teacher: EmbeddedTeacher, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, place: Place, teacher: TeacherServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.judging.benchmarks.CHUNK_PAIRS", 4)
 
@@ -156,7 +156,7 @@ def test_votes_that_cannot_differ_are_refused(settings: Settings, votes: int, te
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_another_protocol_asks_again(settings: Settings, place: Place, teacher: EmbeddedTeacher) -> None:
+def test_another_protocol_asks_again(settings: Settings, place: Place, teacher: TeacherServer) -> None:
     run_benchmarks(settings, [place], ["endpoint:shapes-teacher"], PROTOCOL, lambda *_: None)
     asked = teacher.served["answered"]
     one_order = Protocol("think", both_orders=False, max_tokens=300, max_pixels=147_456, max_frames=8, seed=0)
@@ -170,7 +170,7 @@ def test_a_judge_that_is_not_there_is_named(settings: Settings, place: Place) ->
 
 
 def test_a_benchmark_that_lacks_its_media_is_refused_and_beyond_that_says_how_many_were_judged(
-    settings: Settings, place: Place, teacher: EmbeddedTeacher
+    settings: Settings, place: Place, teacher: TeacherServer
 ) -> None:
     listing = Path(place.path) / "data.json"
     rows = json.loads(listing.read_text())

@@ -114,8 +114,10 @@ def test_the_smallest_of_the_devices_decides(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("shapes", "cold-start", 1.2, ["runtime.gradient_checkpointing=true", "cold_start.micro_batch=32"]),
         ("shapes", "judging", 1.5, ["runtime.generation_batch=128"]),
-        ("qwen3_vl_8b", "sampling", 40, ["runtime.generation_batch=16"]),
-        ("qwen3_vl_8b", "grpo", 79.6, ["runtime.generation_batch=32", "grpo.prompts_per_step=4"]),
+        ("qwen3_vl_8b", "sampling", 40, ["runtime.generation_tokens=73728"]),
+        ("qwen3_vl_8b", "sampling-sft", 25, ["runtime.micro_tokens=6656"]),
+        ("qwen3_vl_8b", "grpo", 40, ["runtime.generation_tokens=73728"]),
+        ("qwen3_vl_8b", "grpo", 30, ["runtime.generation_batch=8", "grpo.prompts_per_step=2"]),
         ("qwen2_5_vl_7b_full", "grpo", 139, ["grpo.lora.rank=64"]),
     ],
 )

@@ -144,4 +144,4 @@ def test_only_a_lack_of_memory_is_called_one() -> None:
     )
     assert starved.startswith("did not fit: grpo was killed: out of memory: lower")
     assert killed.startswith("failed: grpo's process was killed (signal SIGKILL): preempted or")
-    assert ended.startswith("failed: grpo's process was told to end (signal SIGTERM)")
+    assert ended.startswith("failed: grpo's process was ended from outside (signal SIGTERM)")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.pipeline import code_closure
 from tasks.pipeline.graph import STAGES, named
-from tasks.pipeline.stage_code import entries
+from tasks.versions import code_closure
+from tasks.versions.stage_code import entries
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -17,7 +17,7 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.generation.protocol import GeneratorIdentity
-from models.judging.judge import Frames, Judge, Seconds
+from models.judging.judge import FindFrames, Judge, Seconds
 from models.verdict.prompts import Message
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.judging.benchmarks import BENCHMARKING, BenchmarkSet, NamedJudge, Protocol, judged, open_benchmark
@@ -169,7 +169,7 @@ class SlowJudge(NamedJudge):
     def digest(self) -> str:
         return "b" * 64
 
-    def load(self, frames: Frames, seconds: Seconds) -> Judge:
+    def load(self, frames: FindFrames, seconds: Seconds) -> Judge:
         return Judge(self.generator, frames)
 
 

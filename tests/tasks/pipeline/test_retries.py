@@ -1,4 +1,4 @@
-"""What is tried again, and what is not: in real flow runs, counted."""
+"""What is retried, and what is not: in real flow runs, counted."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def tries(error: Exception, retries: int) -> int:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_may_pass_is_tried_again(error: Exception) -> None:
+def test_transient_errors_are_retried(error: Exception) -> None:
     assert tries(error, retries=2) == 3
 
 
@@ -65,7 +65,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_no_try_mends_is_tried_once(error: Exception) -> None:
+def test_other_errors_are_not_retried(error: Exception) -> None:
     assert tries(error, retries=2) == 1
 
 

@@ -301,5 +301,5 @@ def test_a_new_drop_is_named_as_the_reason(settings: Settings, tmp_path: Path, m
     (tmp_path / "drop").mkdir()
     (tmp_path / "drop" / "pairs.jsonl").write_text("{}")
     ref = store.publish("drop", tmp_path / "drop")
-    monkeypatch.setattr("tasks.data.inbox.inbox.drops", lambda store: {f"drop-{ref.short}": ref})
+    monkeypatch.setattr("tasks.data.inbox.inbox.recorded", lambda store: {f"drop-{ref.short}": ref})
     assert Planner(store, settings).plan("prepare").reason == f"new drop-{ref.short}"

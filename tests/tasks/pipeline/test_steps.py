@@ -9,7 +9,7 @@ import pytest
 from configs.load import load_settings
 from configs.schema import Settings
 from models.errors import StageFailed, UpstreamMissing
-from tasks.pipeline import dispatch
+from tasks.orchestration import dispatch
 from tasks.pipeline.child import Done, Job
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.plan import Planner

@@ -21,7 +21,8 @@ from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store
-from tasks.serving.app import Service, make_app
+from tasks.serving.app import make_app
+from tasks.serving.service import Service
 from tasks.tracking.registry import DIGEST_TAG, register, set_alias
 from tests.tasks.seaweed import free_ports
 from tests.tasks.small_recipe import REPOSITORY

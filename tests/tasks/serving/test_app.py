@@ -50,7 +50,7 @@ def test_a_comparison_is_the_models_own(judge: Running, alone: RewardModel, task
     outcome = alone.compare_one(**asked(task))
     said = answer.json()
     assert {name: said[name] for name in outcome.row()} == json.loads(json.dumps(outcome.row()))
-    assert said["model"] == judge.service.holder.digest
+    assert said["model"] == judge.service.manager.digest
 
 
 def test_many_at_once_get_their_own_answers_in_few_batches(judge: Running, alone: RewardModel) -> None:
@@ -69,7 +69,7 @@ def test_no_batch_holds_more_tokens_than_the_settings_allow(
     requests = [asked(number=number) for number in range(8)]
     expected = [outcome.text for outcome in alone.compare(requests)]
     bounded = settings("runtime.generation_tokens=600", "serve.pause_ms=200")
-    with serving(bounded) as running, ThreadPoolExecutor(8) as pool, running.service.holder.acquire() as loaded:
+    with serving(bounded) as running, ThreadPoolExecutor(8) as pool, running.service.manager.acquire() as loaded:
         shapes = batch_shapes(loaded.hosted.model, monkeypatch)
         answers = list(pool.map(lambda body: running.post("/v1/compare", body), requests))
         assert batches(running) < len(shapes)
@@ -243,7 +243,7 @@ def test_a_caller_that_hangs_up_disturbs_nobody(judge: Running) -> None:
 def test_health_readiness_figures_and_the_document_need_no_token() -> None:
     with serving(settings(), token="secret") as guarded:
         assert httpx.get(f"{guarded.url}/health").json() == {"status": "ok"}
-        assert httpx.get(f"{guarded.url}/ready").json()["model"] == guarded.service.holder.digest
+        assert httpx.get(f"{guarded.url}/ready").json()["model"] == guarded.service.manager.digest
         assert httpx.get(f"{guarded.url}/openapi.json").status_code == 200
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret"}):
             refused = guarded.post("/v1/compare", asked(), headers=headers)
@@ -300,7 +300,7 @@ def test_an_alias_that_moves_is_followed_and_no_request_is_lost(tmp_path: Path) 
         asking = [pool.submit(ask_on) for _ in range(4)]
         second = promote(chosen, tmp_path, 2)
         deadline = time.monotonic() + 60
-        while running.service.holder.digest != second:
+        while running.service.manager.digest != second:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
@@ -357,20 +357,20 @@ def test_a_new_champion_that_cannot_be_loaded_is_told_and_tried_again(
     )  # fmt: skip
     old = promote(chosen, tmp_path, 1)
     with serving(chosen, "champion") as running:
-        holder, load = running.service.holder, running.service.holder._load
+        manager, load = running.service.manager, running.service.manager._load
 
         def no_memory(digest: str, folder: Path) -> Any:
             raise MemoryError("two models do not fit")
 
-        monkeypatch.setattr(holder, "_load", no_memory)
+        monkeypatch.setattr(manager, "_load", no_memory)
         new = promote(chosen, tmp_path, 2)
-        until(lambda: bool(holder.problem))
+        until(lambda: bool(manager.problem))
         said = httpx.get(f"{running.url}/ready").json()
         assert (said["status"], said["model"]) == ("ready", old)
         assert "MemoryError" in said["problem"]
         assert "thinkreward_model_is_current 0.0" in httpx.get(f"{running.url}/metrics").text
-        monkeypatch.setattr(holder, "_load", load)
-        until(lambda: holder.digest == new)
+        monkeypatch.setattr(manager, "_load", load)
+        until(lambda: manager.digest == new)
         until(lambda: "problem" not in httpx.get(f"{running.url}/ready").json())
 
 

@@ -30,7 +30,7 @@ def test_every_deployment_of_the_repository_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "cannot be read"),  # no such file: Prefect would say "Skipping" and succeed
         ("deployments: [", "cannot be read"),  # no YAML
@@ -40,12 +40,12 @@ def test_every_deployment_of_the_repository_is_counted() -> None:
     ],
 )
 def test_a_deployments_file_that_prefect_would_pass_over_is_refused(
-    text: str | None, told: str, tmp_path: Path
+    text: str | None, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "prefect.yaml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         names_in(path)
 
 

@@ -77,7 +77,7 @@ def test_two_services_never_get_one_port(familiar: int, monkeypatch: pytest.Monk
     assert len({ports["s3"], ports["s3"] + GRPC_ABOVE, ports["mlflow"], ports["prefect"]}) == 4
 
 
-def test_no_free_port_is_told_with_the_range(familiar: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_port_is_an_error_with_the_range(familiar: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "NEARBY", 1)
     with listening(familiar), pytest.raises(StackError, match=f"no free port for s3 from {familiar}"):
         assign_ports({}, ["s3"])
@@ -99,8 +99,8 @@ def test_the_env_file_is_for_one_user_and_stack_json_has_no_secret(folder: Stack
     folder.write_env(exported(folder, ALL_PORTS))
     assert mode(folder.path / "env") == 0o600
     assert folder.credentials().secret_key in (folder.path / "env").read_text()
-    told = (folder.path / "stack.json").read_text()
-    assert not any(part in told for part in folder.credentials())
+    written = (folder.path / "stack.json").read_text()
+    assert not any(part in written for part in folder.credentials())
 
 
 def test_a_shell_reads_every_value_as_it_is() -> None:
@@ -124,7 +124,7 @@ def test_every_address_is_of_this_machine_and_every_path_absolute(folder: StackF
     assert shown["MLFLOW_TRACKING_URI"] == shown["THINKREWARD__TRACKING__URI"]
 
 
-def test_what_was_recorded_is_read_again_and_damage_is_told(folder: StackFolder) -> None:
+def test_what_was_recorded_is_read_again_and_damage_is_an_error(folder: StackFolder) -> None:
     record = Record(ports=ALL_PORTS, services={"mlflow": Running(pid=77, started=1.5)})
     folder.keep(record)
     assert folder.record() == record

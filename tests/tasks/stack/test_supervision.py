@@ -100,33 +100,33 @@ def test_one_that_ended_is_not_found_though_nobody_asked_for_its_exit_status(fol
     assert psutil.Process(running.pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_what_dies_at_its_start_is_told_at_once_with_its_last_words(folder: StackFolder) -> None:
-    folder.log_file("one").write_text("words of an earlier start\n")
+def test_what_dies_at_its_start_is_reported_at_once_with_the_end_of_its_log(folder: StackFolder) -> None:
+    folder.log_file("one").write_text("lines of an earlier start\n")
     died = begun(service(folder, "print('no such disk'); raise SystemExit(3)", healthy=lambda _: False), folder)
     began = time.monotonic()
-    with pytest.raises(StackError) as told:
+    with pytest.raises(StackError) as raised:
         wait_until_healthy([died], ["one"], limit_s=30)
     assert time.monotonic() - began < 10
-    assert "exit status 3" in str(told.value)
-    assert "no such disk" in str(told.value)
-    assert str(folder.log_file("one")) in str(told.value)
-    assert "earlier start" not in str(told.value)
+    assert "exit status 3" in str(raised.value)
+    assert "no such disk" in str(raised.value)
+    assert str(folder.log_file("one")) in str(raised.value)
+    assert "earlier start" not in str(raised.value)
 
 
-def test_one_that_dies_is_told_while_another_is_waited_for(folder: StackFolder) -> None:
+def test_one_that_dies_is_reported_while_another_is_waited_for(folder: StackFolder) -> None:
     slow = begun(service(folder, SLEEP, name="slow", healthy=lambda _: False), folder)
     died = begun(service(folder, "raise SystemExit(4)", name="died"), folder)
     with pytest.raises(StackError, match="died ended at its start with exit status 4"):
         wait_until_healthy([slow, died], ["slow"], limit_s=30)
 
 
-def test_one_that_never_answers_is_told_after_the_limit(folder: StackFolder) -> None:
+def test_one_that_never_answers_is_reported_after_the_limit(folder: StackFolder) -> None:
     mute = begun(service(folder, SLEEP, healthy=lambda _: False), folder)
     with pytest.raises(StackError, match=r"one was not ready within 0\.5 s"):
         wait_until_healthy([mute], ["one"], limit_s=0.5)
 
 
-def test_status_tells_running_unhealthy_and_down_apart(folder: StackFolder) -> None:
+def test_status_is_running_unhealthy_or_down(folder: StackFolder) -> None:
     well, ill = service(folder, SLEEP, name="well"), service(folder, SLEEP, name="ill", healthy=lambda _: False)
     record = start(folder, well, ill)
     rows = status([well, ill, service(folder, SLEEP, name="gone")], record)
@@ -159,14 +159,14 @@ def test_one_that_does_not_listen_is_ended_after_its_grace(folder: StackFolder) 
 
 
 # A worker whose flow run leads a session of its own, as Prefect's does, and has a child in yet another one. The run
-# says what it was told and whether its child was still there then; the worker, if it may, starts another run.
+# prints that it received SIGTERM and whether its child was still there then; the worker, if it may, starts another run.
 RUN = """
 import os, signal, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-def told(number, _):
-    print("run told", child.poll() is None, flush=True)
+def terminated(number, _):
+    print("run terminated", child.poll() is None, flush=True)
     os._exit(0)
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, terminated)
 print("run", os.getpid(), child.pid, flush=True)
 time.sleep(60)
 """
@@ -177,14 +177,16 @@ while True:
 """
 
 
-def test_flow_runs_are_told_first_and_by_themselves_and_the_worker_takes_no_other(folder: StackFolder) -> None:
+def test_flow_runs_receive_the_signal_first_and_alone_and_the_worker_takes_no_other(
+    folder: StackFolder,
+) -> None:
     worker = service(folder, WORKER, as_group=False)
     record = start(folder, worker)
     log = folder.log_file("one")
     until(lambda: log.read_text().endswith("\n"))
     run, child = map(int, log.read_text().split()[1:])
     assert end_flow_runs(folder, [worker], record) == 1
-    assert "run told True" in log.read_text()
+    assert "run terminated True" in log.read_text()
     until(lambda: not lives(run) and not lives(child))
     assert psutil.Process(record.services["one"].pid).status() == psutil.STATUS_STOPPED
     assert stop([worker], record) == ["one"]

@@ -17,7 +17,7 @@ from models.pairs.preference import SPLITS, Split, Task
 from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
 from tasks.data.decoders import prepare_decoders
-from tasks.data.inbox.inbox import drops, ingest
+from tasks.data.inbox.inbox import ingest, recorded
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.prepare import prepare
@@ -61,8 +61,8 @@ def test_drops_among_the_inputs_come_first_and_change_no_held_out_pair(settings:
     bad = [b"{", elsewhere | {"id": "x", "prompt": "a harbour at dusk"}]
     for name, seed in (("one", 7), ("two", 8)):
         write_drop(tmp_path / "store" / "inbox" / name, seed=seed, count=1, more=bad if name == "two" else [])
-    ingest(store, max_frames=settings.model.max_frames, quiet_s=0, say=lambda line: None)
-    found = drops(store)
+    ingest(store, max_frames=settings.model.max_frames, quiet_s=0, log=lambda line: None)
+    found = recorded(store)
     before, after = made(settings, tmp_path / "before", {}), made(settings, tmp_path / "after", found)
     assert {name: after.facts[name] for name in ("train_pairs", "held_out_pairs", "drops", "drop_pairs")} == {
         "train_pairs": 12 + 8,
@@ -140,8 +140,8 @@ def test_a_dropped_video_that_timed_out_is_counted_to_be_tried_again(settings: S
     (folder / "slow.gif").write_bytes(slow_gif())
     hurried = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"decoding_timeout_s": 3.0})})
     with prepare_decoders(hurried) as decoders:
-        ingest(store, max_frames=8, quiet_s=0, say=lambda _: None, decoding=decoders)
-    done = made(hurried, tmp_path / "scratch", drops(store))
+        ingest(store, max_frames=8, quiet_s=0, log=lambda _: None, decoding=decoders)
+    done = made(hurried, tmp_path / "scratch", recorded(store))
     assert (done.facts["drop_pairs"], done.facts["quarantined"], done.facts["passing"]) == (4, 1, 1)
 
 
@@ -203,8 +203,8 @@ def test_a_re_encoded_picture_of_a_sealed_split_is_no_training_data(
         rows[-1]["candidates"] = candidates
     (drop / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     store = open_store(own)
-    ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
-    done = made(own, tmp_path / "after", drops(store))
+    ingest(store, max_frames=8, quiet_s=0, log=lambda line: None)
+    done = made(own, tmp_path / "after", recorded(store))
     said = f"leak: shows what looks like a medium of the {sealed.replace('_', '-')} split"
     assert opened(own, done).summary()["quarantined"]["by_reason"] == {said: len(shown)}
     assert done.facts["drop_pairs"] == 0
@@ -225,8 +225,8 @@ def test_in_the_shapes_world_a_re_encoded_picture_is_known_and_another_scene_is_
     row = row_of(pair) | {"context": ["again.jpg"], "id": "again"}
     (drop / "pairs.jsonl").write_text(json.dumps(row))
     store = open_store(world)
-    ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
-    done = made(world, tmp_path / "after", drops(store))
+    ingest(store, max_frames=8, quiet_s=0, log=lambda line: None)
+    done = made(world, tmp_path / "after", recorded(store))
     by_reason = opened(world, done).summary()["quarantined"]["by_reason"]
     assert by_reason.pop("leak: shows what looks like a medium of the held-out split") == 1
     assert not [reason for reason in by_reason if "looks like" in reason]

@@ -79,7 +79,7 @@ def test_stages_that_train_are_refused_in_float16_and_others_are_not() -> None:
 
 
 def test_a_stage_in_float16_is_refused_before_any_work(tmp_path: Path) -> None:
-    from tasks.pipeline.orchestration import compute
+    from tasks.orchestration.compute import compute
 
     places = (f"storage.root={tmp_path / 'store'}", f"storage.cache_dir={tmp_path / 'cache'}")
     with pytest.raises(ConfigError, match="float16"):

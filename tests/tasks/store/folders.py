@@ -12,6 +12,14 @@ def make_folder(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+def publish(store: Store, folder: Path, text: str, kind: str = "model") -> ArtifactRef:
+    return store.publish(kind, make_folder(folder / text, {"data": text.encode()}), metadata={"text": text})
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def stored(store: Store, ref: ArtifactRef, name: str) -> Path:
     path = store.objects.local_path(f"{ref.path}/{name}")
     assert path is not None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,9 @@ def test_a_reused_process_id_does_not_keep_a_lease_alive(store: Store) -> None:
     with store.lease("grpo", "k", owner="me"):
         state = state_of(store)
     assert not state.process_is_gone()
-    assert state.model_copy(update={"pid_started": state.pid_started - 100}).process_is_gone()
+    last_beat = datetime.fromtimestamp(state.pid_started - 50, UTC).isoformat()
+    dead = state.model_copy(update={"pid_started": state.pid_started - 100, "heartbeat_at": last_beat})
+    assert dead.process_is_gone()
     assert not state.model_copy(update={"pid_started": 0.0, "machine": "another"}).process_is_gone()
 
 
@@ -245,5 +248,6 @@ def test_a_lease_whose_file_was_removed_is_lost(store: Store) -> None:
 
 def test_a_lease_file_that_does_not_parse_is_an_error_and_not_a_free_lease(store: Store) -> None:
     store.objects.write("leases/grpo/k/000000001.json", b"{")
-    with pytest.raises(StoreError, match="000000001"), store.lease("grpo", "k", owner="me"):
+    with pytest.raises(StoreError, match="000000001") as raised, store.lease("grpo", "k", owner="me"):
         pass
+    assert raised.type is StoreError, "an artifact is not what is broken"

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,24 @@ KEY = "0123456789abcdef"
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+class Ticks:
+    """In place of the event that ends the heartbeats: ends them after so many, and keeps how long each waited."""
+
+    def __init__(self, beats: int) -> None:
+        self.beats = beats
+        self.waited: list[float] = []
+
+    def wait(self, timeout: float) -> bool:
+        self.waited.append(timeout)
+        return len(self.waited) > self.beats
+
+
+def ticking(store: Store, state: LeaseState, beats: int) -> tuple[leases.Lease, Ticks]:
+    lease, ticks = leases.Lease(store.objects, state), Ticks(beats)
+    lease._stop = ticks  # type: ignore[assignment]
+    return lease, ticks
 
 
 def state_of(store: Store) -> LeaseState:
@@ -63,6 +82,15 @@ def test_a_machine_is_told_by_its_host_its_boot_and_its_container(store: Store) 
     assert container == os.readlink("/proc/self/ns/pid")
 
 
+def test_a_machine_that_tells_neither_boot_nor_container_is_told_by_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*given: object, **named: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(os, "readlink", absent)
+    assert leases._machine() == socket.gethostname()
+
+
 def test_a_heartbeat_goes_on_until_the_lease_is_released(store: Store) -> None:
     with store.lease("grpo", KEY, owner="me", ttl_s=0.3) as lease:
         first = state_of(store)
@@ -77,6 +105,33 @@ def test_a_heartbeat_goes_on_until_the_lease_is_released(store: Store) -> None:
     assert state_of(store) == last
 
 
+def test_the_heart_beats_three_times_a_ttl_and_counts_its_beats(store: Store) -> None:
+    with store.lease("grpo", KEY, owner="me", ttl_s=60.0):
+        lease, ticks = ticking(store, state_of(store), 2)
+        lease._keep()
+        assert state_of(store).beats == 2
+        assert ticks.waited == [20.0, 20.0, 20.0]
+
+
+def test_the_heartbeat_of_a_lost_lease_says_so_once_and_ends(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with store.lease("grpo", KEY, owner="me"):
+        state = state_of(store)
+    lease, ticks = ticking(store, state, 5)
+    with store.lease("grpo", KEY, owner="you"):
+        lease._keep()
+    assert len(ticks.waited) == 1
+    (told,) = [one for one in caplog.records if one.name == "tasks.store.leases"]
+    assert told.levelname == "ERROR"
+    assert told.getMessage().startswith(f"the lease of grpo 0123456789ab is now with you ({socket.gethostname()}, pid ")
+
+
+def test_the_heartbeat_is_a_thread_that_no_process_waits_for(store: Store) -> None:
+    with store.lease("grpo", KEY, owner="me"):
+        (thread,) = [one for one in threading.enumerate() if one.name == "lease-grpo"]
+        assert thread.daemon
+    assert not thread.is_alive()
+
+
 def test_the_file_of_the_one_before_is_removed(store: Store) -> None:
     for owner in ("first", "second", "third"):
         with store.lease("grpo", KEY, owner=owner):
@@ -84,11 +139,28 @@ def test_the_file_of_the_one_before_is_removed(store: Store) -> None:
     assert [found.path for found in store.objects.walk("leases")] == [f"leases/grpo/{KEY}/000000003.json"]
 
 
-@pytest.mark.parametrize(("off", "gone"), [(0.0, False), (1.5, False), (-1.5, False), (2.5, True), (-2.5, True)])
+@pytest.mark.parametrize(("off", "gone"), [(0.0, False), (2.0, False), (-2.0, False), (2.5, True), (-2.5, True)])
 def test_a_process_that_began_at_another_time_is_another_one(store: Store, off: float, gone: bool) -> None:
+    assert seen_starting(store, off, beat=-10.0).process_is_gone() is gone
+
+
+@pytest.mark.parametrize("off", [-3600.0, -2.5, 2.5, 3600.0])
+def test_a_holder_that_lives_is_not_gone_because_the_clock_was_set(store: Store, off: float) -> None:
+    """Its start is told anew from a boot time that moves with the clock; it has given a heartbeat since."""
+    assert not seen_starting(store, off, beat=60.0).process_is_gone()
+
+
+@pytest.mark.parametrize(("beat", "gone"), [(-10.0, True), (1.5, True), (2.0, False), (2.5, False)])
+def test_a_process_that_began_before_the_last_heartbeat_is_the_holder(store: Store, beat: float, gone: bool) -> None:
+    assert seen_starting(store, 2.5, beat).process_is_gone() is gone
+
+
+def seen_starting(store: Store, off: float, beat: float) -> LeaseState:
+    """A lease of this process whose file has its start `off` seconds off, and a heartbeat `beat` seconds after it."""
     with store.lease("grpo", KEY, owner="me"):
         state = state_of(store)
-    assert state.model_copy(update={"pid_started": state.pid_started + off}).process_is_gone() is gone
+    last_beat = datetime.fromtimestamp(state.pid_started + beat, UTC).isoformat()
+    return state.model_copy(update={"pid_started": state.pid_started + off, "heartbeat_at": last_beat})
 
 
 def test_a_process_that_is_not_there_is_gone_and_one_that_may_not_be_looked_at_is_not(
@@ -153,6 +225,37 @@ def test_waiting_is_told_once_a_holder_in_the_log_if_nobody_else_listens(
     ]
 
 
+def test_a_holder_that_has_ended_is_taken_over_from_and_named(store: Store) -> None:
+    with store.lease("grpo", KEY, owner="first"):
+        state = state_of(store)
+    absent = next(pid for pid in range(4_000_000, 4_194_304) if not psutil.pid_exists(pid))
+    store.objects.write(state.path, to_json(state.model_copy(update={"released": False, "pid": absent})))
+    told: list[str] = []
+    with store.lease("grpo", KEY, owner="second", on_wait=told.append) as lease:
+        assert lease.epoch == 2
+    who = f"first ({socket.gethostname()}, pid {absent})"
+    assert told == [f"grpo 0123456789ab: taking over from {who}, which has ended"]
+
+
+def test_silence_is_over_after_the_ttl_counted_from_the_last_beat(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.lease("grpo", KEY, owner="first", ttl_s=60.0):
+        held = state_of(store)
+    clock, told = [1000.0], list[str]()
+    monkeypatch.setattr(leases.time, "monotonic", lambda: clock[0])
+    watch = leases._Watch(told.append)
+    seen = []
+    for at, beats in ((0, 0), (59.5, 0), (59.75, 1), (119.5, 1), (119.75, 1)):
+        clock[0] = 1000.0 + at
+        seen.append(watch.is_over(held.model_copy(update={"beats": beats})))
+    assert seen == [False, False, False, False, True]
+    assert [one.partition("first")[0] for one in told] == [
+        "grpo 0123456789ab: waiting for ",
+        "grpo 0123456789ab: taking over from ",
+    ]
+
+
 def test_a_heartbeat_that_the_store_refuses_is_tried_again(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,21 +286,24 @@ def test_a_release_that_the_store_refuses_is_told_and_hides_no_result(
     assert not state_of(store).released
 
 
-def test_files_that_vanish_as_they_are_listed_are_looked_for_again_and_then_told(
+def test_files_that_vanish_as_they_are_listed_are_looked_for_ten_times_and_then_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store.lease("grpo", KEY, owner="me"):
         pass
-    real, looks = store.objects.walk, []
+    real, looks = store.objects.walk, list[str]()
+    there_at = 10
 
     def late(path: str) -> list[Found]:
         looks.append(path)
         gone = [Found(f"leases/grpo/{KEY}/000000009.json", 1, 0.0)]
-        return gone if len(looks) < 10 else list(real(path))
+        return gone if len(looks) < there_at else list(real(path))
 
     monkeypatch.setattr(store.objects, "walk", late)
     assert state_of(store).epoch == 1 and len(looks) == 10
-    monkeypatch.setattr(store.objects, "walk", lambda path: [Found(f"leases/grpo/{KEY}/000000009.json", 1, 0.0)])
+    looks.clear()
+    there_at = 11
     folder = re.escape(store.objects.uri(f"leases/grpo/{KEY}"))
     with pytest.raises(StoreError, match=f"^the lease files in {folder} vanish as fast as they are listed$"):
         current_lease(store.objects, "grpo", KEY)
+    assert len(looks) == 10

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import TrackingError
-from tasks.tracking.address import normalised, shown
+from tasks.tracking.address import absolute_uri, without_credentials
 from tasks.tracking.runs import Tracker
 from tests.tasks.mlflow_server import Writers, history
 
@@ -42,7 +42,7 @@ def test_connecting_makes_the_folder_the_database_and_the_experiment_beside_it(e
 
 def test_a_relative_database_means_the_same_from_every_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert normalised("sqlite:///.thinkreward/mlflow.db") == f"sqlite:///{tmp_path}/.thinkreward/mlflow.db"
+    assert absolute_uri("sqlite:///.thinkreward/mlflow.db") == f"sqlite:///{tmp_path}/.thinkreward/mlflow.db"
 
 
 def test_a_server_that_is_not_there_is_refused_fast_with_the_cure() -> None:
@@ -84,7 +84,7 @@ def test_a_deleted_experiment_is_refused_with_the_command_that_restores_it(uri: 
 
 def test_no_message_shows_a_password() -> None:
     uri = f"http://someone:hunter2@127.0.0.1:{free_port()}"
-    assert shown("postgresql://me:pw@db:5432/mlflow") == "postgresql://db:5432/mlflow"
+    assert without_credentials("postgresql://me:pw@db:5432/mlflow") == "postgresql://db:5432/mlflow"
     with pytest.raises(TrackingError) as refused:
         Tracker.connect(uri, "recipe")
     assert "hunter2" not in str(refused.value)

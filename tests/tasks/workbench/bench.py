@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from configs.load import load_settings
 from configs.schema import Settings
+from models.generation.endpoint_address import Endpoint
+from models.generation.limits import Limits
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.shapes.teacher_answers import Faults
-from models.shapes.teacher_server import EmbeddedTeacher
-from models.teacher.asking import Endpoint, Limits, ask_all
+from models.shapes.teacher_server import TeacherServer
+from models.teacher.asking import ask_all
 from models.teacher.distillation import distill
 from models.training.selection import rejection
 from tasks.pipeline.pinning import MODEL_TAG
@@ -94,7 +96,7 @@ def _distilled(store: Store, dataset: PreferenceDataset, folder: Path) -> Artifa
     out = folder / "distilled"
     out.mkdir()
     limits = Limits(backoff_s=0.01, max_attempts=12)
-    with EmbeddedTeacher(Faults(wrong_perception=0.3, broken_grammar=0.3), seed=3) as teacher:
+    with TeacherServer(Faults(wrong_perception=0.3, broken_grammar=0.3), seed=3) as teacher:
         endpoint = Endpoint(teacher.base_url, teacher.api_key, teacher.model)
         ask = partial(ask_all, endpoint=endpoint, limits=limits, store=Nothing())
         distill(dataset.pairs("train"), dataset, out, ask=ask)

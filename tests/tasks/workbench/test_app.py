@@ -15,7 +15,7 @@ from models.sources.shares import contributor_of
 from tasks.data.inbox.inbox import INBOX, ingest
 from tasks.pipeline.run import open_store
 from tasks.workbench.comparing import RANKS
-from tasks.workbench.feed import AT_ONCE, places
+from tasks.workbench.feed import AT_ONCE, slots
 from tests.tasks.serving.running import asked, encoded, png
 from tests.tasks.workbench.bench import INJECTED, TRAIN, settings_below, workbench
 
@@ -26,6 +26,7 @@ def told(url: str, path: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
     """The events of a stream, in order, without its signs of life."""
     answer = httpx.post(f"{url}{path}", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
     blocks = [block.split("\n") for block in answer.text.strip().split("\n\n") if not block.startswith(":")]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
@@ -110,7 +111,7 @@ def test_a_vote_is_a_drop_that_the_nightly_takes(tmp_path: Path, task: Task) -> 
     assert folder is not None
     (pair,) = read_rows(folder, max_frames=8).pairs
     assert (pair.task, pair.prompt, pair.preferred) == (task, row["prompt"], 2)
-    acquire = ingest(store, max_frames=8, quiet_s=0, say=lambda line: None)
+    acquire = ingest(store, max_frames=8, quiet_s=0, log=lambda line: None)
     assert [drop.usable for drop in acquire.accepted] == [1]
 
 
@@ -232,12 +233,12 @@ def test_a_browser_is_told_what_is_wrong_on_a_page(url: str, path: str, status: 
 
 def test_more_at_once_than_may_be_is_said(url: str) -> None:
     for _ in range(AT_ONCE):
-        places.acquire()
+        slots.acquire()
     try:
         name, said = last(url, "/judge", {**asked(), "model": "champion"})
     finally:
         for _ in range(AT_ONCE):
-            places.release()
+            slots.release()
     assert (name, said) == ("problem", f"{AT_ONCE} requests are running, which is the limit: try again later")
 
 

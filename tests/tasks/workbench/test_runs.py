@@ -50,5 +50,5 @@ def test_a_lineage_tells_each_artifact_once_and_counts_drops() -> None:
     tree = _node(made("model", "3", "cold-start", preferences=preferences, distilled=distilled), set())
     first, second = tree.below
     assert first.label == f"preferences {'1' * 12} by prepare"
-    assert [one.label for one in first.below] == ["3 drops of the inbox"]
+    assert [one.label for one in first.below] == ["3 submissions of the inbox"]
     assert [one.label for one in second.below] == [f"preferences {'1' * 12} by prepare, see above"]

@@ -19,7 +19,7 @@ from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.sources.submissions import add_submissions
 from tasks.data.inbox import moves as inbox_moves
-from tasks.data.inbox.inbox import Ingested, drops, ingest, name_of, settle
+from tasks.data.inbox.inbox import Ingested, archive, ingest, name_of, recorded
 from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
 from tasks.store.artifact_types import ArtifactRef
 from tasks.store.artifacts import Store
@@ -66,12 +66,12 @@ def dropped(store: Store, tmp_path: Path, name: str, *, seed: int = 7, **options
 
 def taken(store: Store, **options: Any) -> Ingested:
     said: list[str] = options.pop("said", [])
-    return ingest(store, **{"max_frames": 8, "quiet_s": 0, "say": said.append, **options})
+    return ingest(store, **{"max_frames": 8, "quiet_s": 0, "log": said.append, **options})
 
 
 def prepared(store: Store, tmp_path: Path) -> ArtifactRef:
     """Preferences with every recorded drop in them, as the stage `prepare` makes them."""
-    folders = {name: store.fetch(ref) for name, ref in drops(store).items()}
+    folders = {name: store.fetch(ref) for name, ref in recorded(store).items()}
     added = add_submissions(SPLITS, BLOBS, folders, max_frames=8)
     folder = tmp_path / f"preferences-{time.monotonic_ns()}"
     folder.mkdir()
@@ -93,7 +93,7 @@ def rejected(store: Store, **options: Any) -> tuple[str, str]:
     """The one drop that is rejected: its reason, and what its REASON.txt says."""
     found = taken(store, **options)
     (one,) = found.rejected
-    assert not found.accepted and not store.objects.walk("inbox") and not drops(store)
+    assert not found.accepted and not store.objects.walk("inbox") and not recorded(store)
     return one.reason, store.objects.read(f"inbox-rejected/{stem(one.name)}/REASON.txt").decode()
 
 
@@ -102,14 +102,14 @@ def test_a_drop_is_recorded_and_moved_when_the_preferences_hold_it(store: Store,
     said: list[str] = []
     found = taken(store, said=said)
     (drop,) = found.accepted
-    assert (drop.name, drop.rows, drop.usable, drop.quarantined) == ("two kites", 4, 4, {})
+    assert (drop.name, drop.rows, drop.usable, drop.invalid) == ("two kites", 4, 4, {})
     assert found.rows == 4 and drop.tasks == {str(task): 1 for task in Task}
     assert found.lines() == ["- two kites: 4 of 4 rows taken"] and said == ["inbox: two kites: 4 of 4 rows taken"]
-    assert drops(store) == {name_of(drop.ref): drop.ref} and drop.ref.kind == "drop"
+    assert recorded(store) == {name_of(drop.ref): drop.ref} and drop.ref.kind == "drop"
     assert files_of(store.fetch(drop.ref)) == files_of(folder)
     assert below(store, "inbox/two kites") == files_of(folder), "it stays until the preferences hold it"
     version = prepared(store, tmp_path).short
-    settle(store, version, found)
+    archive(store, version, found)
     assert not store.objects.walk("inbox")
     assert below(store, f"inbox-accepted/{version}") == {f"two kites/{n}": data for n, data in files_of(folder).items()}
     assert taken(store) == Ingested()
@@ -129,9 +129,9 @@ def test_an_archive_is_the_same_drop_as_its_folder(store: Store, tmp_path: Path,
     put(store, tmp_path / "b.tar.gz", "packed.tar.gz")
     found = taken(store)
     assert [drop.name for drop in (*found.accepted, *found.duplicates)] == ["kites", "packed.tar.gz", "packed.zip"]
-    assert len({drop.ref for drop in (*found.accepted, *found.duplicates)}) == len(drops(store)) == 1
+    assert len({drop.ref for drop in (*found.accepted, *found.duplicates)}) == len(recorded(store)) == 1
     version = prepared(store, tmp_path).short
-    settle(store, version, found)
+    archive(store, version, found)
     moved = below(store, f"inbox-accepted/{version}")
     assert moved["packed/packed.tar.gz"] == (tmp_path / "b.tar.gz").read_bytes()
     assert moved["packed-2/packed.zip"] == (tmp_path / "a.zip").read_bytes()
@@ -141,13 +141,13 @@ def test_bad_rows_are_named_beside_the_accepted_drop(store: Store, tmp_path: Pat
     dropped(store, tmp_path, "mixed", more=[b"{", {"id": "x", "task": "poetry"}])
     found = taken(store)
     (drop,) = found.accepted
-    assert (drop.rows, drop.usable, sum(drop.quarantined.values())) == (6, 4, 2)
+    assert (drop.rows, drop.usable, sum(drop.invalid.values())) == (6, 4, 2)
     version = prepared(store, tmp_path).short
-    settle(store, version, found)
-    note = json.loads(store.objects.read(f"inbox-accepted/{version}/mixed/QUARANTINED.json"))
-    assert (note["preferences"], note["drop"], note["count"]) == (version, name_of(drop.ref), 2)
+    archive(store, version, found)
+    note = json.loads(store.objects.read(f"inbox-accepted/{version}/mixed/INVALID.json"))
+    assert (note["preferences"], note["submission"], note["count"]) == (version, name_of(drop.ref), 2)
     assert [row["row"] for row in note["rows"]] == ["line 5", "line 6 (x)"]
-    assert "candidates is missing" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.quarantined)
+    assert "candidates is missing" in note["rows"][1]["reason"] and set(note["by_reason"]) == set(drop.invalid)
 
 
 def test_rows_that_would_show_the_held_out_split_are_named_there_too(store: Store, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_rows_that_would_show_the_held_out_split_are_named_there_too(store: Stor
     found = taken(store)
     assert found.rows == 1, "the inbox cannot know what is held out"
     version = prepared(store, tmp_path).short
-    settle(store, version, found)
-    (row,) = json.loads(store.objects.read(f"inbox-accepted/{version}/leaky/QUARANTINED.json"))["rows"]
+    archive(store, version, found)
+    (row,) = json.loads(store.objects.read(f"inbox-accepted/{version}/leaky/INVALID.json"))["rows"]
     assert row["reason"].startswith("leak: ") and row["uri"]
 
 
@@ -170,7 +170,7 @@ def test_a_drop_without_a_usable_row_comes_back_with_each_fault_by_line(store: S
     }
     folder = dropped(store, tmp_path, "bad", count=0, more=[b"{", missing])
     reason, note = rejected(store)
-    assert reason.splitlines()[0] == "none of its 2 rows is usable"
+    assert reason.splitlines()[0] == "none of its 2 rows is valid"
     assert "line 1: row: not JSON" in note and "line 2: media: does not exist x.png" in note
     assert f"into {store.objects.uri('inbox')} once more" in note
     moved = below(store, "inbox-rejected/bad")
@@ -186,7 +186,7 @@ def test_a_drop_that_could_not_be_decoded_in_time_is_not_sent_back(store: Store,
     put(store, folder, "slow")
     with Decoders(1, seconds=1) as decoders:
         found = taken(store, decoding=decoders)
-    assert found == Ingested(waiting=("slow",)) and not drops(store)
+    assert found == Ingested(waiting=("slow",)) and not recorded(store)
     assert store.objects.walk("inbox/slow") and not store.objects.walk("inbox-rejected")
 
 
@@ -212,7 +212,7 @@ def test_a_rejected_drop_can_be_corrected_where_it_lies_and_moved_back(store: St
     [
         ({"images/1.png": b"x", "list.json": b"{}"}, "has no pairs.jsonl"),
         ({"kites.zip": b"x"}, "it holds 'kites.zip'"),
-        ({"pairs.jsonl": b""}, "none of its 0 rows is usable"),
+        ({"pairs.jsonl": b""}, "none of its 0 rows is valid"),
         ({".DS_Store": b"x"}, "it holds no file"),
     ],
 )
@@ -251,14 +251,14 @@ def test_equal_files_dropped_twice_are_one_drop_and_leave_the_inbox_all_the_same
     folder = dropped(store, tmp_path, "first")
     found = taken(store)
     version = prepared(store, tmp_path).short
-    settle(store, version, found)
+    archive(store, version, found)
     put(store, folder, "again")
     put(store, folder, "first")
     found = taken(store)
     assert not found.accepted and [drop.name for drop in found.duplicates] == ["again", "first"]
-    assert found.rows == 0 and len(drops(store)) == 1
+    assert found.rows == 0 and len(recorded(store)) == 1
     assert prepared(store, tmp_path).short == version
-    settle(store, version, found)
+    archive(store, version, found)
     assert not store.objects.walk("inbox")
     moved = {name.split("/")[0] for name in below(store, f"inbox-accepted/{version}")}
     assert moved == {"first", "again", "first-2"}
@@ -268,7 +268,7 @@ def test_what_is_still_being_copied_is_left_for_the_next_run(store: Store, tmp_p
     dropped(store, tmp_path, "young")
     before = below(store, "inbox")
     found = taken(store, quiet_s=60)
-    assert found == Ingested(waiting=("young",)) and below(store, "inbox") == before and not drops(store)
+    assert found == Ingested(waiting=("young",)) and below(store, "inbox") == before and not recorded(store)
     assert [drop.name for drop in taken(store).accepted] == ["young"]
 
 
@@ -290,7 +290,7 @@ def test_a_drop_that_changes_while_it_is_read_is_left_for_the_next_run(
         return download(path, local, size)
 
     monkeypatch.setattr(store.objects, "download", and_more_arrives)
-    assert taken(store).waiting == ("growing",) and not drops(store)
+    assert taken(store).waiting == ("growing",) and not recorded(store)
 
 
 def test_what_was_changed_after_it_was_read_stays_and_is_read_again(store: Store, tmp_path: Path) -> None:
@@ -299,10 +299,10 @@ def test_what_was_changed_after_it_was_read_stays_and_is_read_again(store: Store
     version = prepared(store, tmp_path).short
     dropped(store, tmp_path, "kites", count=2)
     said: list[str] = []
-    settle(store, version, found, say=said.append)
+    archive(store, version, found, log=said.append)
     assert said == ["inbox: kites changed after it was read and stays for the next run"]
     (drop,) = taken(store).accepted
-    assert drop.usable == 8 and len(drops(store)) == 2
+    assert drop.usable == 8 and len(recorded(store)) == 2
 
 
 def test_nothing_else_in_the_inbox_is_touched(store: Store, tmp_path: Path) -> None:
@@ -362,9 +362,9 @@ def crash(work: Callable[[], object], owner: object, name: str, after: int = 0) 
 def test_a_crash_before_the_record_is_made_good_by_the_next_run(store: Store, tmp_path: Path, at: str) -> None:
     folder = dropped(store, tmp_path, "kites")
     crash(lambda: taken(store), store, at)
-    assert below(store, "inbox/kites") == files_of(folder) and not drops(store)
+    assert below(store, "inbox/kites") == files_of(folder) and not recorded(store)
     assert [drop.name for drop in taken(store).accepted] == ["kites"]
-    assert len(drops(store)) == len(store.artifacts("drop")) == 1
+    assert len(recorded(store)) == len(store.artifacts("drop")) == 1
 
 
 def test_a_crash_between_record_and_move_leaves_a_duplicate_that_is_moved(store: Store, tmp_path: Path) -> None:
@@ -373,11 +373,11 @@ def test_a_crash_between_record_and_move_leaves_a_duplicate_that_is_moved(store:
     second = taken(store)
     assert second.duplicates == first.accepted and not second.accepted
     version = prepared(store, tmp_path).short
-    settle(store, version, second)
+    archive(store, version, second)
     assert below(store, f"inbox-accepted/{version}/kites") == files_of(folder)
-    settle(store, version, first)  # by a run that only slept
+    archive(store, version, first)  # by a run that only slept
     assert below(store, f"inbox-accepted/{version}/kites") == files_of(folder)
-    assert not store.objects.walk("inbox") and len(drops(store)) == 1
+    assert not store.objects.walk("inbox") and len(recorded(store)) == 1
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
@@ -385,12 +385,12 @@ def test_a_crash_in_the_middle_of_a_move_is_finished_by_the_next_run(store: Stor
     folder = dropped(store, tmp_path, "kites", more=[b"{"])
     found = taken(store)
     version = prepared(store, tmp_path).short
-    crash(lambda: settle(store, version, found), inbox_moves, "_move_file", after=after)
+    crash(lambda: archive(store, version, found), inbox_moves, "_move_file", after=after)
     assert len(below(store, "inbox/kites")) == len(files_of(folder)) - after
     said: list[str] = []
     assert taken(store, said=said) == Ingested() and "that was interrupted" in said[0]
     moved = below(store, f"inbox-accepted/{version}/kites")
-    assert json.loads(moved.pop("QUARANTINED.json"))["count"] == 1
+    assert json.loads(moved.pop("INVALID.json"))["count"] == 1
     assert moved == files_of(folder) and not store.objects.walk("inbox")
 
 
@@ -407,7 +407,7 @@ def test_a_new_drop_under_the_name_of_a_half_moved_one_is_not_moved_with_it(stor
     dropped(store, tmp_path, "kites")
     found = taken(store)
     version = prepared(store, tmp_path).short
-    crash(lambda: settle(store, version, found), inbox_moves, "_move_file", after=3)
+    crash(lambda: archive(store, version, found), inbox_moves, "_move_file", after=3)
     store.objects.remove_tree("inbox/kites")
     time.sleep(1.1)  # S3 tells times of change in whole seconds; a drop that settles for longer is told apart by them
     folder = dropped(store, tmp_path / "new", "kites", seed=8)
@@ -432,10 +432,10 @@ def test_two_runs_at_once_take_a_drop_once_and_move_it_once(store: Store, tmp_pa
         thread.join()
     assert sorted(len(one.accepted) for one in found) == [0, 2]
     assert sorted(len(one.duplicates) for one in found) == [0, 2]
-    assert len(drops(store)) == 2
+    assert len(recorded(store)) == 2
     version = prepared(store, tmp_path).short
     movers = [
-        threading.Thread(target=settle, args=(Store(store.root, cache_dir=tmp_path / "cache"), version, one))
+        threading.Thread(target=archive, args=(Store(store.root, cache_dir=tmp_path / "cache"), version, one))
         for one in found
     ]
     for thread in movers:
@@ -463,7 +463,7 @@ def test_what_the_preferences_do_not_hold_stays(store: Store, tmp_path: Path) ->
     version = prepared(store, tmp_path).short
     dropped(store, tmp_path, "b", seed=8)
     said: list[str] = []
-    settle(store, version, taken(store), say=said.append)
+    archive(store, version, taken(store), log=said.append)
     assert f"inbox: b stays, since preferences {version} were made without it" in said
     assert {found.path.split("/")[1] for found in store.objects.walk("inbox")} == {"b"}
 
@@ -479,7 +479,7 @@ def test_no_folder_is_left_behind_on_a_file_system(local_store: Store, tmp_path:
     local_store.objects.write("inbox/kites/sub/more.png", b"no picture")
     dropped(local_store, tmp_path, "kites")
     found = taken(local_store)
-    settle(local_store, prepared(local_store, tmp_path).short, found)
+    archive(local_store, prepared(local_store, tmp_path).short, found)
     assert not list((tmp_path / "store" / "inbox").iterdir())
 
 

@@ -1,0 +1,55 @@
+"""Prefect's temporary server, which runs without PREFECT_API_URL get, so that it ends with the run that started it.
+
+Prefect ends it when Python exits. After `kill -9` or a crash of that process its own would run on for ever, with its
+port and memory; this one holds the other end of a pipe, and leaves when that closes.
+"""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from tasks.pipeline.graph import REPOSITORY
+from tasks.pipeline.lifeline import leave_with_parent
+
+APP = "prefect.server.api.server:create_app"
+OF_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+def tie_temporary_server() -> None:
+    """To be called before a flow: the temporary server, if Prefect is going to start one, ends with this process."""
+    from prefect.client.base import ServerType, determine_server_type
+
+    if determine_server_type() is ServerType.EPHEMERAL:
+        _make_tied()
+
+
+def _make_tied() -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    class TiedServer(SubprocessASGIServer):
+        """Prefect asks its class for the one server of a process, which is whatever was made first: this."""
+
+        def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+            path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+            settings = get_current_settings().to_environment_variables(exclude_unset=True)
+            return subprocess.Popen(
+                [sys.executable, "-m", "tasks.orchestration.temporary_server", str(self.port)],
+                env={**os.environ, **OF_SERVER, **settings, "PYTHONPATH": path},
+                stdin=subprocess.PIPE,
+            )
+
+    TiedServer()
+
+
+def main() -> None:
+    """Entry of the server's process, with its port."""
+    import uvicorn
+
+    leave_with_parent()
+    uvicorn.run(APP, factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on")
+
+
+if __name__ == "__main__":
+    main()
