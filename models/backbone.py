@@ -9,11 +9,13 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from configs.schema import Lora
 from models.errors import ModelError
 from models.verdict.chat_template import normalise
+
+if TYPE_CHECKING:  # a registered model carries this file, and no settings
+    from configs.schema import Lora
 
 log = logging.getLogger(__name__)
 MASTER = "float32"  # the type of weights that are trained
@@ -75,7 +77,7 @@ def load_for_training(
     dtype: str,
     attention: str,
     freeze_vision: bool,
-    lora: Lora | None,
+    lora: "Lora | None",
     revision: str | None = None,
 ) -> Any:
     """A model whose weights are to be trained, in the compute type `dtype`.
@@ -200,7 +202,7 @@ def lora_targets(model: Any) -> list[str]:
     return found
 
 
-def lora_config(model: Any, lora: Lora) -> Any:
+def lora_config(model: Any, lora: "Lora") -> Any:
     """LoRA on every linear layer of the language model; the vision tower stays as it is."""
     from peft import LoraConfig
 
