@@ -7,7 +7,7 @@ with the requirements that the model lists and nothing else, and there
 
 - loads `models:/thinkreward@champion` in a folder with packages of the consumer's own called `models` and `tasks`, and
   judges the payloads below;
-- starts `mlflow models serve` and sends it the same payloads.
+- starts `mlflow models serve` and sends it the same payloads, files as base64: a server looks up no path.
 
 Prints each payload's answer from both. Exit status 1 if they differ, or if the consumer's packages were not its own.
 Takes as long as installing torch does.
@@ -33,7 +33,7 @@ from tests.tasks.seaweed import free_ports
 from tests.tasks.small_recipe import REPOSITORY
 
 BASE = REPOSITORY / "models" / "shapes" / "base"
-SERVING_S = 600.0  # to start, on a machine with other work
+SERVING_S = 600.0  # to start a server on a machine with other work
 CONSUMER = """
 import json, sys
 import models, tasks
@@ -60,7 +60,7 @@ def main() -> int:
         tell(f"environment of {listed} in {time.monotonic() - started:.0f} s")
         rows = payloads(folder)
         loaded = load_and_predict(programs, folder, uri, rows)
-        served = serve_and_predict(programs, folder, uri, rows)
+        served = serve_and_predict(programs, folder, uri, [without_path(row) for row in rows])
     for row, one, other in zip(rows, loaded, served, strict=True):
         kind = type(row.get("media") or row["candidate_1"]).__name__
         tell(f"{row['task']:<22} {kind:<5} {one['text']!r:<28} {'same' if one == other else f'served: {other}'}")
@@ -109,6 +109,13 @@ def payloads(folder: Path) -> list[dict[str, Any]]:
     still = made[Task.IMAGE_GENERATION]
     frames = [base64.b64encode(still.blobs[medium.uri]).decode() for medium in still.pair.media()]
     return [*rows, {**rows[list(Task).index(Task.VIDEO_UNDERSTANDING)], "media": frames}]
+
+
+def without_path(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the bytes of its first candidate's file in place of the file's path."""
+    path = Path(row["candidate_1"])
+    is_file = path.suffix and path.is_file()
+    return {**row, "candidate_1": base64.b64encode(path.read_bytes()).decode()} if is_file else row
 
 
 def load_and_predict(programs: Path, folder: Path, uri: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
