@@ -19,7 +19,7 @@ POINTS = 100
 
 
 @dataclass(frozen=True)
-class Limits:
+class GateLimits:
     """What the gate demands, all fractions: 0.01 is one point. A margin of 1 switches its tests off."""
 
     min_valid_rate: float
@@ -58,14 +58,14 @@ class Opponent:
     reference: bool = False
     problem: str = ""
 
-    def margin(self, limits: Limits) -> float:
+    def margin(self, limits: GateLimits) -> float:
         """How far the accuracy may lie below this model's; the smaller margin for one that is both."""
         margins = [limits.margin] * self.champion + [limits.reference_margin] * self.reference
         return min(margins)
 
 
 @dataclass(frozen=True)
-class Check:
+class GateTest:
     """One test of the gate, `against` another model or (empty) an absolute limit.
 
     `short_by` is by how much it failed, as a fraction: 0 if it passed, None where nothing was measured.
@@ -90,11 +90,11 @@ class GateDecision:
     """Whether the challenger passes, every test, and why, in sentences: what failed, or if nothing did, what held."""
 
     passed: bool
-    checks: tuple[Check, ...]
+    checks: tuple[GateTest, ...]
     reasons: tuple[str, ...]
 
     @property
-    def failed(self) -> tuple[Check, ...]:
+    def failed(self) -> tuple[GateTest, ...]:
         """The tests that failed."""
         return tuple(check for check in self.checks if not check.passed)
 
@@ -106,7 +106,7 @@ class GateDecision:
         return f"The gate failed {len(self.failed)} of {len(self.checks)} tests."
 
 
-def decide(facts: GateFacts, opponents: Sequence[Opponent], limits: Limits, *, note: str = "") -> GateDecision:
+def decide(facts: GateFacts, opponents: Sequence[Opponent], limits: GateLimits, *, note: str = "") -> GateDecision:
     """Whether the challenger may become champion; without opponents the absolute limits alone decide. NaN never passes.
 
     `note` is a sentence on what there is nothing to compare with, kept among the reasons of a pass.
@@ -138,11 +138,11 @@ def moves_reference(over_reference: Comparison | None) -> bool:
     return over_reference is None or over_reference.accuracy.low > 0
 
 
-def _comparisons(opponent: Opponent, limits: Limits) -> Iterator[Check]:
+def _comparisons(opponent: Opponent, limits: GateLimits) -> Iterator[GateTest]:
     found = opponent.comparison
     if found is None:
         sentence = f"Not comparable with {opponent.name}: {opponent.problem}"
-        yield Check("comparable", opponent.name, False, sentence, short_by=None)
+        yield GateTest("comparable", opponent.name, False, sentence, short_by=None)
         return
     yield _non_inferior("accuracy", "Accuracy", opponent.name, found.accuracy, opponent.margin(limits))
     for task, estimate in found.tasks.items():
@@ -157,7 +157,7 @@ def _comparisons(opponent: Opponent, limits: Limits) -> Iterator[Check]:
         yield _non_inferior(name, what, opponent.name, estimate, margin)
 
 
-def _non_inferior(test: str, what: str, against: str, found: Estimate, margin: float) -> Check:
+def _non_inferior(test: str, what: str, against: str, found: Estimate, margin: float) -> GateTest:
     passed = found.low > -margin or margin >= 1  # all that there is may be lost: the test is off
     sentence = f"{what} against {against}: {_difference(found)}, "
     if passed:
@@ -166,14 +166,14 @@ def _non_inferior(test: str, what: str, against: str, found: Estimate, margin: f
         )
     else:
         sentence += f"its lower end {POINTS * (-margin - found.low):.1f} points below the margin of {_points(-margin)}."
-    return Check(test, against, passed, sentence, found, margin, 0.0 if passed else -margin - found.low)
+    return GateTest(test, against, passed, sentence, found, margin, 0.0 if passed else -margin - found.low)
 
 
-def _at_least(test: str, what: str, found: float, limit: float) -> Check:
+def _at_least(test: str, what: str, found: float, limit: float) -> GateTest:
     passed = found >= limit
     relation = "at or above" if passed else f"{POINTS * (limit - found):.1f} points below"
     sentence = f"{what.format(_percent(found))}, {relation} the limit of {_percent(limit)}."
-    return Check(test, "", passed, sentence, None, limit, 0.0 if passed else limit - found)
+    return GateTest(test, "", passed, sentence, None, limit, 0.0 if passed else limit - found)
 
 
 def _against(name: str, found: Comparison) -> str:

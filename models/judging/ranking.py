@@ -38,7 +38,7 @@ NORMAL_95 = 1.959964  # half the width of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StrengthEstimate:
     """A value with its 95 % interval (normal approximation, from the Hessian at the posterior's maximum)."""
 
     value: float
@@ -47,7 +47,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairShare:
     """One pair that was asked about, and the share of answers for its first; None where none was valid."""
 
     first: int
@@ -66,9 +66,9 @@ class Ranking:
     """
 
     order: tuple[int, ...]
-    strengths: tuple[Estimate, ...]
-    win_rates: tuple[Estimate, ...]
-    comparisons: tuple[Comparison, ...]
+    strengths: tuple[StrengthEstimate, ...]
+    win_rates: tuple[StrengthEstimate, ...]
+    comparisons: tuple[PairShare, ...]
     confidence: float
     confident: bool
 
@@ -139,7 +139,7 @@ class _Table:
         self.lot: list[int] = self.random.permutation(count).tolist()  # a candidate's place where all else is equal
         self.wins: Floats = np.zeros((count, count))
         self.met = np.eye(count, dtype=bool)
-        self.comparisons: list[Comparison] = []
+        self.comparisons: list[PairShare] = []
         self.strengths, self.precision = _fit(self.wins, np.full(count, VIRTUAL))
 
     def open_pairs(self) -> list[Pair]:
@@ -182,7 +182,7 @@ class _Table:
         for (first, second), share in zip(pairs, shares, strict=True):
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"compare gave {share} for the pair {(first, second)}: give a share in [0, 1] or None")
-            self.comparisons.append(Comparison(first, second, share))
+            self.comparisons.append(PairShare(first, second, share))
             self.met[first, second] = self.met[second, first] = True
             if share is not None:
                 self.wins[first, second] += ANSWERS * share
@@ -214,7 +214,7 @@ class _Table:
         return Ranking(
             order=tuple(order),
             strengths=tuple(
-                Estimate(float(at), float(at - NORMAL_95 * error), float(at + NORMAL_95 * error))
+                StrengthEstimate(float(at), float(at - NORMAL_95 * error), float(at + NORMAL_95 * error))
                 for at, error in zip(centred @ self.strengths, errors, strict=True)
             ),
             win_rates=_win_rates(self.strengths, covariance),
@@ -273,7 +273,7 @@ def _log_density(wins: Floats, virtual: Floats, strengths: Floats) -> float:
     return -float((wins * between).sum() + (virtual / 2 * virtually).sum())
 
 
-def _win_rates(strengths: Floats, covariance: Floats) -> tuple[Estimate, ...]:
+def _win_rates(strengths: Floats, covariance: Floats) -> tuple[StrengthEstimate, ...]:
     """Each one's chance to beat another; the interval by the delta method on the logit, so that it stays in [0, 1]."""
     others = len(strengths) - 1
     chances = _sigmoid(strengths[:, None] - strengths)
@@ -285,7 +285,7 @@ def _win_rates(strengths: Floats, covariance: Floats) -> tuple[Estimate, ...]:
     errors = np.sqrt(np.einsum("ij,jk,ik->i", slopes, covariance, slopes)) / spread
     logits = np.log(rates / (1 - rates))
     bounds = [_sigmoid(logits + side * NORMAL_95 * errors) for side in (-1, 1)]
-    return tuple(Estimate(*map(float, row)) for row in zip(rates, *bounds, strict=True))
+    return tuple(StrengthEstimate(*map(float, row)) for row in zip(rates, *bounds, strict=True))
 
 
 def _inverse(precision: Floats) -> Floats:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image
 
 BUDGET = 512 * 2**20  # bytes, where nobody sets another
-Frames = list[Image.Image]
+FrameList = list[Image.Image]
 
 
 def bytes_of(frames: Sequence[Image.Image]) -> int:
@@ -21,14 +21,14 @@ class FrameCache:
     A medium above the whole budget is decoded each time.
     """
 
-    def __init__(self, decode: Callable[[str], Frames], budget: int = BUDGET) -> None:
+    def __init__(self, decode: Callable[[str], FrameList], budget: int = BUDGET) -> None:
         self._decode = decode
         self._budget = budget
-        self._kept: OrderedDict[str, Frames] = OrderedDict()
+        self._kept: OrderedDict[str, FrameList] = OrderedDict()
         self._lock = threading.Lock()
         self.bytes = 0
 
-    def __call__(self, uri: str) -> Frames:
+    def __call__(self, uri: str) -> FrameList:
         """The frames of a medium. Raises what `decode` does, each time again."""
         with self._lock:
             if uri in self._kept:

@@ -13,7 +13,7 @@ tests/models/sizing/test_memory.py holds all this against what the trainers allo
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from models.sizing.shape import LinearAttention, ModelShape, Text, Vision
+from models.sizing.shape import LinearAttention, ModelShape, TextShape, Vision
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MASTER = 4  # bytes of a trained weight, of its gradient, and of each of Adam's two moments
@@ -171,7 +171,7 @@ def _with_overhead(needed: Memory, device: str) -> Memory:
     return replace(needed, overhead=OVERHEAD[device] + int(HEAP[device] * passing))
 
 
-def cached(text: Text, batch: Sequences, size: int) -> int:
+def cached(text: TextShape, batch: Sequences, size: int) -> int:
     """Bytes of keys and values; linear attention keeps a state of fixed size instead."""
     growing = text.full * 2 * text.keys * size * batch.tokens
     if not (d := text.delta):
@@ -199,7 +199,7 @@ def residual_size(how: Weights) -> int:
     return MASTER if how.rank is None else BYTES[how.dtype]
 
 
-def kept_by_layer(text: Text, how: Weights, micro: Sequences, device: str) -> dict[str, int]:
+def kept_by_layer(text: TextShape, how: Weights, micro: Sequences, device: str) -> dict[str, int]:
     """Bytes a token that one layer of each kind keeps for its gradient, without checkpointing."""
     c = BYTES[how.dtype]
     attention = 4 * c * text.queries + (2 * c * text.queries if text.gated else 0)
@@ -213,7 +213,7 @@ def kept_by_layer(text: Text, how: Weights, micro: Sequences, device: str) -> di
     return {kind: kept[kind] + _around(text, how, kind, device) for kind, count in kinds.items() if count}
 
 
-def _around(text: Text, how: Weights, kind: str, device: str) -> int:
+def _around(text: TextShape, how: Weights, kind: str, device: str) -> int:
     """What a layer keeps beside its attention: norms, inputs of linear layers, and the feed-forward layer."""
     c, h, i = BYTES[how.dtype], text.hidden, text.intermediate
     if how.rank is None:
@@ -252,12 +252,12 @@ def _tile(shape: ModelShape, micro: Sequences, how: Weights, device: str) -> int
     return tile * copies + hidden + (MASTER * t.embeddings if how.rank is None else 0)
 
 
-def _layer(text: Text) -> int:
+def _layer(text: TextShape) -> int:
     """Weights of the larger of its kinds of layer."""
     return max(sum(a * b for a, b in text.linears(kind)) for kind in ("full", "linear"))
 
 
-def _each(text: Text, kept: dict[str, int]) -> Sequence[int]:
+def _each(text: TextShape, kept: dict[str, int]) -> Sequence[int]:
     return [count * kept[kind] for kind, count in (("full", text.full), ("linear", text.linear)) if count]
 
 

@@ -39,7 +39,7 @@ class LinearAttention:
 
 
 @dataclass(frozen=True)
-class Text:
+class TextShape:
     """The language model. `full` and `linear` count its layers by the kind of their attention."""
 
     hidden: int
@@ -132,7 +132,7 @@ class ModelShape:
     """A vision-language model's sizes; `family` is its `model_type`."""
 
     family: str
-    text: Text
+    text: TextShape
     vision: Vision
 
     @property
@@ -188,13 +188,13 @@ def _read(family: str, described: Mapping[str, Any]) -> ModelShape:
     return ModelShape(family, _text(family, text, tied), _vision(family, described["vision_config"]))
 
 
-def _text(family: str, text: Mapping[str, Any], tied: bool) -> Text:
+def _text(family: str, text: Mapping[str, Any], tied: bool) -> TextShape:
     heads, layers = text["num_attention_heads"], text["num_hidden_layers"]
     older = family == "qwen2_5_vl"
     head = text["hidden_size"] // heads if older else text["head_dim"]
     linear = list(text["layer_types"]).count("linear_attention") if family == "qwen3_5" else 0
     biased = older or bool(text["attention_bias"])
-    return Text(
+    return TextShape(
         hidden=text["hidden_size"],
         intermediate=text["intermediate_size"],
         vocabulary=text["vocab_size"],

@@ -46,7 +46,7 @@ _MEDIA_FIELDS = ("images", "image", "videos", "video")
 
 
 @dataclass(frozen=True)
-class Form:
+class QuestionLayout:
     """How a question writes its parts: what stands before the prompt, before each answer, and after all of it.
 
     `answers` is empty where the candidates are media. `quote` ends a prompt that more words follow.
@@ -87,16 +87,18 @@ class Form:
 
 
 FORMS = (
-    Form("Text Caption: [", "]"),
-    Form("Text Caption: "),
-    Form("Question: [", "]", ("]\nAnswer 1: [", "]\nAnswer 2: [")),
-    Form("Question: [", "]", ("]\nResponse 1: [", "]\nResponse 2: [")),
-    Form("Question: ", "", ("\nAnswer 1: ", "\nAnswer 2: ")),
+    QuestionLayout("Text Caption: [", "]"),
+    QuestionLayout("Text Caption: "),
+    QuestionLayout("Question: [", "]", ("]\nAnswer 1: [", "]\nAnswer 2: [")),
+    QuestionLayout("Question: [", "]", ("]\nResponse 1: [", "]\nResponse 2: [")),
+    QuestionLayout("Question: ", "", ("\nAnswer 1: ", "\nAnswer 2: ")),
     # The later release, which writes more words behind these.
-    Form("generated images is: 「", "」."),
-    Form("generated videos is: 「", "」."),
-    Form("question is: 「", "」\n\n2. You must", ("\n        Answer 1: 「", "」\nAnswer 2: 「"), "」"),
-    Form("following question: 「", "\n        2. You must", ("\n        - Answer 1: ", "\n        - Answer 2: "), "」"),
+    QuestionLayout("generated images is: 「", "」."),
+    QuestionLayout("generated videos is: 「", "」."),
+    QuestionLayout("question is: 「", "」\n\n2. You must", ("\n        Answer 1: 「", "」\nAnswer 2: 「"), "」"),
+    QuestionLayout(
+        "following question: 「", "\n        2. You must", ("\n        - Answer 1: ", "\n        - Answer 2: "), "」"
+    ),
 )
 
 
@@ -123,7 +125,7 @@ def conversation(where: str, row: dict[str, Any]) -> Row:
     return judged(where, row, parsed, preferred, reasoning)
 
 
-def read_question(asked: str, forms: tuple[Form, ...] = FORMS) -> Question:
+def read_question(asked: str, forms: tuple[QuestionLayout, ...] = FORMS) -> Question:
     """The parts of a question of one of these forms, the form that starts first. Raises `RowError`."""
     starts = sorted((at, n) for n, form in enumerate(forms) if (at := asked.find(form.opening)) >= 0)
     for at, number in starts:

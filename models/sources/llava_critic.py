@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from models.pairs.preference import Preferred, Task
-from models.sources.conversations import Form, read_question
+from models.sources.conversations import QuestionLayout, read_question
 from models.sources.fields import RowError, asked_and_answered, given_id, medium, text, valid_rows
 from models.sources.listings import find, rows_of
 from models.sources.rows import InvalidRow, Row
@@ -46,9 +46,9 @@ FORMS = tuple(
     form
     for first, second in NAMES
     for form in (
-        Form("Question: [", "]", (f"]\n{first}: [", f"]\n{second}: [")),
-        Form("Question: ", "\nASSISTANT:", (f"\n{first}: ", f"\n{second}: ")),
-        Form("Question: ", "", (f"\n{first}: ", f"\n{second}: ")),
+        QuestionLayout("Question: [", "]", (f"]\n{first}: [", f"]\n{second}: [")),
+        QuestionLayout("Question: ", "\nASSISTANT:", (f"\n{first}: ", f"\n{second}: ")),
+        QuestionLayout("Question: ", "", (f"\n{first}: ", f"\n{second}: ")),
     )
 )
 

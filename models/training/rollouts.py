@@ -12,7 +12,7 @@ from trl import GRPOTrainer
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
 from models.training.seeded_rollouts import seeded_rollouts
-from models.training.token_bound import Part, averaged, gathering_unlike, parts_of, unsynchronised
+from models.training.token_bound import StepPart, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
 
 
@@ -107,7 +107,7 @@ class TokenBoundTrainer(CompletionsTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """A part is prepared already."""
-        return generation_batch if isinstance(generation_batch, Part) else super()._prepare_inputs(generation_batch)
+        return generation_batch if isinstance(generation_batch, StepPart) else super()._prepare_inputs(generation_batch)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss of a step, from its parts."""

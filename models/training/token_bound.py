@@ -103,11 +103,11 @@ class TokenBoundSft(SFTTrainer):
         return sum(int(super(TokenBoundSft, self).floating_point_ops(part)) for part in inputs.parts)
 
 
-class Part(dict[str, Any]):
+class StepPart(dict[str, Any]):
     """Some rows of a step of GRPO, without the padding that only others need."""
 
 
-def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list[tuple[list[int], Part]]:
+def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list[tuple[list[int], StepPart]]:
     """The rows of a step of GRPO in parts, each with the places of its rows."""
     prompts, completions = step["prompt_mask"].sum(1).tolist(), step["completion_mask"].sum(1).tolist()
     chosen = split_evenly_often(trainer, list(zip(prompts, completions, strict=True)), tokens, rows)
@@ -118,7 +118,7 @@ def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list
         part = rows_of(split, places, size)
         prompt = max(prompts[at] for at in places)
         completion = max(1, *(completions[at] for at in places))
-        found.append((places, Part(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
+        found.append((places, StepPart(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
     return found
 
 

@@ -29,7 +29,7 @@ class There:
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What each stage handles, in pairs, by task where prompts differ in length; ceilings where none were counted."""
 
     asked: Mapping[Task, int]
@@ -45,7 +45,7 @@ class Work:
         return sum(_most(sft.direct_pairs, self.train, task) for task in Task)
 
 
-def work_of(settings: Settings, there: There | None) -> Work:
+def work_of(settings: Settings, there: There | None) -> StageWork:
     """What the settings take of the pairs that are there; without any counted, what they take at most."""
     d, r, g, e = settings.distill, settings.rejection_sampling, settings.grpo, settings.evaluate
     train = there.train if there else None
@@ -61,7 +61,7 @@ def work_of(settings: Settings, there: There | None) -> Work:
     else:
         judged = (e.pairs or settings.prepare.held_out_pairs) * len(Task)
         validating, optimised = g.validation_pairs, g.pairs
-    return Work(asked, sampled, kept, optimised, validating, judged, train)
+    return StageWork(asked, sampled, kept, optimised, validating, judged, train)
 
 
 def _most(wanted: int, there: Mapping[Task, int] | None, task: Task) -> int:

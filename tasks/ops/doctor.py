@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Check:
+class HealthCheck:
     """One line: whether it is well, and what was found or what to do."""
 
     name: str
@@ -41,7 +41,7 @@ class Check:
     detail: str
 
 
-def examine(settings: Settings) -> list[Check]:
+def examine(settings: Settings) -> list[HealthCheck]:
     """All checks; none stops another."""
     checks = [
         ("versions", _versions),
@@ -55,11 +55,11 @@ def examine(settings: Settings) -> list[Check]:
     return [_guarded(name, check, settings) for name, check in checks]
 
 
-def _guarded(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+def _guarded(name: str, check: Callable[[Settings], str], settings: Settings) -> HealthCheck:
     try:
-        return Check(name, True, check(settings))
+        return HealthCheck(name, True, check(settings))
     except (ThinkrewardError, ImportError) as error:
-        return Check(name, False, str(error))
+        return HealthCheck(name, False, str(error))
 
 
 def _versions(settings: Settings) -> str:

@@ -8,10 +8,10 @@ from models.generation.limits import CHARACTERS_PER_TOKEN
 from models.pairs.preference import Task
 from models.verdict.instructions import instructions
 from tasks.ops.base_shape import base_shape
-from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
+from tasks.ops.counting import ORDERS, StageWork, There, pairs_there, work_of
 from tasks.ops.devices import devices_for
 from tasks.ops.fitting import GIB, LORA_RANK, cure, fits, itemised, seen, with_value
-from tasks.ops.stage_memory import CAPTION_TOKENS, Part, bounds, parts
+from tasks.ops.stage_memory import CAPTION_TOKENS, StagePart, bounds, parts
 from tasks.pipeline.graph import find_base
 
 PIXELS_PER_TOKEN = 28 * 28  # Qwen2.5-VL: a merged patch (arXiv 2502.13923, section 2.1)
@@ -23,7 +23,7 @@ WORDS = {"yes": "fits", "tight": "tight", "no": "does not fit"}
 
 
 @dataclass(frozen=True)
-class Row:
+class Quantity:
     """One quantity, its amount with unit, and how it was counted."""
 
     what: str
@@ -31,7 +31,7 @@ class Row:
     how: str
 
 
-def estimate_run(settings: Settings) -> list[Row]:
+def estimate_run(settings: Settings) -> list[Quantity]:
     """Pairs, teacher calls, tokens and dollars; samples; optimizer steps; memory by stage and strategy; disk."""
     found = pairs_there(settings)
     work = work_of(settings, found if isinstance(found, There) else None)
@@ -46,28 +46,32 @@ def estimate_run(settings: Settings) -> list[Row]:
     ]
 
 
-def _pairs(found: There | str) -> Row:
+def _pairs(found: There | str) -> Quantity:
     if isinstance(found, str):
-        return Row("pairs", "unknown", f"{found}; what follows are the settings' ceilings")
+        return Quantity("pairs", "unknown", f"{found}; what follows are the settings' ceilings")
     splits = (("train", found.train), ("validation", found.validation), ("held-out", found.held_out))
     counts = ", ".join(f"{sum(by_task.values()):,} {name}" for name, by_task in splits)
-    return Row("pairs", f"{found.total:,}", f"{found.how}: about {counts}")
+    return Quantity("pairs", f"{found.total:,}", f"{found.how}: about {counts}")
 
 
-def _media(settings: Settings) -> list[Row]:
+def _media(settings: Settings) -> list[Quantity]:
     """The caps on what a judge is shown, and about how many tokens that makes."""
     m = settings.model
     image = ceil(m.max_pixels / PIXELS_PER_TOKEN)
     return [
-        Row("pixels an image", f"{m.max_pixels:,} at most", f"model.max_pixels; about {image:,} tokens"),
-        Row("frames a video", f"{m.max_frames} at most", f"model.max_frames; about {m.max_frames * image:,} tokens"),
+        Quantity("pixels an image", f"{m.max_pixels:,} at most", f"model.max_pixels; about {image:,} tokens"),
+        Quantity(
+            "frames a video", f"{m.max_frames} at most", f"model.max_frames; about {m.max_frames * image:,} tokens"
+        ),
     ]
 
 
-def _teacher(settings: Settings, work: Work) -> list[Row]:
+def _teacher(settings: Settings, work: StageWork) -> list[Quantity]:
     d, m = settings.distill, settings.model
     if d.teacher == "published":
-        return [Row("teacher calls", "none", "distill.teacher=published takes the reasoning that comes with the pairs")]
+        return [
+            Quantity("teacher calls", "none", "distill.teacher=published takes the reasoning that comes with the pairs")
+        ]
     asked = sum(work.asked.values())
     calls = min(asked * (1 + d.max_reasks), d.max_requests)
     prompt = len(instructions(Task.IMAGE_GENERATION, "think")) // CHARACTERS_PER_TOKEN + CAPTION_TOKENS
@@ -79,38 +83,40 @@ def _teacher(settings: Settings, work: Work) -> list[Row]:
         else f"at most ${min(dollars, d.max_cost_usd):,.2f}"
     )
     return [
-        Row(
+        Quantity(
             "teacher calls",
             f"{min(asked, calls):,} to {calls:,}",
             "distill.pairs and other_pairs of the pairs that are there, with every re-ask at most",
         ),
-        Row("teacher tokens", f"{calls * prompt:,} in, {calls * d.max_tokens:,} out at most", f"{prompt} a prompt"),
-        Row("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
+        Quantity(
+            "teacher tokens", f"{calls * prompt:,} in, {calls * d.max_tokens:,} out at most", f"{prompt} a prompt"
+        ),
+        Quantity("teacher cost", price, f"distill.max_cost_usd stops at ${d.max_cost_usd:,.2f}"),
     ]
 
 
-def _samples(settings: Settings, work: Work) -> list[Row]:
+def _samples(settings: Settings, work: StageWork) -> list[Quantity]:
     r, g = settings.rejection_sampling, settings.grpo
     pairs = sum(work.sampled.values())
     rounds = 1 + int(grpo_steps(settings, work) // g.validate_every)
     judged = work.judged * ORDERS * MODES * MODELS
     return [
-        Row(
+        Quantity(
             "samples",
             f"{pairs * ORDERS * r.samples:,}",
             f"{pairs:,} pairs x {ORDERS} orders x {r.samples}; {r.max_tokens} tokens at most",
         ),
-        Row(
+        Quantity(
             "grpo rollouts",
             f"{round(work.optimised * ORDERS * g.group * g.epochs):,}",
             f"{work.optimised:,} pairs x {ORDERS} orders x group of {g.group}",
         ),
-        Row(
+        Quantity(
             "grpo validation",
             f"{work.validating * ORDERS * rounds:,} judgments at most",
             f"{work.validating:,} pairs x {ORDERS} orders x {rounds}",
         ),
-        Row(
+        Quantity(
             "judgments",
             f"{judged:,}",
             f"{work.judged:,} held-out pairs x {ORDERS} orders x {MODES} modes x {MODELS} models",
@@ -118,54 +124,54 @@ def _samples(settings: Settings, work: Work) -> list[Row]:
     ]
 
 
-def _steps(settings: Settings, work: Work) -> list[Row]:
+def _steps(settings: Settings, work: StageWork) -> list[Quantity]:
     r, g = settings.rejection_sampling, settings.grpo
     cold = sft_steps(settings.cold_start, sum(work.asked.values()), work)
     kept = sft_steps(r.sft, sum(work.kept.values()), work)
     steps = grpo_steps(settings, work)
     return [
-        Row("cold-start steps", f"{ceil(cold):,} at most", f"all answers kept, batch {settings.cold_start.batch}"),
-        Row("sampling SFT steps", f"{ceil(kept):,} at most", f"all pairs kept, batch {r.sft.batch}"),
-        Row("grpo steps", f"{ceil(steps):,} at most", f"{g.prompts_per_step} prompts a step"),
+        Quantity("cold-start steps", f"{ceil(cold):,} at most", f"all answers kept, batch {settings.cold_start.batch}"),
+        Quantity("sampling SFT steps", f"{ceil(kept):,} at most", f"all pairs kept, batch {r.sft.batch}"),
+        Quantity("grpo steps", f"{ceil(steps):,} at most", f"{g.prompts_per_step} prompts a step"),
     ]
 
 
-def sft_steps(sft: Sft, reasoning: int, work: Work) -> float:
+def sft_steps(sft: Sft, reasoning: int, work: StageWork) -> float:
     """Optimizer steps of a fine-tuning on so many reasoned answers."""
     return ceil((reasoning + work.direct(sft)) / sft.batch) * sft.epochs
 
 
-def grpo_steps(settings: Settings, work: Work) -> float:
+def grpo_steps(settings: Settings, work: StageWork) -> float:
     """Optimizer steps of the policy optimisation."""
     return ceil(work.optimised * ORDERS / settings.grpo.prompts_per_step) * settings.grpo.epochs
 
 
-def _memory(settings: Settings) -> list[Row]:
+def _memory(settings: Settings) -> list[Quantity]:
     """Each part's memory on one device of those here, and that of the trained ones by strategy."""
     shape = base_shape(settings)
     if shape is None:
         why = f"no config.json of {settings.model.base} is here, or its family is none that is estimated"
-        return [Row("memory", "unknown", why)]
+        return [Quantity("memory", "unknown", why)]
     found = devices_for(settings)
     device = min(found, key=lambda one: one.total) if found else None
     kind = device.kind if device else "cuda"
     how = "limits a device, by runtime: of training, and of sampling, judging and rollouts"
-    rows = [Row("tokens at once", bounds(settings), how)]
+    rows = [Quantity("tokens at once", bounds(settings), how)]
     for part in parts(settings, shape, device=kind):
         amount, how = f"{part.memory.total / GIB:.1f} GiB", f"while {part.doing}: {itemised(part)}"
         if device:
             fit = fits(part, device)
             amount += f": {WORDS[fit]}"
             how += f"; {seen(settings, device)}" + (f": {cure(settings, shape, part, device)}" if fit != "yes" else "")
-        rows.append(Row(f"memory, {part.name}", amount, how))
+        rows.append(Quantity(f"memory, {part.name}", amount, how))
     for name, changed, shards in strategies(settings):
         of = [one for one in parts(changed, shape, device=kind, shards=shards) if trains(one)]
         counts = ", ".join(f"{one.name} {one.memory.total / GIB:.1f}" for one in of)
-        rows.append(Row(f"memory, {name}", f"{counts} GiB", "a device, whatever the settings of lora are"))
+        rows.append(Quantity(f"memory, {name}", f"{counts} GiB", "a device, whatever the settings of lora are"))
     return rows
 
 
-def trains(part: Part) -> bool:
+def trains(part: StagePart) -> bool:
     """Whether it is a part that trains."""
     return part.section is not None
 
@@ -183,16 +189,18 @@ def strategies(settings: Settings) -> list[tuple[str, Settings, int]]:
     ]
 
 
-def _disk(settings: Settings) -> list[Row]:
+def _disk(settings: Settings) -> list[Quantity]:
     folder = find_base(settings)
     if folder is None:
         return [
-            Row("disk", "unknown", f"{settings.model.base} is not here yet; about 5 model sizes and its checkpoints")
+            Quantity(
+                "disk", "unknown", f"{settings.model.base} is not here yet; about 5 model sizes and its checkpoints"
+            )
         ]
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 2**30
     kept = settings.runtime.checkpoints_kept * TRAINING_STATE
     return [
-        Row(
+        Quantity(
             "disk",
             f"{weights * (5 + kept):.2f} GiB",
             f"{weights:.2f} GiB of weights x (5 models + {kept} while training)",

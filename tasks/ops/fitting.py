@@ -17,7 +17,7 @@ from models.errors import ConfigError
 from models.sizing.shape import ModelShape
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import Device, devices_for
-from tasks.ops.stage_memory import Part, parts
+from tasks.ops.stage_memory import StagePart, parts
 from tasks.pipeline.graph import STAGES
 
 FACTOR = 1.5
@@ -40,7 +40,7 @@ class Change:
         return f"{self.path}={json.dumps(self.value)}"
 
 
-def fits(part: Part, device: Device) -> Fit:
+def fits(part: StagePart, device: Device) -> Fit:
     """Whether a part fits: `tight` where it does by the estimate's own uncertainty alone."""
     if part.memory.total <= device.total:
         return "yes"
@@ -87,7 +87,7 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
         raise ConfigError("\n".join(refusal(settings, shape, one, smallest) for one in refused))
 
 
-def refusal(settings: Settings, shape: ModelShape, part: Part, device: Device) -> str:
+def refusal(settings: Settings, shape: ModelShape, part: StagePart, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
     inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.doing} ({itemised(part)})"
@@ -104,20 +104,20 @@ def seen(settings: Settings, device: Device) -> str:
     return text
 
 
-def cure(settings: Settings, shape: ModelShape, part: Part, device: Device) -> str:
+def cure(settings: Settings, shape: ModelShape, part: StagePart, device: Device) -> str:
     """What to do for a part to fit, in words."""
     if changes := remedies(settings, shape, part, device):
         return f"set {' and '.join(map(str, changes))}"
     return "no setting makes it fit: choose a smaller model.base, or a device with more memory"
 
 
-def itemised(part: Part) -> str:
+def itemised(part: StagePart) -> str:
     """What a part's memory goes to in GiB, the largest first, without what comes to next to nothing."""
     items = sorted(vars(part.memory).items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {size / GIB:.1f}" for name, size in items if size >= GIB / 20)
 
 
-def remedies(settings: Settings, shape: ModelShape, part: Part, device: Device) -> list[Change]:
+def remedies(settings: Settings, shape: ModelShape, part: StagePart, device: Device) -> list[Change]:
     """Changes with which a part fits by the estimate, as few and as small as do; empty if none are enough."""
     ladders = list(_ladders(settings, part))
     at = [-1] * len(ladders)
@@ -147,7 +147,7 @@ def remedies(settings: Settings, shape: ModelShape, part: Part, device: Device) 
     return []
 
 
-def _ladders(settings: Settings, part: Part) -> Iterator[list[list[Change]]]:
+def _ladders(settings: Settings, part: StagePart) -> Iterator[list[list[Change]]]:
     """For each setting that lowers a part's memory its lower values in turn; the least invasive setting first."""
     runtime, section = settings.runtime, part.section
     limit = "micro_tokens" if part.moment == "training" else "generation_tokens"

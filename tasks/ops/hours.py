@@ -9,8 +9,8 @@ from configs.schema import Settings, Sft
 from models.errors import ConfigError
 from models.pairs.preference import Task
 from tasks.ops.base_shape import base_shape
-from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
-from tasks.ops.estimate import MODELS, Row, grpo_steps
+from tasks.ops.counting import ORDERS, StageWork, There, pairs_there, work_of
+from tasks.ops.estimate import MODELS, Quantity, grpo_steps
 from tasks.ops.rehearse import repeated, scaled_down
 from tasks.ops.stage_memory import prompt_tokens
 
@@ -41,7 +41,7 @@ def rates_of(words: Sequence[str]) -> dict[str, float]:
     return rates
 
 
-def assumed_hours(settings: Settings, rates: Mapping[str, float]) -> list[Row]:
+def assumed_hours(settings: Settings, rates: Mapping[str, float]) -> list[Quantity]:
     """Hours of each part at stated rates of one device: tokens trained on, prompts with them, and tokens sampled.
 
     Raises `ConfigError` for a base whose shape is unknown here.
@@ -84,7 +84,7 @@ def _at(rates: Mapping[str, float], settings: Settings, trained: float, made: fl
     return hours, f"assumed: {', '.join(parts)}, all at their longest"
 
 
-def measured_hours(settings: Settings, file: Path) -> list[Row]:
+def measured_hours(settings: Settings, file: Path) -> list[Quantity]:
     """Hours of each part at the seconds a step that a rehearsal of these settings measured.
 
     Raises `ConfigError` for a file that `thinkreward rehearse --json` did not write, for one of a reduced copy, and
@@ -132,16 +132,19 @@ def _rehearsal(file: Path) -> dict[str, Any]:
     return dict(rehearsal)
 
 
-def _work(settings: Settings) -> Work:
+def _work(settings: Settings) -> StageWork:
     found = pairs_there(settings)
     return work_of(settings, found if isinstance(found, There) else None)
 
 
-def _rows(found: Sequence[tuple[str, float | None, str]]) -> list[Row]:
-    rows = [Row(f"hours, {name}", "unknown" if hours is None else _said(hours), how) for name, hours, how in found]
+def _rows(found: Sequence[tuple[str, float | None, str]]) -> list[Quantity]:
+    rows = [Quantity(f"hours, {name}", "unknown" if hours is None else _said(hours), how) for name, hours, how in found]
     known = [hours for _, hours, _ in found if hours is not None]
     missing = "" if len(known) == len(found) else " of those that are known"
-    return [*rows, Row("hours, all", _said(sum(known)), f"sum{missing}; without preparing, the teacher and loading")]
+    return [
+        *rows,
+        Quantity("hours, all", _said(sum(known)), f"sum{missing}; without preparing, the teacher and loading"),
+    ]
 
 
 def _said(hours: float) -> str:

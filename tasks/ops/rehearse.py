@@ -17,7 +17,7 @@ from typing import Any
 
 from configs.schema import Settings, Sft
 from models.errors import OutOfMemory, ThinkrewardError
-from tasks.ops.counting import ORDERS, There, Work, pairs_there, work_of
+from tasks.ops.counting import ORDERS, StageWork, There, pairs_there, work_of
 from tasks.ops.estimate import MODELS, grpo_steps, sft_steps
 from tasks.pipeline.child import Job
 from tasks.pipeline.launch import run_child
@@ -181,7 +181,7 @@ def scaled_down(settings: Settings, smaller: bool) -> Settings:
     )
 
 
-def repeated(full: Settings, scaled: Settings, work: Work) -> list[Repeated]:
+def repeated(full: Settings, scaled: Settings, work: StageWork) -> list[Repeated]:
     """Each stage with how many of its rehearsed steps or batches the whole run has, by the pairs that it handles."""
     r, g = full.rejection_sampling, full.grpo
     processes, together = full.runtime.processes, scaled.runtime.generation_batch

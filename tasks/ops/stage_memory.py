@@ -27,7 +27,7 @@ ALL = tuple(Task)
 
 
 @dataclass(frozen=True)
-class Part:
+class StagePart:
     """A part of a stage that has its own memory, as `thinkreward rehearse` names them.
 
     `moment` is what it does when it needs most, to `at_once`; `section` is the dotted name of the settings that it
@@ -48,24 +48,24 @@ class Part:
         return f"{self.moment} {some.count} x {some.prompt + some.completion:,} tokens at once"
 
 
-def parts(settings: Settings, shape: ModelShape, *, device: str, shards: int = 1) -> list[Part]:
+def parts(settings: Settings, shape: ModelShape, *, device: str, shards: int = 1) -> list[StagePart]:
     """Every part on one device of kind `device` (cpu or cuda), in the recipe's order.
 
     With `shards` the states of training are divided among so many devices, which no setting does yet.
     """
     r, runtime, dtype = settings.rejection_sampling, settings.runtime, settings.model.dtype
 
-    def tuned(name: str, stage: str, section: str, tasks: Sequence[Task], completion: int) -> Part:
+    def tuned(name: str, stage: str, section: str, tasks: Sequence[Task], completion: int) -> StagePart:
         sft: Sft = attrgetter(section)(settings)
         how = partial(training, shape, _weights(settings, sft, shards), device=device)
         some = together(settings, shape, tasks, sft.micro_batch, completion, tokens=runtime.micro_tokens)
         needed = _largest(partial(how, checkpointing=runtime.gradient_checkpointing), some)
-        return Part(name, stage, "training", *needed, section)
+        return StagePart(name, stage, "training", *needed, section)
 
-    def generated(name: str, stage: str, completion: int, samples: int = 1) -> Part:
+    def generated(name: str, stage: str, completion: int, samples: int = 1) -> StagePart:
         count, tokens = runtime.generation_batch, runtime.generation_tokens
         some = together(settings, shape, ALL, count, completion, tokens=tokens, each=samples)
-        return Part(name, stage, name, *_largest(partial(generating, shape, dtype, device=device), some))
+        return StagePart(name, stage, name, *_largest(partial(generating, shape, dtype, device=device), some))
 
     return [
         tuned("cold-start", "cold-start", "cold_start", cold_start_tasks(settings), settings.distill.max_tokens),
@@ -76,7 +76,7 @@ def parts(settings: Settings, shape: ModelShape, *, device: str, shards: int = 1
     ]
 
 
-def _grpo(settings: Settings, shape: ModelShape, device: str, shards: int) -> Part:
+def _grpo(settings: Settings, shape: ModelShape, device: str, shards: int) -> StagePart:
     """The worst moment of a policy optimisation: its steps, or its rollouts and validations."""
     g, runtime, dtype = settings.grpo, settings.runtime, settings.model.dtype
     how = _weights(settings, g, shards, reference=PRESETS[g.preset].flags["beta"] != 0.0)
@@ -92,7 +92,7 @@ def _grpo(settings: Settings, shape: ModelShape, device: str, shards: int) -> Pa
         for moment, (made, count, tokens) in limits.items()
     }
     moment = max(moments, key=lambda one: moments[one][0].total)
-    return Part("grpo", "grpo", moment, *moments[moment], "grpo")
+    return StagePart("grpo", "grpo", moment, *moments[moment], "grpo")
 
 
 def _largest(made: Callable[[Sequences], Memory], some: Iterable[Sequences]) -> tuple[Memory, Sequences]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.stack.prefect_setup import Deploying, LogLine, names_in, prepare, wanted_pools
-from tasks.stack.services import Service, services, weed, worker_environment
+from tasks.stack.services import StackService, services, weed, worker_environment
 from tasks.stack.state import (
     BUCKET,
     GRPC_ABOVE,
@@ -83,7 +83,7 @@ class _Startup:
         self.folder.keep(self.record)
         self.folder.write_env(exported(self.folder, ports))
 
-    def _keeps(self, service: Service) -> bool:
+    def _keeps(self, service: StackService) -> bool:
         """Whether it runs and answers; one that runs and does not is ended."""
         running = self.record.services.get(service.name)
         if running is None or find(running) is None:
@@ -184,7 +184,7 @@ def make_bucket(ports: Mapping[str, int]) -> None:
         time.sleep(0.5)
 
 
-def _stop_all(every: Sequence[Service], record: Record, folder: StackFolder, log: LogLine) -> None:
+def _stop_all(every: Sequence[StackService], record: Record, folder: StackFolder, log: LogLine) -> None:
     """Flow runs, which report it to Prefect; then the workers; then the servers; then whatever is left."""
     workers = [one for one in every if one.name.startswith(WORKER)]
     with _deferred(signal.SIGINT, log):

@@ -33,7 +33,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True)
-class Service:
+class StackService:
     """One process of the stack, with its children."""
 
     name: str
@@ -48,7 +48,7 @@ class Service:
     as_group: bool = True
 
 
-def services(folder: StackFolder, record: Record, environ: Mapping[str, str]) -> list[Service]:
+def services(folder: StackFolder, record: Record, environ: Mapping[str, str]) -> list[StackService]:
     """All services in the order they start, on the ports of `record`."""
     ports = record.ports
     base = {name: environ[name] for name in BASICS if name in environ}
@@ -58,7 +58,7 @@ def services(folder: StackFolder, record: Record, environ: Mapping[str, str]) ->
     return [*servers, *(_worker(pool, ports, environment) for pool in POOLS)]
 
 
-def _s3(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> Service:
+def _s3(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> StackService:
     folder.credentials()  # the file is there before the server reads it
     # Without these keys the servers behind the S3 one serve and take files without a signature, to any web page too.
     # They are used within this one process, so each start has its own.
@@ -83,7 +83,7 @@ def _s3(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) 
         "master.electionTimeout": "1s",  # of one master; the default holds up each later start for 10 s and more
     }
     url = f"http://{HOST}:{ports['s3']}"
-    return Service(
+    return StackService(
         name="s3",
         argv=(weed(), "-logtostderr=true", "server", "-s3", *(f"-{name}={value}" for name, value in options.items())),
         environment={**base, **locks, "HOME": str(folder.path)},  # not the security.toml of a home
@@ -97,7 +97,7 @@ def _s3(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) 
     )
 
 
-def _mlflow(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> Service:
+def _mlflow(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> StackService:
     options = {
         "--host": HOST,
         "--port": str(ports["mlflow"]),
@@ -108,7 +108,7 @@ def _mlflow(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, st
     shared = exported(folder, ports)
     aws = {name: value for name, value in shared.items() if name.startswith("AWS_")}
     url = f"http://{HOST}:{ports['mlflow']}"
-    return Service(
+    return StackService(
         name="mlflow",
         argv=(sys.executable, "-m", "mlflow", "server", *(word for pair in options.items() for word in pair)),
         # Its job runners are for language-model judges, and four more processes.
@@ -121,7 +121,7 @@ def _mlflow(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, st
     )
 
 
-def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> Service:
+def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, str]) -> StackService:
     url = f"http://{HOST}:{ports['prefect']}"
     own = {
         "PREFECT_HOME": str(folder.path / "prefect"),
@@ -130,7 +130,7 @@ def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, s
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     argv = (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"]))
-    return Service(
+    return StackService(
         name="prefect",
         argv=argv,
         environment={**base, **own},
@@ -142,11 +142,11 @@ def _prefect(folder: StackFolder, ports: Mapping[str, int], base: Mapping[str, s
     )
 
 
-def _worker(pool: str, ports: Mapping[str, int], environment: Mapping[str, str]) -> Service:
+def _worker(pool: str, ports: Mapping[str, int], environment: Mapping[str, str]) -> StackService:
     name, api = f"stack-{pool}", f"http://{HOST}:{ports['prefect']}/api"
     command = ("prefect", "worker", "start", "--type", "process", "--pool", pool, "--name", name)
     fixed = ("--install-policy", "never", "--no-create-pool-if-not-found")
-    return Service(
+    return StackService(
         name=f"worker-{pool}",
         argv=(sys.executable, "-m", *command, *fixed),
         environment=environment,

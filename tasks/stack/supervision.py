@@ -26,7 +26,7 @@ from typing import Literal
 
 import psutil
 
-from tasks.stack.services import OWNER, Service
+from tasks.stack.services import OWNER, StackService
 from tasks.stack.state import Record, Running, StackError, StackFolder
 
 START_TOLERANCE_S = 1.0  # the clock that start times are counted from may be set meanwhile
@@ -67,7 +67,7 @@ def find(running: Running | None) -> psutil.Process | None:
 class Started:
     """A service's process that this program started, with the part of the log that is its own."""
 
-    def __init__(self, service: Service, folder: StackFolder) -> None:
+    def __init__(self, service: StackService, folder: StackFolder) -> None:
         self.service = service
         self.log = folder.log_file(service.name)
         _rotate(self.log)
@@ -123,7 +123,7 @@ def wait_until_healthy(started: Sequence[Started], wanted: Iterable[str], limit_
     return took
 
 
-def status(services: Iterable[Service], record: Record) -> list[Status]:
+def status(services: Iterable[StackService], record: Record) -> list[Status]:
     """Each service: whether its process lives, and whether it answers."""
     rows = []
     for service in services:
@@ -137,7 +137,7 @@ def status(services: Iterable[Service], record: Record) -> list[Status]:
     return rows
 
 
-def stop(services: Sequence[Service], record: Record) -> list[str]:
+def stop(services: Sequence[StackService], record: Record) -> list[str]:
     """Ask these services to end, all at once, and end those that do not; the names of those that ran."""
     found = [(service, find(record.services.get(service.name))) for service in services]
     alive = [(service, process) for service, process in found if process is not None]
@@ -152,7 +152,7 @@ def stop(services: Sequence[Service], record: Record) -> list[str]:
     return [service.name for service, _ in alive]
 
 
-def end_flow_runs(folder: StackFolder, workers: Sequence[Service], record: Record) -> int:
+def end_flow_runs(folder: StackFolder, workers: Sequence[StackService], record: Record) -> int:
     """End what the workers started while Prefect still listens, so that runs are marked as crashed; how many were left.
 
     The workers hold still meanwhile: they would take the next run from the queue, and on SIGTERM they end theirs

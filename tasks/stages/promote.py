@@ -10,7 +10,7 @@ from typing import Any
 
 from configs.schema import Settings
 from models.evaluation.comparison import accuracy, both_orders, evidence, valid_rate
-from models.evaluation.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.evaluation.gate import GateDecision, GateFacts, GateLimits, Opponent, decide, moves_reference
 from models.evaluation.report.model_card import CardFacts, model_card
 from models.evaluation.turning import Turning
 from tasks.pipeline.child import Child, Done, Job
@@ -89,7 +89,7 @@ def judged_against(context: Context, rivals: Rivals) -> tuple[GateDecision, bool
     facts = GateFacts(accuracy(ours), valid_rate(ours), both_orders(ours))
     found = opponents(context, ours, rivals.against(model))
     gate = context.settings.promote
-    limits = Limits(**{limit: getattr(gate, limit) for limit in Limits.__dataclass_fields__})
+    limits = GateLimits(**{limit: getattr(gate, limit) for limit in GateLimits.__dataclass_fields__})
     decision = decide(facts, found, limits, note=rivals.note(model))
     return decision, decision.passed and _best(rivals.reference, model, found)
 

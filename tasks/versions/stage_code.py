@@ -38,7 +38,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedStage:
     """A stage whose code is not what is listed; `raised` tells if its version is not either."""
 
     stage: str
@@ -77,7 +77,7 @@ def code_of(roots: Mapping[str, tuple[str, str]], root: Path = ROOT) -> dict[str
     return {name: Code(version, closure.of(entry)) for name, (version, entry) in roots.items()}
 
 
-def changes(now: Mapping[str, Code], listed: Mapping[str, Any]) -> list[Changed]:
+def changes(now: Mapping[str, Code], listed: Mapping[str, Any]) -> list[ChangedStage]:
     """What is not as listed."""
     found = []
     for name, code in now.items():
@@ -86,13 +86,13 @@ def changes(now: Mapping[str, Code], listed: Mapping[str, Any]) -> list[Changed]
             continue
         both = known["modules"].keys() | code.modules.keys()
         modules = sorted(one for one in both if known["modules"].get(one) != code.modules.get(one))
-        found.append(Changed(name, known["version"] != code.version, modules))
+        found.append(ChangedStage(name, known["version"] != code.version, modules))
     return found
 
 
 def updated(
     now: Mapping[str, Code], listed: Mapping[str, Any], *, reason: str = "", only: str = ""
-) -> tuple[dict[str, Any], list[Changed]]:
+) -> tuple[dict[str, Any], list[ChangedStage]]:
     """The new list, and what stays as it was for want of a new version or a reason.
 
     A reason is kept beside the digest that it let pass, until the version is raised.

@@ -21,7 +21,7 @@ import numpy as np
 
 from configs.schema import Promote
 from models.evaluation.comparison import TaskEvidence, accuracy, both_orders, compare, valid_rate
-from models.evaluation.gate import GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.evaluation.gate import GateDecision, GateFacts, GateLimits, Opponent, decide, moves_reference
 from models.pairs.preference import Task
 
 ACCURACY = 0.85
@@ -31,7 +31,7 @@ NIGHTS = 60
 BEHIND = 0.05  # by how much an outdated reference is worse than the champion
 STEP = 0.005  # by how much each night's challenger is worse than the champion
 DEFAULTS = Promote()
-LIMITS = Limits(**{name: getattr(DEFAULTS, name) for name in Limits.__dataclass_fields__})
+LIMITS = GateLimits(**{name: getattr(DEFAULTS, name) for name in GateLimits.__dataclass_fields__})
 
 Made = dict[str, TaskEvidence]
 
@@ -67,7 +67,7 @@ class World:
         }
 
 
-def decision(challenger: Made, champion: Made, reference: Made, limits: Limits) -> tuple[GateDecision, bool]:
+def decision(challenger: Made, champion: Made, reference: Made, limits: GateLimits) -> tuple[GateDecision, bool]:
     """The gate's decision, and whether the challenger becomes the reference if it is promoted."""
     over_reference = compare(challenger, reference)
     rivals = [Opponent("the reference", over_reference, champion is reference, True)]
@@ -92,7 +92,7 @@ def passes(
 
 
 def nights(
-    seed: int, *, pairs: int, step: float, differing: float = DIFFERING, limits: Limits = LIMITS
+    seed: int, *, pairs: int, step: float, differing: float = DIFFERING, limits: GateLimits = LIMITS
 ) -> tuple[float, int]:
     """So many challengers in a row, each worse by `step` than the champion of its night: accuracy lost, promotions."""
     world = World(pairs, seed, differing)

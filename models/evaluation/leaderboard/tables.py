@@ -31,7 +31,7 @@ class ScoreCell:
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardRow:
     """One row: a judge with its number, or a published model with its `source` and no number."""
 
     name: str
@@ -49,15 +49,15 @@ def protocol_words(benchmark: Benchmark) -> str:
     return f"{'mean over groups' if benchmark.macro else 'over pairs'}, {TIES[benchmark.ties]}"
 
 
-def places(benchmarks: Sequence[Benchmark], entries: Sequence[Entry]) -> list[Row]:
+def places(benchmarks: Sequence[Benchmark], entries: Sequence[Entry]) -> list[LeaderboardRow]:
     """The judges in the order given, then the published rows, those of one model and source together."""
     judged = [
-        Row(entry.name, tuple(_spot(entry.measured.get(each.name), each) for each in benchmarks), number)
+        LeaderboardRow(entry.name, tuple(_spot(entry.measured.get(each.name), each) for each in benchmarks), number)
         for number, entry in enumerate(entries, 1)
     ]
     published = dict.fromkeys((row.model, row.source) for each in benchmarks for row in each.quoted)
     quoted = [
-        Row(
+        LeaderboardRow(
             model,
             tuple(_quoted_spot(_rows(each, model, source), each) for each in benchmarks),
             source=source or "source not named",

@@ -33,7 +33,7 @@ from models.sources.archives import is_litter
 from models.sources.jsonl import Rows, read_rows
 from models.sources.submissions import PREFIX
 from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
-from tasks.data.inbox.reading import LIMITS, Changed, Limits, Submission, fetch, stem
+from tasks.data.inbox.reading import LIMITS, Submission, SubmissionChanged, SubmissionLimits, fetch, stem
 from tasks.store.artifact_types import ArtifactRef, IndexEntry, digest_of, entries_of, read_sources
 from tasks.store.artifacts import Store
 from tasks.store.leases import Lease
@@ -131,7 +131,7 @@ def ingest(
     max_frames: int,
     quiet_s: float,
     log: Callable[[str], None],
-    limits: Limits = LIMITS,
+    limits: SubmissionLimits = LIMITS,
     decoding: Decoding = HERE,
 ) -> Ingested:
     """Record every complete submission, and move away what is invalid; what is recorded waits for `archive`.
@@ -203,10 +203,10 @@ def _submissions(store: Store) -> tuple[list[Submission], list[str]]:
     return [one for one in meant if one.is_submission], [one.shown for one in meant if not one.is_submission]
 
 
-def _outcome(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> Ingested:
+def _outcome(store: Store, one: Submission, lease: Lease, reading: Reading, limits: SubmissionLimits) -> Ingested:
     try:
         submission, is_new = _take(store, one, lease, reading, limits)
-    except (Changed, Transient):
+    except (SubmissionChanged, Transient):
         return Ingested(waiting=(one.shown,))
     except DataError as error:
         lease.check()
@@ -214,7 +214,9 @@ def _outcome(store: Store, one: Submission, lease: Lease, reading: Reading, limi
     return Ingested(accepted=(submission,)) if is_new else Ingested(duplicates=(submission,))
 
 
-def _take(store: Store, one: Submission, lease: Lease, reading: Reading, limits: Limits) -> tuple[Recorded, bool]:
+def _take(
+    store: Store, one: Submission, lease: Lease, reading: Reading, limits: SubmissionLimits
+) -> tuple[Recorded, bool]:
     """Publish and record one submission, unless equal files were recorded before; whether they were not."""
     with tempfile.TemporaryDirectory(prefix="thinkreward-inbox-") as scratch:
         folder = fetch(store, one, Path(scratch), limits, leave_out=NOTES)

@@ -15,19 +15,19 @@ LONGEST_NAME = 255  # bytes of one component of a path, on the usual file system
 UPLOAD_S = 24 * 3600.0  # an upload in parts that was begun longer ago counts as abandoned
 
 
-class Changed(Exception):
+class SubmissionChanged(Exception):
     """The submission changed while it was read."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class SubmissionLimits:
     """How large one submission may be, as it was sent and unpacked. All of its media are in memory while it is read."""
 
     max_bytes: int = 2 * 2**30
     max_files: int = 100_000
 
 
-LIMITS = Limits()
+LIMITS = SubmissionLimits()
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,14 @@ def stem(name: str) -> str:
     return name[: len(name) - len(suffix)] or name
 
 
-def fetch(store: Store, one: Submission, scratch: Path, limits: Limits, *, leave_out: tuple[str, ...]) -> Path:
+def fetch(
+    store: Store, one: Submission, scratch: Path, limits: SubmissionLimits, *, leave_out: tuple[str, ...]
+) -> Path:
     """Copy a submission to the empty folder `scratch`; gives the folder with its `pairs.jsonl` and what belongs to it.
 
     Litter and the files `leave_out` at its top are not part of it. Raises `DataError` saying why it cannot be
-    used, and `Changed` if it is no longer as it was listed.
+    used, and `SubmissionChanged`
+    if it is no longer as it was listed.
     """
     size = sum(found.size for found in one.files)
     if len(one.files) > limits.max_files:
@@ -158,7 +161,10 @@ def _within(one: Submission) -> dict[Found, str]:
 
 
 def _copy(store: Store, one: Submission, wanted: dict[Found, Path]) -> None:
-    """Download files, and see that the submission was the same before and after. Raises `Changed` if it was not."""
+    """Download files, and see that the submission was the same before and after.
+
+    Raises `SubmissionChanged` if it was not.
+    """
     links = [found.path for found in wanted if (local := store.objects.local_path(found.path)) and local.is_symlink()]
     if links:
         raise DataError(f"{links[0].removeprefix('inbox/')!r} is a link: put the file itself there")
@@ -170,8 +176,8 @@ def _copy(store: Store, one: Submission, wanted: dict[Found, Path]) -> None:
     try:
         in_parallel(download, wanted)
     except FileNotFoundError as error:
-        raise Changed from error
+        raise SubmissionChanged from error
     inbox = one.path.rsplit("/", 1)[0]
     now = store.objects.walk(inbox if one.is_file else one.path)
     if Submission(one.path, tuple(found for found in now if not one.is_file or found.path == one.path)) != one:
-        raise Changed
+        raise SubmissionChanged

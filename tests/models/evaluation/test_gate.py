@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from models.evaluation.comparison import Comparison
-from models.evaluation.gate import Check, GateDecision, GateFacts, Limits, Opponent, decide, moves_reference
+from models.evaluation.gate import GateDecision, GateFacts, GateLimits, GateTest, Opponent, decide, moves_reference
 from models.evaluation.statistics import Estimate
 
 GOOD = GateFacts(accuracy=0.92, valid_rate=0.99, both_orders=0.85)
-LIMITS = Limits(
+LIMITS = GateLimits(
     min_valid_rate=0.95,
     min_both_orders=0.5,
     margin=0.02,
@@ -31,7 +31,7 @@ def against(comparison: Comparison | None, *, champion: bool = True, reference: 
     return Opponent("the champion (version 3)", comparison, champion, reference, "" if comparison else "it is gone.")
 
 
-def judged(comparison: Comparison | None = None, facts: GateFacts = GOOD, limits: Limits = LIMITS) -> GateDecision:
+def judged(comparison: Comparison | None = None, facts: GateFacts = GOOD, limits: GateLimits = LIMITS) -> GateDecision:
     return decide(facts, [against(comparison)] if comparison else [], limits)
 
 
@@ -52,8 +52,8 @@ def test_the_first_good_model_passes_on_the_absolute_limits_and_the_reasons_say_
 def test_the_absolute_tests_are_kept_with_their_names_and_limits() -> None:
     valid, orders, _ = decide(GOOD, [], LIMITS).reasons
     assert decide(GOOD, [], LIMITS).checks == (
-        Check("valid_rate", "", True, valid, None, 0.95, 0.0),
-        Check("both_orders", "", True, orders, None, 0.5, 0.0),
+        GateTest("valid_rate", "", True, valid, None, 0.95, 0.0),
+        GateTest("both_orders", "", True, orders, None, 0.5, 0.0),
     )
 
 
@@ -116,7 +116,7 @@ def test_a_test_that_passed_is_kept_with_what_it_found_and_its_margin() -> None:
         "Right in both orders against the champion (version 3): +2.0 points (95 % interval +1.0 to +3.0), its lower "
         "end above the margin of -4.0."
     )
-    assert check == Check("both_orders", "the champion (version 3)", True, told, BETTER, 0.04, 0.0)
+    assert check == GateTest("both_orders", "the champion (version 3)", True, told, BETTER, 0.04, 0.0)
     assert check.plain == {
         "test": "both_orders",
         "against": "the champion (version 3)",
@@ -171,7 +171,7 @@ def test_what_cannot_be_compared_does_not_pass() -> None:
     assert not decision.passed
     assert decision.reasons == ("Not comparable with the champion (version 3): it is gone.",)
     told = "Not comparable with the champion (version 3): it is gone."
-    assert decision.failed == (Check("comparable", "the champion (version 3)", False, told, short_by=None),)
+    assert decision.failed == (GateTest("comparable", "the champion (version 3)", False, told, short_by=None),)
 
 
 def test_everything_that_failed_is_named() -> None:

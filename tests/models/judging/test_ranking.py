@@ -14,9 +14,9 @@ from models.errors import DataError, MediaError
 from models.judging.ranking import (
     MAX_CANDIDATES,
     VIRTUAL,
-    Estimate,
     Pair,
     Ranking,
+    StrengthEstimate,
     _fit,
     best_of,
     default_most,
@@ -205,7 +205,7 @@ def test_a_pair_without_a_valid_answer_tells_nothing_and_the_others_count() -> N
     assert width(found.strengths[best]) > width(whole.strengths[best])
 
 
-def width(one: Estimate) -> float:
+def width(one: StrengthEstimate) -> float:
     return one.high - one.low
 
 

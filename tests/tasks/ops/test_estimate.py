@@ -11,7 +11,7 @@ from configs.schema import Settings
 from models.errors import ConfigError
 from models.pairs.preference import Task
 from tasks.ops.counting import There, pairs_there, work_of
-from tasks.ops.estimate import Row, estimate_run
+from tasks.ops.estimate import Quantity, estimate_run
 from tasks.ops.hours import assumed_hours, measured_hours, rates_of
 from tasks.ops.rehearse import repeated, scaled_down
 
@@ -32,7 +32,7 @@ def pair(task: str, at: int) -> dict[str, Any]:
     return row | {"context": context, "candidates": candidates}
 
 
-def amounts(rows: list[Row]) -> dict[str, str]:
+def amounts(rows: list[Quantity]) -> dict[str, str]:
     return {row.what: row.amount for row in rows}
 
 

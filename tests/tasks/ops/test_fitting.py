@@ -16,7 +16,7 @@ from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import Device
 from tasks.ops.fitting import FACTOR, Change, check_fits, check_stages_fit, cure, fits, refusal, remedies, with_value
 from tasks.ops.rehearse import scaled_down
-from tasks.ops.stage_memory import Part, parts
+from tasks.ops.stage_memory import StagePart, parts
 from tasks.pipeline.graph import REPOSITORY, TRAINED
 from tests.tasks import small_recipe as small
 
@@ -29,7 +29,7 @@ def device(gib: float, kind: str = "cuda") -> Device:
     return Device(kind, "a device", int(gib * GIB), int(gib * GIB))
 
 
-def needed(settings: Settings, kind: str = "cuda") -> dict[str, Part]:
+def needed(settings: Settings, kind: str = "cuda") -> dict[str, StagePart]:
     shape = base_shape(settings)
     assert shape is not None
     return {one.name: one for one in parts(settings, shape, device=kind)}

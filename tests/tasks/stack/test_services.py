@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.stack.services import OWNER, POOLS, Service, services
+from tasks.stack.services import OWNER, POOLS, StackService, services
 from tasks.stack.state import PORTS, Record, StackFolder
 
 CALLER = {
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> StackFolder:
     return made
 
 
-def all_of(folder: StackFolder, **more: str) -> dict[str, Service]:
+def all_of(folder: StackFolder, **more: str) -> dict[str, StackService]:
     ports = {name: port + 20_000 for name, port in PORTS.items()}
     return {one.name: one for one in services(folder, Record(ports=ports), {**CALLER, **more})}
 

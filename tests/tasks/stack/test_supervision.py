@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.stack.services import OWNER, Service
+from tasks.stack.services import OWNER, StackService
 from tasks.stack.state import Record, Running, StackError, StackFolder
 from tasks.stack.supervision import (
     Started,
@@ -34,7 +34,7 @@ DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('de
 STARTED: list[Started] = []  # to be waited for when a test has ended
 
 
-def begun(one: Service, folder: StackFolder) -> Started:
+def begun(one: StackService, folder: StackFolder) -> Started:
     STARTED.append(Started(one, folder))
     return STARTED[-1]
 
@@ -52,13 +52,13 @@ def folder(tmp_path: Path) -> Iterator[StackFolder]:
 def service(
     folder: StackFolder, program: str, *, name: str = "one", grace_s: float = 5.0, as_group: bool = True,
     healthy: Callable[[float], bool] = lambda _: True,
-) -> Service:  # fmt: skip
+) -> StackService:  # fmt: skip
     environment = {"PATH": os.environ["PATH"], OWNER: str(folder.path)}
     argv = (sys.executable, "-c", program)
-    return Service(name, argv, environment, folder.path, healthy, "http://127.0.0.1:1", grace_s, (), as_group)
+    return StackService(name, argv, environment, folder.path, healthy, "http://127.0.0.1:1", grace_s, (), as_group)
 
 
-def start(folder: StackFolder, *those: Service) -> Record:
+def start(folder: StackFolder, *those: StackService) -> Record:
     return Record(services={one.name: begun(one, folder).running for one in those})
 
 

@@ -20,7 +20,7 @@ from models.sources.shapes import read_shapes
 from models.sources.submissions import add_submissions
 from tasks.data.inbox import moves as inbox_moves
 from tasks.data.inbox.inbox import Ingested, archive, ingest, name_of, recorded
-from tasks.data.inbox.reading import LIMITS, Limits, Submission, fetch, stem
+from tasks.data.inbox.reading import LIMITS, Submission, SubmissionLimits, fetch, stem
 from tasks.store.artifact_types import ArtifactRef
 from tasks.store.artifacts import Store
 from tasks.store.gc import gc
@@ -240,11 +240,11 @@ def test_an_archive_that_cannot_be_used_comes_back_as_it_is(store: Store, tmp_pa
 
 def test_absurd_sizes_come_back(store: Store, tmp_path: Path) -> None:
     dropped(store, tmp_path, "large")
-    assert "bytes, above the limit of 100" in rejected(store, limits=Limits(max_bytes=100))[0]
+    assert "bytes, above the limit of 100" in rejected(store, limits=SubmissionLimits(max_bytes=100))[0]
     put(store, tmp_path / "made" / "large", "many")
-    assert "files, above the limit of 3" in rejected(store, limits=Limits(max_files=3))[0]
+    assert "files, above the limit of 3" in rejected(store, limits=SubmissionLimits(max_files=3))[0]
     put(store, zipped(tmp_path / "made" / "large", tmp_path / "a.zip"), "packed.zip")
-    assert "more than 3 files" in rejected(store, limits=Limits(max_files=3))[0]
+    assert "more than 3 files" in rejected(store, limits=SubmissionLimits(max_files=3))[0]
 
 
 def test_equal_files_dropped_twice_are_one_drop_and_leave_the_inbox_all_the_same(store: Store, tmp_path: Path) -> None:
