@@ -9,6 +9,8 @@ pauses); what it cannot see, such as a body that is cut off, has the whole opera
 repeating, which would multiply both, is off. What then remains is a `StoreUnreachable`. Operations are
 written to be repeated: a create or a completed upload whose answer was lost is recognised by the bytes that are there.
 
+How often and how long it is tried is in tasks/store/objects/s3_retries.py.
+
 Large files travel in parts, several at a time, and are hashed meanwhile (uploads: tasks/store/objects/s3_uploads.py).
 """
 
@@ -20,10 +22,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import StoreError, StoreUnreachable
-from models.retry_policy import RetryPolicy
 from tasks.store.objects.base import TRANSFER_THREADS, Found, Objects, Source, Unfinished, in_parallel, prefetch
 from tasks.store.objects.s3_checksums import chosen, client_options, with_body
 from tasks.store.objects.s3_errors import endpoint_url, explain_error, is_absent, is_past_end, is_taken, is_transient
+from tasks.store.objects.s3_retries import attempts, operation_policy
 from tasks.store.objects.s3_uploads import PartsUpload, content_type, give_up
 
 Result = TypeVar("Result")
@@ -36,9 +38,6 @@ _ONE_PUT_BYTES = 5 << 30
 _CONNECTIONS = TRANSFER_THREADS * PARTS_AT_ONCE + 8
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
-# An operation is not begun again after this long, whatever it had left of its attempts.
-_BUDGET_S = 20.0
-_FIRST_PAUSE_S = 0.2
 
 
 class S3Objects(Objects):
@@ -254,7 +253,7 @@ class S3Objects(Objects):
                 endpoint_url=endpoint_url(),
                 client_kwargs={"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")},
                 config_kwargs={
-                    "retries": {"mode": "standard", "total_max_attempts": _attempts()},
+                    "retries": {"mode": "standard", "total_max_attempts": attempts()},
                     "connect_timeout": _CONNECT_TIMEOUT_S,
                     "read_timeout": _READ_TIMEOUT_S,
                     "max_pool_connections": _CONNECTIONS,
@@ -270,9 +269,8 @@ class S3Objects(Objects):
 
         Raises `FileNotFoundError` when there is no such object, `StoreUnreachable`, or `StoreError` with the cure.
         """
-        policy = RetryPolicy(_attempts(), _FIRST_PAUSE_S, jitter=0.5, budget_s=_BUDGET_S)
         try:
-            return policy.call(lambda: ask(self._fs()), self._is_transient)
+            return operation_policy().call(lambda: ask(self._fs()), self._is_transient)
         except self._failures as error:
             if is_absent(error):
                 raise FileNotFoundError(self.uri(path)) from error
@@ -287,10 +285,3 @@ class S3Objects(Objects):
 
 def _list_uploads(asked: dict[str, str], fs: Any) -> Any:
     return fs.call_s3("list_multipart_uploads", **asked)
-
-
-def _attempts() -> int:
-    try:
-        return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "5")))
-    except ValueError:
-        raise StoreError(f"AWS_MAX_ATTEMPTS {os.environ['AWS_MAX_ATTEMPTS']!r} is no number: unset it") from None
