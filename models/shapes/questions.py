@@ -9,7 +9,7 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
 
 @dataclass(frozen=True)
-class Question:
+class SceneQuestion:
     """One question: its text, and the kind of thing that answers it."""
 
     kind: str  # colour | form | what | where | count | way
@@ -36,15 +36,15 @@ _OPENINGS = {
 }
 
 
-def parse_question(text: str) -> Question:
+def parse_question(text: str) -> SceneQuestion:
     """The question that a text asks. Raises `ValueError` for a text that is none of this world's."""
     for opening, kind in _OPENINGS.items():
         if text.startswith(opening):
-            return Question(kind, text[len(opening) :].removesuffix(" ?").removesuffix(" move"))
+            return SceneQuestion(kind, text[len(opening) :].removesuffix(" ?").removesuffix(" move"))
     raise ValueError(f"not a question of the shapes world: {text!r}")
 
 
-def answer_to(question: Question, scene: Scene) -> str:
+def answer_to(question: SceneQuestion, scene: Scene) -> str:
     """The answer that `scene` gives; `nothing` where it shows no such thing."""
     shapes = [*scene.places, scene.motion.shape if scene.motion else None]
     there = [shape for shape in shapes if shape is not None]
@@ -62,7 +62,7 @@ def answer_to(question: Question, scene: Scene) -> str:
     return next((shape.shape for shape in there if shape.colour == question.subject), "nothing")
 
 
-def random_question(rng: Random, scene: Scene) -> Question:
+def random_question(rng: Random, scene: Scene) -> SceneQuestion:
     """A question that `scene` answers."""
     at_rest = [(at, shape) for at, shape in enumerate(scene.places) if shape is not None]
     moving = scene.motion.shape if scene.motion else None
@@ -70,17 +70,17 @@ def random_question(rng: Random, scene: Scene) -> Question:
     kinds = ["colour", "form", "count"] + (["what", "where"] if at_rest else []) + (["way", "way"] if moving else [])
     kind = rng.choice(kinds)
     if kind == "count":
-        return Question(kind)
+        return SceneQuestion(kind)
     if kind == "way":
-        return Question(kind, str(moving))
+        return SceneQuestion(kind, str(moving))
     if kind in ("what", "where"):
         place, shape = rng.choice(at_rest)
-        return Question(kind, PLACES[place] if kind == "what" else str(shape))
+        return SceneQuestion(kind, PLACES[place] if kind == "what" else str(shape))
     shape = rng.choice(shapes)
-    return Question(kind, shape.shape if kind == "colour" else shape.colour)
+    return SceneQuestion(kind, shape.shape if kind == "colour" else shape.colour)
 
 
-def wrong_answer(rng: Random, question: Question, right: str, level: Level) -> str:
+def wrong_answer(rng: Random, question: SceneQuestion, right: str, level: Level) -> str:
     """An answer of the right kind that is wrong; at the hard level a close one."""
     if question.kind == "colour":
         return NEAR_COLOURS[right] if level is Level.HARD else _other(rng, COLOURS, right)

@@ -13,7 +13,7 @@ tests/models/sizing/test_memory.py holds all this against what the trainers allo
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from models.sizing.shape import LinearAttention, Shape, Text, Vision
+from models.sizing.shape import LinearAttention, ModelShape, Text, Vision
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MASTER = 4  # bytes of a trained weight, of its gradient, and of each of Adam's two moments
@@ -94,14 +94,14 @@ class Weights:
     shards: int = 1
 
 
-def trained(shape: Shape, how: Weights) -> int:
+def trained(shape: ModelShape, how: Weights) -> int:
     """How many weights are trained."""
     if how.rank is not None:
         return shape.adapters(how.rank)
     return shape.text.weights + (0 if how.frozen_vision else shape.vision.weights)
 
 
-def states(shape: Shape, how: Weights) -> Memory:
+def states(shape: ModelShape, how: Weights) -> Memory:
     """What training holds before the first token: weights, gradients, optimizer, and GRPO's reference."""
     c, count = BYTES[how.dtype], trained(shape, how)
     frozen = shape.weights - (count if how.rank is None else 0)
@@ -118,7 +118,13 @@ def states(shape: Shape, how: Weights) -> Memory:
 
 
 def training(
-    shape: Shape, how: Weights, micro: Sequences, *, checkpointing: bool, device: str, held: Sequences | None = None
+    shape: ModelShape,
+    how: Weights,
+    micro: Sequences,
+    *,
+    checkpointing: bool,
+    device: str,
+    held: Sequences | None = None,
 ) -> Memory:
     """Memory of an optimizer step that handles `micro` at once; `held` are a generation's, whose pictures wait."""
     kept = kept_by_layer(shape.text, how, micro, device)
@@ -138,7 +144,7 @@ def training(
     return _with_overhead(needed, device)
 
 
-def generating(shape: Shape, dtype: str, batch: Sequences, *, device: str, beside: Memory | None = None) -> Memory:
+def generating(shape: ModelShape, dtype: str, batch: Sequences, *, device: str, beside: Memory | None = None) -> Memory:
     """Memory of generating `batch` together; `beside` are the states of a training that it is done within (GRPO)."""
     c, t = BYTES[dtype], shape.text
     r = 4 if beside and beside.gradients > beside.weights // 4 else c
@@ -174,13 +180,13 @@ def cached(text: Text, batch: Sequences, size: int) -> int:
     return growing + text.linear * state * batch.count
 
 
-def pictures(shape: Shape, some: Sequences, dtype: str) -> int:
+def pictures(shape: ModelShape, some: Sequences, dtype: str) -> int:
     """Bytes of pictures as patches, float32 numbers, and as the features that the vision tower makes of them."""
     v = shape.vision
     return _patches(shape, some) * (4 * v.patch_values + (1 + v.deepstack) * v.out * BYTES[dtype] // v.merge**2)
 
 
-def looking(shape: Shape, some: Sequences, dtype: str) -> int:
+def looking(shape: ModelShape, some: Sequences, dtype: str) -> int:
     """Bytes of the vision tower at its widest, where it keeps nothing; the text is read after it."""
     v, c = shape.vision, BYTES[dtype]
     embedding = c * v.patch_values if c < 4 else 0
@@ -235,7 +241,7 @@ def _vision_kept(v: Vision, how: Weights) -> int:
     return v.depth * (v.hidden * (4 * MASTER + 5 * c + 8 + 8 * c) + feed)
 
 
-def _tile(shape: Shape, micro: Sequences, how: Weights, device: str) -> int:
+def _tile(shape: ModelShape, micro: Sequences, how: Weights, device: str) -> int:
     """The tile of logits, and the gradient of the output embeddings before it is added to theirs."""
     c, t = BYTES[how.dtype], shape.text
     # Without a GPU's kernel every position is scored, in eight float32 copies of the tile.
@@ -255,5 +261,5 @@ def _each(text: Text, kept: dict[str, int]) -> Sequence[int]:
     return [count * kept[kind] for kind, count in (("full", text.full), ("linear", text.linear)) if count]
 
 
-def _patches(shape: Shape, some: Sequences) -> int:
+def _patches(shape: ModelShape, some: Sequences) -> int:
     return some.count * some.pictures * shape.patches(some.pixels)

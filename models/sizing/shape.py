@@ -128,7 +128,7 @@ class Vision:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A vision-language model's sizes; `family` is its `model_type`."""
 
     family: str
@@ -165,7 +165,7 @@ class Shape:
         return max(1, -(-pixels // side**2))
 
 
-def shape_of(described: Mapping[str, Any]) -> Shape | None:
+def shape_of(described: Mapping[str, Any]) -> ModelShape | None:
     """The shape that a `config.json` describes; None for families whose layers are not known here.
 
     Fields that it leaves to transformers' defaults are taken from there, which imports transformers. Raises
@@ -182,10 +182,10 @@ def shape_of(described: Mapping[str, Any]) -> Shape | None:
         return _read(family, read_config(dict(described), family).to_dict())
 
 
-def _read(family: str, described: Mapping[str, Any]) -> Shape:
+def _read(family: str, described: Mapping[str, Any]) -> ModelShape:
     text: Mapping[str, Any] = described["text_config"]
     tied = bool(described["tie_word_embeddings"])
-    return Shape(family, _text(family, text, tied), _vision(family, described["vision_config"]))
+    return ModelShape(family, _text(family, text, tied), _vision(family, described["vision_config"]))
 
 
 def _text(family: str, text: Mapping[str, Any], tied: bool) -> Text:

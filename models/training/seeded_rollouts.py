@@ -72,11 +72,12 @@ def _by_row(fields: dict[str, Any], images: Sequence[Sequence[Any] | None] | Non
     """The processor's fields, each a list with what belongs to each row."""
     if images is None:
         return {}
-    whole = {
+    whole: dict[str, Any] = {
         name: value if name in PER_TOKEN or isinstance(value, torch.Tensor) else torch.tensor(np.array(value))
         for name, value in fields.items()
     }
-    return split_pixel_values_by_grid({**whole, "num_images": [len(one or ()) for one in images]})
+    split: dict[str, Any] = split_pixel_values_by_grid(whole | {"num_images": [len(one or ()) for one in images]})
+    return split
 
 
 def _padded(prompts: list[list[int]], fields: dict[str, Any], padding: int) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from configs.schema import Settings
 from models.errors import ConfigError
-from models.sizing.shape import Shape, shape_of
+from models.sizing.shape import ModelShape, shape_of
 from tasks.pipeline.graph import find_base
 
 
@@ -29,7 +29,7 @@ def base_config(settings: Settings) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def base_shape(settings: Settings) -> Shape | None:
+def base_shape(settings: Settings) -> ModelShape | None:
     """The base's shape; None where it is unknown here, or for a family whose layers are not known here."""
     described = base_config(settings)
     return None if described is None else shape_of(described)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from configs.schema import Lora, Section, Settings
 from models.errors import ConfigError
-from models.sizing.shape import Shape
+from models.sizing.shape import ModelShape
 from tasks.ops.base_shape import base_shape
 from tasks.ops.devices import Device, devices_for
 from tasks.ops.stage_memory import Part, parts
@@ -87,7 +87,7 @@ def check_fits(settings: Settings, names: Iterable[str], *, cached: Callable[[st
         raise ConfigError("\n".join(refusal(settings, shape, one, smallest) for one in refused))
 
 
-def refusal(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
+def refusal(settings: Settings, shape: ModelShape, part: Part, device: Device) -> str:
     """Why a part cannot run here, and what to change."""
     name = part.stage if part.name == part.stage else f"{part.stage} ({part.name})"
     inputs = f"{name} needs about {part.memory.total / GIB:.1f} GiB while {part.doing} ({itemised(part)})"
@@ -104,7 +104,7 @@ def seen(settings: Settings, device: Device) -> str:
     return text
 
 
-def cure(settings: Settings, shape: Shape, part: Part, device: Device) -> str:
+def cure(settings: Settings, shape: ModelShape, part: Part, device: Device) -> str:
     """What to do for a part to fit, in words."""
     if changes := remedies(settings, shape, part, device):
         return f"set {' and '.join(map(str, changes))}"
@@ -117,7 +117,7 @@ def itemised(part: Part) -> str:
     return ", ".join(f"{name} {size / GIB:.1f}" for name, size in items if size >= GIB / 20)
 
 
-def remedies(settings: Settings, shape: Shape, part: Part, device: Device) -> list[Change]:
+def remedies(settings: Settings, shape: ModelShape, part: Part, device: Device) -> list[Change]:
     """Changes with which a part fits by the estimate, as few and as small as do; empty if none are enough."""
     ladders = list(_ladders(settings, part))
     at = [-1] * len(ladders)

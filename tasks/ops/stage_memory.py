@@ -15,7 +15,7 @@ from models.pairs.preference import Task
 from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
-from models.sizing.shape import Shape
+from models.sizing.shape import ModelShape
 from models.training.presets import PRESETS
 from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base
@@ -48,7 +48,7 @@ class Part:
         return f"{self.moment} {some.count} x {some.prompt + some.completion:,} tokens at once"
 
 
-def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> list[Part]:
+def parts(settings: Settings, shape: ModelShape, *, device: str, shards: int = 1) -> list[Part]:
     """Every part on one device of kind `device` (cpu or cuda), in the recipe's order.
 
     With `shards` the states of training are divided among so many devices, which no setting does yet.
@@ -76,7 +76,7 @@ def parts(settings: Settings, shape: Shape, *, device: str, shards: int = 1) -> 
     ]
 
 
-def _grpo(settings: Settings, shape: Shape, device: str, shards: int) -> Part:
+def _grpo(settings: Settings, shape: ModelShape, device: str, shards: int) -> Part:
     """The worst moment of a policy optimisation: its steps, or its rollouts and validations."""
     g, runtime, dtype = settings.grpo, settings.runtime, settings.model.dtype
     how = _weights(settings, g, shards, reference=PRESETS[g.preset].flags["beta"] != 0.0)
@@ -126,7 +126,7 @@ def cold_start_tasks(settings: Settings) -> Sequence[Task]:
 
 def together(
     settings: Settings,
-    shape: Shape,
+    shape: ModelShape,
     tasks: Sequence[Task],
     count: int,
     completion: int,
@@ -146,7 +146,7 @@ def together(
     return found
 
 
-def prompt_tokens(settings: Settings, shape: Shape, task: Task) -> int:
+def prompt_tokens(settings: Settings, shape: ModelShape, task: Task) -> int:
     """Tokens of a prompt of this task whose pictures are as large and as many as the settings allow."""
     texts = 1 if task.judges_media else 3  # the question and both answers, or the caption
     seen = shown(settings, task) * (shape.tokens(pixels(settings)) + PICTURE_TOKENS)

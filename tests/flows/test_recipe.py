@@ -140,7 +140,7 @@ def test_another_fine_tuning_of_rejection_sampling_does_not_sample_again(
     sampled = samples_made(tmp_path / "store")
     planned = small.run_json("run", "--dry-run", folder=tmp_path, rejection_sampling__sft__learning_rate=7e-5)
     reasons = {one["name"]: (one["state"], one["reason"]) for one in planned["stages"]}
-    assert reasons["rejection-sampling"] == ("run", "rejection_sampling.sft.learning_rate 0.0002 -> 7e-05")
+    assert reasons["rejection-sampling"] == ("run", "rejection_sampling.sft.learning_rate 0.0005 -> 7e-05")
     said = small.run_json("rejection-sampling", folder=tmp_path, rejection_sampling__sft__learning_rate=7e-5)
     assert small.states(said) == {"rejection-sampling": "computed"}
     before = next(one for one in first["stages"] if one["name"] == "rejection-sampling")["artifacts"]

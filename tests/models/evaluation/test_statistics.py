@@ -6,19 +6,24 @@ from math import comb
 import numpy as np
 import pytest
 
+from models.evaluation import statistics
 from models.evaluation.leaderboard.tables import Entry, detail_table
 from models.evaluation.report.table import stage_table
 from models.evaluation.statistics import (
+    check_resamples,
     difference_interval,
     fisher_p,
     lean,
+    macro,
     mcnemar_p,
     mean_interval,
     paired_interval,
     position_bias,
     resample,
     resample_counts,
+    right_in_both,
     share_interval,
+    share_of,
     wilson,
 )
 from models.pairs.preference import Preferred
@@ -150,3 +155,41 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(pairs: int, differing:
     held = np.mean([one.low <= truth <= one.high for one in found])
     too_high = np.mean([one.low > truth for one in found])
     assert held > 0.94 and too_high < 0.035
+
+
+def test_shares_of_answers_of_pairs_in_both_orders_and_of_tasks() -> None:
+    assert share_of([(2, 2), (1, 2), (0, 1)]) == 3 / 5
+    assert right_in_both([(True, True), (True, False), (True,), (False, False)]) == [True, False, False]
+    assert macro([np.array([0.0, 1.0]), np.array([0.5, 0.75])]).tolist() == [0.25, 0.875]
+
+
+@pytest.mark.parametrize("draw", [resample, resample_counts])
+def test_replicates_are_shares_round_the_share_of_all(draw: object) -> None:
+    replicates = draw(HITS, 2_000, 0, "a")  # type: ignore[operator]
+    assert replicates.shape == (2_000,)
+    assert replicates.min() >= 0 and replicates.max() <= 1
+    assert replicates.mean() == pytest.approx(share_of(HITS), abs=0.005)
+
+
+def test_replicates_are_the_same_however_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = resample(HITS, 25, 0, "a")
+    for draws in (1, 3 * len(HITS), 25 * len(HITS)):
+        monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", draws)
+        assert np.array_equal(resample(HITS, 25, 0, "a"), at_once)
+
+
+def test_one_resample_is_the_least() -> None:
+    check_resamples(1)
+    with pytest.raises(ValueError, match=r"^bootstrap is 0: give at least 1 resample"):
+        check_resamples(0)
+
+
+def test_what_the_exact_tests_refuse_and_which_side_they_look_at() -> None:
+    with pytest.raises(ValueError, match=r"^counts of pairs are -1 and 2: neither can be negative$"):
+        mcnemar_p(-1, 2)
+    assert fisher_p(0, 10, 10, 10) == pytest.approx(1.0), "fewer lost than among the others is no sign of poison"
+
+
+def test_a_difference_that_every_pair_shows_alike_has_an_interval_as_wide_as_so_few_can_tell() -> None:
+    low, high = difference_interval(np.full(100, 0.5), [np.full(20, 0.5)])
+    assert low < 0.5 <= high

@@ -15,7 +15,7 @@ from models.rehearsal.known import KNOWN
 from models.rehearsal.pairs import longest, words, write_pairs
 from models.rehearsal.processor import processor_for
 from models.sizing.memory import Memory, Sequences, Weights, cached, generating, states, trained, training
-from models.sizing.shape import Shape, shape_of
+from models.sizing.shape import ModelShape, shape_of
 from models.training.compute import Compute
 from tasks.ops.fitting import FACTOR
 from tests.models.training.peak import Peak
@@ -32,7 +32,7 @@ class Rehearsed(NamedTuple):
     """A reduced random model, and pairs with pictures of `PIXELS`."""
 
     folder: Path
-    shape: Shape
+    shape: ModelShape
     media: PreferenceDataset
     tokenizer: Any
 
@@ -51,7 +51,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Rehearsed(folder, shape, media, processor.tokenizer)
 
 
-def together(shape: Shape) -> Sequences:
+def together(shape: ModelShape) -> Sequences:
     return Sequences(TOGETHER, 2 * FRAMES, PIXELS, 2 * FRAMES * (shape.tokens(PIXELS) + 2) + TEXT, TOKENS)
 
 
@@ -134,7 +134,7 @@ def test_judging_allocates_what_is_estimated(small: Rehearsed, dtype: str) -> No
     within_the_factor(generating(small.shape, dtype, together(small.shape), device="cpu"), peak.bytes)
 
 
-def shape(base: str = "Qwen/Qwen2.5-VL-7B-Instruct") -> Shape:
+def shape(base: str = "Qwen/Qwen2.5-VL-7B-Instruct") -> ModelShape:
     found = shape_of(KNOWN[base])
     assert found is not None
     return found

@@ -1,12 +1,9 @@
-"""What a lease's file says, its heartbeat, and what is told when it is lost, waited for, or the store fails."""
+"""What a lease's file says, and what is told when it is lost, waited for, or the store fails."""
 
 import logging
 import os
 import re
 import socket
-import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,39 +20,10 @@ from tasks.store.objects.base import Found
 KEY = "0123456789abcdef"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path / "store"))
-
-
-class Ticks:
-    """In place of the event that ends the heartbeats: ends them after so many, and keeps how long each waited."""
-
-    def __init__(self, beats: int) -> None:
-        self.beats = beats
-        self.waited: list[float] = []
-
-    def wait(self, timeout: float) -> bool:
-        self.waited.append(timeout)
-        return len(self.waited) > self.beats
-
-
-def ticking(store: Store, state: LeaseState, beats: int) -> tuple[leases.Lease, Ticks]:
-    lease, ticks = leases.Lease(store.objects, state), Ticks(beats)
-    lease._stop = ticks  # type: ignore[assignment]
-    return lease, ticks
-
-
 def state_of(store: Store) -> LeaseState:
     state = current_lease(store.objects, "grpo", KEY)
     assert state is not None
     return state
-
-
-def soon(true: Callable[[], bool]) -> None:
-    """Waits until it is true, which the test's own time limit ends."""
-    while not true():
-        time.sleep(0.02)
 
 
 def test_the_file_says_who_holds_the_lease_from_where_and_since_when(store: Store) -> None:
@@ -89,47 +57,6 @@ def test_a_machine_that_tells_neither_boot_nor_container_is_told_by_its_host(mon
     monkeypatch.setattr(Path, "read_text", absent)
     monkeypatch.setattr(os, "readlink", absent)
     assert leases._machine() == socket.gethostname()
-
-
-def test_a_heartbeat_goes_on_until_the_lease_is_released(store: Store) -> None:
-    with store.lease("grpo", KEY, owner="me", ttl_s=0.3) as lease:
-        first = state_of(store)
-        soon(lambda: state_of(store).beats >= 2)
-        later = state_of(store)
-        lease.check()
-    assert datetime.fromisoformat(later.heartbeat_at) > datetime.fromisoformat(first.heartbeat_at)
-    assert (later.token, later.acquired_at, later.released) == (first.token, first.acquired_at, False)
-    last = state_of(store)
-    assert last.released and last.beats >= later.beats
-    time.sleep(0.3)
-    assert state_of(store) == last
-
-
-def test_the_heart_beats_three_times_a_ttl_and_counts_its_beats(store: Store) -> None:
-    with store.lease("grpo", KEY, owner="me", ttl_s=60.0):
-        lease, ticks = ticking(store, state_of(store), 2)
-        lease._keep()
-        assert state_of(store).beats == 2
-        assert ticks.waited == [20.0, 20.0, 20.0]
-
-
-def test_the_heartbeat_of_a_lost_lease_says_so_once_and_ends(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    with store.lease("grpo", KEY, owner="me"):
-        state = state_of(store)
-    lease, ticks = ticking(store, state, 5)
-    with store.lease("grpo", KEY, owner="you"):
-        lease._keep()
-    assert len(ticks.waited) == 1
-    (told,) = [one for one in caplog.records if one.name == "tasks.store.leases"]
-    assert told.levelname == "ERROR"
-    assert told.getMessage().startswith(f"the lease of grpo 0123456789ab is now with you ({socket.gethostname()}, pid ")
-
-
-def test_the_heartbeat_is_a_thread_that_no_process_waits_for(store: Store) -> None:
-    with store.lease("grpo", KEY, owner="me"):
-        (thread,) = [one for one in threading.enumerate() if one.name == "lease-grpo"]
-        assert thread.daemon
-    assert not thread.is_alive()
 
 
 def test_the_file_of_the_one_before_is_removed(store: Store) -> None:
@@ -254,23 +181,6 @@ def test_silence_is_over_after_the_ttl_counted_from_the_last_beat(
         "grpo 0123456789ab: waiting for ",
         "grpo 0123456789ab: taking over from ",
     ]
-
-
-def test_a_heartbeat_that_the_store_refuses_is_tried_again(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = store.objects.write
-
-    def refusing(path: str, data: bytes) -> None:
-        monkeypatch.setattr(store.objects, "write", real)
-        raise StoreError("the disk is full")
-
-    with store.lease("grpo", KEY, owner="me", ttl_s=0.3) as lease:
-        monkeypatch.setattr(store.objects, "write", refusing)
-        soon(lambda: state_of(store).beats >= 2)
-        lease.check()
-    told = [one.getMessage() for one in caplog.records if one.name == "tasks.store.leases"]
-    assert told == ["Lease of grpo not renewed, trying again: the disk is full"]
 
 
 def test_a_release_that_the_store_refuses_is_told_and_hides_no_result(
