@@ -1,4 +1,4 @@
-"""How often a request to S3 is made, after which pauses, and for how long: for botocore, and for the operation around it."""
+"""How often S3 is asked, after which pauses, and for how long: by botocore, and again for the operation around it."""
 
 import os
 
