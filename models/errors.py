@@ -38,22 +38,24 @@ class MediaError(DataError):
     """One image or video that is missing or cannot be decoded; `uri` names it.
 
     `passing`: the cause is not in its bytes, such as a timeout: the same medium may be usable at another time,
-    so that nobody may keep this as a verdict on it.
+    so that nobody may keep this as a verdict on it. `measured` is the figure of this medium that is beyond a limit, where
+    there is one, for lists in which many media share a reason.
     """
 
-    def __init__(self, uri: str, reason: str, *, passing: bool = False) -> None:
+    def __init__(self, uri: str, reason: str, *, passing: bool = False, measured: str = "") -> None:
         super().__init__(f"{uri}: {reason}")
         self.uri = uri
         self.reason = reason
         self.passing = passing
+        self.measured = measured
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Exceptions are pickled with one argument; this one travels between processes with all of its own."""
-        return _media_error, (self.uri, self.reason, self.passing)
+        return _media_error, (self.uri, self.reason, self.passing, self.measured)
 
 
-def _media_error(uri: str, reason: str, passing: bool) -> MediaError:
-    return MediaError(uri, reason, passing=passing)
+def _media_error(uri: str, reason: str, passing: bool, measured: str) -> MediaError:
+    return MediaError(uri, reason, passing=passing, measured=measured)
 
 
 class Cancelled(ThinkrewardError):

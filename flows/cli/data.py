@@ -65,9 +65,15 @@ def grouped_by_reason(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines: list[str] = []
     for reason, some in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         lines.append(f"{len(some)} x {reason}")
-        lines += [f"  {row['where']} {row['uri']}".rstrip() for row in some[:SHOWN_ROWS]]
+        lines += [_row_line(row) for row in some[:SHOWN_ROWS]]
         lines += [f"  and {len(some) - SHOWN_ROWS} more: --json names all"] if len(some) > SHOWN_ROWS else []
     return lines
+
+
+def _row_line(row: Mapping[str, Any]) -> str:
+    """Where an invalid row is, the medium at fault, and the figure of it that is beyond a limit."""
+    measured = f" ({row['measured']})" if row.get("measured") else ""
+    return f"  {row['where']} {row['uri']}{measured}".rstrip()
 
 
 @data.command()

@@ -89,8 +89,9 @@ def _decode(data: bytes, uri: str, max_frames: int) -> list[Image.Image]:
 def _check_ratio(image: Image.Image, uri: str) -> None:
     long, short = max(image.size), min(image.size)
     if long > MAX_RATIO * short:
-        size = f"{image.width}x{image.height} pixels are {long / short:.1f} to 1, above the limit of {MAX_RATIO} to 1"
-        raise MediaError(uri, f"is too narrow: {size}: crop it, or pad its short side")
+        measured = f"{image.width}x{image.height} pixels are {long / short:.1f} to 1"
+        words = f"is too narrow: {measured}, above the limit of {MAX_RATIO} to 1: crop it, or pad its short side"
+        raise MediaError(uri, words, measured=measured)
 
 
 def inspect(data: bytes, uri: str) -> MediaInfo:

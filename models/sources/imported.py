@@ -65,7 +65,7 @@ class InvalidImport:
     """One row that gave no pair; `uri` names the medium at fault, if one is.
 
     Of a row that lacks nothing but its medium it is known what it would have been: a judge counts as wrong there.
-    `passing` is that of `MediaError`: a later import may find the row valid.
+    `passing` and `measured` are those of `MediaError`: with the first a later import may find the row valid.
     """
 
     where: str
@@ -76,10 +76,11 @@ class InvalidImport:
     group: str = ""
     preferred: Preferred | None = None
     passing: bool = False
+    measured: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As it is written."""
-        return {name: value for name, value in asdict(self).items() if name != "passing" or value}
+        return {name: value for name, value in asdict(self).items() if name not in ("passing", "measured") or value}
 
 
 class ImportedShard:

@@ -110,7 +110,8 @@ class ImportJob:
                 known: dict[str, Any] = {}
                 if isinstance(row, Row):
                     known = {"task": row.task, "group": row.group, "preferred": row.preferred}
-                invalid.append(InvalidImport(row.where, row.id, reason, error.uri, **known, passing=error.passing))
+                known |= {"passing": error.passing, "measured": error.measured}
+                invalid.append(InvalidImport(row.where, row.id, reason, error.uri, **known))
             except RowError as error:
                 invalid.append(InvalidImport(row.where, row.id, str(error)))
         shard.write(imported, invalid)

@@ -119,6 +119,13 @@ def test_what_cannot_be_used_is_named_with_its_row_and_reason(root: Path, decode
     assert (counted["rows"], counted["usable"], counted["quarantined"]["count"]) == (8, 2, 6)
 
 
+def test_a_picture_beyond_a_limit_is_listed_with_its_figure_and_grouped_without(root: Path, decoders: Decoders) -> None:
+    Image.new("L", (400, 1)).save(root / "thin.png")
+    folder = imported(reader(row(1), row(2, candidates=(InFile("thin.png"),) * 2)), root, decoders, max_bad_share=0.8)
+    (thin,) = read_invalid(folder)
+    assert (thin.reason, thin.measured) == ("media: is too narrow", "400x1 pixels are 400.0 to 1")
+
+
 def test_too_many_faulty_rows_stop_an_import_with_the_reasons(root: Path, decoders: Decoders) -> None:
     rows = [row(1), *(InvalidRow(f"data.json#{n}", "", "row: prompt is missing") for n in range(2, 5))]
     with pytest.raises(DataError, match=r"3 of 4 rows .*max_bad_share 0.5 .*prompt is missing \(3\)"):
