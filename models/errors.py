@@ -38,8 +38,8 @@ class MediaError(DataError):
     """One image or video that is missing or cannot be decoded; `uri` names it.
 
     `passing`: the cause is not in its bytes, such as a timeout: the same medium may be usable at another time,
-    so that nobody may keep this as a verdict on it. `measured` is the figure of this medium that is beyond a limit, where
-    there is one, for lists in which many media share a reason.
+    so that nobody may keep this as a verdict on it. `measured` is the figure that is beyond a limit, if one is, for
+    lists in which many media share a reason.
     """
 
     def __init__(self, uri: str, reason: str, *, passing: bool = False, measured: str = "") -> None:
