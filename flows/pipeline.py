@@ -56,7 +56,7 @@ def train_pipeline(
     stages: Sequence[StageName] = RECIPE,
     refresh: Sequence[StageName] = (),
 ) -> list[StageResult]:
-    """Take in what lies in the inbox, run the stages in the method's order reusing what is unchanged, and sum up.
+    """Ingest the submissions in the inbox, run the stages in the method's order reusing what is unchanged, and sum up.
 
     Args:
         settings: what to run with; what is left out is as in the profile
@@ -69,7 +69,7 @@ def train_pipeline(
     best_effort(partial(name_by_time, settings))
     ask = partial(call_with_retries, settings)
     ask(lambda: check_stages_fit(settings, here(stages), again=refresh))
-    taken_in = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
+    ingested = ask(partial(ingest_inbox, settings)) if "prepare" in stages else None
     planner = Planner(open_store(settings), settings)
     changed: dict[str, str] = {}
     results: list[StageResult] = []
@@ -82,8 +82,8 @@ def train_pipeline(
             results.append(remote or run_planned.with_options(name=name)(plan, settings, again))
             if results[-1].state != "cached":
                 planner.changed(name)
-            if taken_in and name == "prepare":
-                archive_inbox(settings, taken_in, results[-1])
+            if ingested and name == "prepare":
+                archive_inbox(settings, ingested, results[-1])
     ask(partial(ask_for_approval, settings, results))
-    ask(partial(summarise, settings, taken_in, changed, results))
+    ask(partial(summarise, settings, ingested, changed, results))
     return results

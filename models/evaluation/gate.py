@@ -3,7 +3,7 @@
 A challenger passes when it reasons validly often enough, is right in both presentation orders often enough, and is
 shown to be no worse than each model it is held against by more than a margin. Shown means: the lower end of the paired
 95 % interval of the difference lies above minus the margin (a test of non-inferiority at 2.5 %; Schuirmann 1987).
-Whatever cannot be shown, for want of pairs or of the other model's answers, does not pass.
+Whatever cannot be shown, for lack of pairs or of the other model's answers, does not pass.
 
 It is held against the champion and against a reference that stands still, since challengers that are each a little
 worse than the last champion would else walk it down, night after night.

@@ -185,7 +185,7 @@ def paired_interval(by_task: Sequence[Floats]) -> Estimate:
     It is the adjusted Wald interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics
     37:479-488) for paired proportions: to the n differences of a task two made-up pairs are added, one of +1 and one of
     -1, and the normal interval at 95 % is taken of all n + 2. On differences of whole pairs it is their formula; that
-    of a pair is here the mean over both its orders, which lies in the same range. Where no pair differs it is as wide
+    of a pair is here the mean over both its orders, which is in the same range. Where no pair differs it is as wide
     as that many pairs can tell: 23 points either way for 10 pairs, 0.7 for 400.
 
     >>> nothing_differs = paired_interval([np.zeros(10)])

@@ -1,6 +1,6 @@
 """Group-relative policy optimisation with TRL; `models.training.rollouts` has its trainer.
 
-The objectives and their sources are in `models.training.presets`. Departs from all of them in what it hands on: the
+The objectives and their sources are in `models.training.presets`. Departs from all of them in what it publishes: the
 checkpoint that is best on validation pairs, or the start.
 """
 
@@ -53,7 +53,7 @@ class Validator(TrainerCallback):
 
     @property
     def best(self) -> dict[str, float]:
-        """The entry that is handed on."""
+        """The entry that is published."""
         return best_of(self.history)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -94,7 +94,7 @@ def train_grpo(
 ) -> dict[str, Any]:
     """Optimise the model at `source`; returns the validation history and the best step.
 
-    Best step 0 means that no checkpoint beat the start. Otherwise the best model lies in `scratch/best`,
+    Best step 0 means that no checkpoint beat the start. Otherwise the best model is in `scratch/best`,
     unless it was found before `resume_from`, when the caller kept it through `on_best`.
 
     After `grpo.no_spread_steps` steps in a row without spread in any group it ends early and is validated once more.

@@ -137,7 +137,7 @@ def ending(
     """What a run's log and its validation history (the start first, its last step last) say of its end.
 
     A collapse is a run without spread at the end, of `SHORTEST` steps or more, in which rewards fell and validation
-    ends below the start; it is told whether or not `limit` ended the training.
+    ends below the start; it is reported whether or not `limit` ended the training.
     """
     found = no_spread(log)
     if found is None or found.steps < SHORTEST:

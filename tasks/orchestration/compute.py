@@ -1,7 +1,7 @@
 """The Prefect side of a stage: it is planned in the flow, and one task reuses or computes what was planned.
 
 Our store is the truth: Prefect's record of a task is the small `StageResult`, and its own cache is off,
-so that a record whose artifact is gone can never be handed on.
+so that a record whose artifact is gone is never used.
 """
 
 import threading

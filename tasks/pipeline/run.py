@@ -33,7 +33,7 @@ State = Literal["computed", "cached", "resumed"]
 
 
 class StageResult(BaseModel):
-    """What a stage hands on: references and figures, never bytes. `seconds` are of this call."""
+    """What a stage returns: references and figures, never bytes. `seconds` are of this call."""
 
     model_config = ConfigDict(frozen=True)
 

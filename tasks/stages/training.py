@@ -92,7 +92,7 @@ def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[Prefe
 
 
 def grpo(job: Job, child: Child, scratch: Path) -> Done:
-    """Optimise on what rejection sampling got wrong; hand on what is best on validation pairs, or the start."""
+    """Optimise on what rejection sampling got wrong; publish what is best on validation pairs, or the start."""
     with stage_context(job, child, scratch) as context:
         settings = job.settings
         rates = read_pass_rates(context.input("trajectories"))
@@ -125,7 +125,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
 
 
 def _report_ending(context: Context, result: Mapping[str, Any]) -> "Ending":
-    """Log how the optimisation ended and what is handed on.
+    """Log how the optimisation ended and what is published.
 
     Raises `TrainingCollapsed` if it lost what the start could do and no checkpoint is better than the start.
     """
@@ -139,7 +139,7 @@ def _report_ending(context: Context, result: Mapping[str, Any]) -> "Ending":
         context.child.log(ended.says)
     context.child.log(
         f"best on validation: step {best['step']:g}, accuracy {best['accuracy']:.3f} (start {first:.3f})"
-        + ("; no checkpoint beat the start, which is handed on" if best["step"] == 0 else "")
+        + ("; no checkpoint beat the start, which is published" if best["step"] == 0 else "")
     )
     return ended
 
@@ -224,7 +224,7 @@ class Checkpoints:
         shutil.rmtree(model)
         names = sorted(context.work.trees(), key=_step_of)
         old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
-        # A best model is needed while a kept checkpoint may still hand it on: the newest one hands on the one that its
+        # A best model is needed while a kept checkpoint may still lead to it: the newest one publishes the one that its
         # history names, which after a resume need not be the newest model there is.
         named = best_step(folder)
         best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]

@@ -31,7 +31,7 @@ _HEX_64 = r"^[0-9a-f]{64}$"
 
 
 class ArtifactRef(Frozen):
-    """What stages hand on: which artifact, never its bytes. Small, JSON-serialisable and hashable."""
+    """What stages pass to each other: which artifact, never its bytes. Small, JSON-serialisable and hashable."""
 
     kind: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="model, preferences, report, …")
     digest: str = Field(pattern=_HEX_64)

@@ -19,7 +19,7 @@ from tasks.store.objects.base import Found, hash_file, in_parallel
 from tasks.store.objects.opening import open_objects
 
 HUB = "hf://datasets/"
-HASHED_BYTES = 64 * 2**20  # larger files of a local source are told apart by size and time of change
+HASHED_BYTES = 64 * 2**20  # larger files of a local source are distinguished by size and time of change
 UNCHANGED_S = 5.0  # a file that changed since is not remembered
 
 
@@ -40,9 +40,9 @@ def fingerprint_of(place: str) -> str:
 def fingerprint(folder: Path) -> str:
     """sha256 over the names and contents of a data set's files, but for what is written for people (`*.md`).
 
-    Files above 64 MiB are told apart by size and time of change, since data sets may be too large to be read on each
+    Files above 64 MiB are distinguished by size and time of change, since data sets may be too large to be read on each
     look: a video that is replaced by another one of its size, with its time of change set back, is not noticed. What
-    judges or is trained is told apart by its bytes alone (`model_digest`). Of a link it also counts where it leads,
+    judges or is trained is identified by its bytes alone (`model_digest`). Of a link it also counts where it leads,
     since one out of the folder is refused whatever is there, and of a file whether it may be read.
     """
 

@@ -93,7 +93,7 @@ def changes(now: Mapping[str, Code], listed: Mapping[str, Any]) -> list[ChangedS
 def updated(
     now: Mapping[str, Code], listed: Mapping[str, Any], *, reason: str = "", only: str = ""
 ) -> tuple[dict[str, Any], list[ChangedStage]]:
-    """The new list, and what stays as it was for want of a new version or a reason.
+    """The new list, and what stays as it was without a new version or a reason.
 
     A reason is kept beside the digest that it let pass, until the version is raised.
     """
