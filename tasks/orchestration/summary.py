@@ -97,7 +97,7 @@ def _held_back(results: Sequence[StageResult]) -> list[str]:
     held: Mapping[str, int] = next(
         (result.facts.get("held_back", {}) for result in results if result.name == "prepare"), {}
     )
-    return [f"- {count} dropped pairs left out, {reason}" for reason, count in held.items()]
+    return [f"- {count} submitted pairs excluded, {reason}" for reason, count in held.items()]
 
 
 def _cost(ran: Sequence[StageResult]) -> str:

@@ -117,7 +117,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         connecting = {why: n for why, n in summary["quarantined"]["by_reason"].items() if why.startswith("connects")}
         if connecting:
             facts |= {"connecting": connecting}
-            child.log(f"{sum(connecting.values())} pairs left out, since they would connect splits: {connecting}")
+            child.log(f"{sum(connecting.values())} pairs excluded, since they would connect splits: {connecting}")
         ledger.add(read.splits, read.hashes)
         kept = context.new_folder("splits")
         ledger.write(kept)
@@ -125,7 +125,7 @@ def prepare(job: Job, child: Child, scratch: Path) -> Done:
         if passing := sum(one.passing for one in read.invalid):
             facts[ROWS_TO_RETRY] = passing
             child.log(
-                f"{passing} pairs are left out for now, since their media took longer than prepare.decoding_timeout_s "
+                f"{passing} pairs are invalid for now, since their media took longer than prepare.decoding_timeout_s "
                 "or could not be read: the next run tries them again"
             )
         return context.done(outputs, **facts, quarantined=len(read.invalid))

@@ -32,7 +32,7 @@ def sample(job: Job, child: Child, scratch: Path) -> Done:
         shown_ids = {one.pair_id for one in sampled if not (one.rejection or "").startswith(REFUSED)}
         judged = [one for one in sampled if one.pair_id in shown_ids]
         if unshown := len({one.pair_id for one in sampled} - shown_ids):
-            child.log(f"{unshown} of {len(pairs)} pairs could not be shown to the model and are left out")
+            child.log(f"{unshown} of {len(pairs)} pairs could not be shown to the model and do not count")
         rates = pass_rates([one for one in pairs if one.id in shown_ids], judged, lambda one: one.rejection is None)
         kept = keep(pairs, sampled, per_pair=config.keep_per_pair, cap=config.keep_cap, seed=job.settings.seed)
         hard = sum(rate.right < rate.samples for rate in rates) if kept else len(pairs)

@@ -35,6 +35,6 @@ def test_the_nightly_summary_says_what_was_held_back_and_that_the_challenger_tur
         "turning": {"sentence": "Anomaly: of the 20 held-out pairs nearest to the 8 new ones …"},
     }
     told = summary(None, {}, [prepared], registered)
-    assert "- 3 dropped pairs left out, contradiction: the training split has this pair with another label\n" in told
+    assert "- 3 submitted pairs excluded, contradiction: the training split has this pair with another label\n" in told
     assert "\n\n- Anomaly: of the 20 held-out pairs nearest to the 8 new ones …\n- Accuracy 90.0 %.\n" in told
     assert "Held back" not in summary(None, {}, [], registered | {"turning": None})
