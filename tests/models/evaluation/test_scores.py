@@ -159,6 +159,18 @@ def test_tasks_and_groups_are_broken_down() -> None:
     assert [measured["low"], measured["high"]] == got["intervals"]["think"][IMAGES]
 
 
+def test_a_score_has_the_names_that_reports_read_and_no_other() -> None:
+    got = small([row("a"), row("b", mode="direct", preferred=2)])
+    assert set(got) == {
+        "think", "direct", "intervals", "by_task", "groups", "counts", "lenient",
+        "valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees", "unparsed",
+    }  # fmt: skip
+    assert got["by_task"][IMAGES]["think"]["sums_agree"] == 1.0
+    assert got["by_task"][IMAGES]["direct"]["sums_agree"] is None  # direct answers have no sums
+    with pytest.raises(KeyError):
+        got["by_task"][VIDEOS]
+
+
 def test_scores_are_json_and_do_not_depend_on_the_order_of_rows() -> None:
     rng = Random(0)
     rows = [
@@ -242,6 +254,15 @@ def test_a_judge_that_wins_every_one_of_few_pairs_has_an_interval_too() -> None:
     gained = paired_difference(a, [replace(one, preferred=2) for one in a], mode="think", bootstrap=100, seed=0)
     assert (gained.mean, gained.high) == (1.0, 1.0)
     assert 0.2 < gained.low < 0.6
+
+
+def test_a_pair_won_in_both_orders_is_one_win_of_an_interval_without_resamples() -> None:
+    a = [one for at in range(4) for one in both(f"p{at}", 1, 2)]
+    lost = [replace(one, preferred=2 if one.label == 1 else 1) for one in a]
+    gained = paired_difference(a, lost, mode="think", bootstrap=100, seed=0)
+    once = paired_difference([row(f"p{at}") for at in range(4)], [row(f"p{at}", preferred=2) for at in range(4)],
+                             mode="think", bootstrap=100, seed=0)  # fmt: skip
+    assert (gained.low, gained.mean, gained.high) == pytest.approx((once.low, once.mean, once.high))
 
 
 def test_pairing_tells_a_small_gain_that_separate_intervals_cannot() -> None:
