@@ -109,7 +109,7 @@ def model_digest(folder: Path, cache_dir: Path) -> str:
 
 def _sha256(path: Path, memory: Path) -> str:
     kept = memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
-    return str(remembered(path, kept, lambda: hash_file(path)))
+    return str(remembered((path,), kept, lambda: hash_file(path)))
 
 
 def local_folder(place: str, cache_dir: Path) -> Path:

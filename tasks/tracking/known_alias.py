@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.store.remembering import remembered
-from tasks.tracking.address import absolute_uri, database_file
+from tasks.tracking.address import absolute_uri, settled_database
 from tasks.tracking.registry import RegisteredVersion, get_alias
-
-BESIDE = ("-wal", "-journal")  # sqlite's files of changes that are not, or may not stay, in the database itself
 
 
 def known_alias(uri: str, name: str, alias: str, cache_dir: Path) -> RegisteredVersion | None:
     """`get_alias`, remembered below `cache_dir`. Raises `TrackingError`."""
-    database = database_file(absolute_uri(uri))
-    if database is None or not database.is_file() or any(Path(f"{database}{end}").exists() for end in BESIDE):
+    database = settled_database(absolute_uri(uri))
+    if database is None:
         return get_alias(uri, name, alias)
 
     def ask() -> dict[str, Any] | None:
@@ -27,5 +25,5 @@ def known_alias(uri: str, name: str, alias: str, cache_dir: Path) -> RegisteredV
         return None if found is None else asdict(found)
 
     address = hashlib.sha256(f"{database.resolve()}\n{name}\n{alias}".encode()).hexdigest()[:32]
-    fields = remembered(database, cache_dir / "registry" / f"{address}.json", ask)
+    fields = remembered((database,), cache_dir / "registry" / f"{address}.json", ask)
     return None if fields is None else RegisteredVersion(**{**fields, "aliases": tuple(fields["aliases"])})
