@@ -135,3 +135,14 @@ def test_prefect_is_asked_where_a_file_may_name_its_server(
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     assert is_temporary() is not asked
+
+
+def test_what_mlflow_missed_is_delivered_where_no_flow_runs(
+    computed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered: list[Settings] = []
+    monkeypatch.setattr(
+        "tasks.pipeline.run.deliver_best_effort", lambda store, settings, log: delivered.append(settings)
+    )
+    ran(computed)
+    assert delivered == [computed]
