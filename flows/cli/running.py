@@ -10,10 +10,12 @@ from configs.schema import Settings
 from flows.cli.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
 from flows.cli.options import program
 from models.evaluation.report.table import stage_cells
-from tasks.ops.fitting import check_stages_fit
+from tasks.data.inbox.records import is_empty
+from tasks.orchestration.temporary_server import is_temporary, tie_temporary_server
 from tasks.pipeline.graph import EVALUATED, RECIPE
-from tasks.pipeline.plan import Planner, refuse_missing
-from tasks.pipeline.run import StageResult, Watch, open_store, read_output
+from tasks.pipeline.plan import Planner, check_trainable, refuse_missing
+from tasks.pipeline.run import StageResult, Watch, open_store, read_output, reuse_all
+from tasks.store.artifacts import Store
 
 
 class Ran(NamedTuple):
@@ -34,25 +36,51 @@ def run_recipe(
 ) -> Ran:
     """Check storage and inputs, then run the flow with progress on standard error; one stage runs as its own flow.
 
+    Where there is nothing to do, and no Prefect server to show that on, no flow runs and Prefect is not loaded.
     Before anything is started it raises `UpstreamMissing` where an input is known to be missing, and `ConfigError` for
     a stage that does not fit the devices here.
     """
-    store = open_store(settings)
+    began, store = time.time(), open_store(settings)
     store.check_writable()
+    check_trainable(settings, stages)
+    planner = Planner(store, settings)
     if not build_missing:
-        refuse_missing(Planner(store, settings), settings, stages, pins)
-    check_stages_fit(settings, stages, again=refresh, pins=pins)
+        refuse_missing(planner, settings, stages, pins)
+    cached = None
+    if not refresh and is_temporary() and not _ingests(store, stages):
+        cached = reuse_all(planner, settings, stages, pins, lambda line: screen.print(line, markup=False))
+    if cached is None:
+        from tasks.ops.fitting import check_stages_fit
+
+        check_stages_fit(settings, stages, again=refresh, pins=pins)
     if not quiet:
         screen.print(
             f"profile [bold]{settings.profile}[/], store {settings.storage.root}, tracking {settings.tracking.uri}"
         )
+    if cached is not None:
+        return Ran(cached, _seconds(cached, began))
+    return _run_flow(settings, stages, refresh, quiet=quiet, pins=pins, build_missing=build_missing)
+
+
+def _ingests(store: Store, stages: Sequence[str]) -> bool:
+    """Whether the pipeline would take in what is in the inbox, which a stage that runs by itself leaves there."""
+    return len(stages) > 1 and "prepare" in stages and not is_empty(store)
+
+
+def _run_flow(
+    settings: Settings,
+    stages: Sequence[str],
+    refresh: Sequence[str],
+    *,
+    quiet: bool,
+    pins: Mapping[str, str],
+    build_missing: bool,
+) -> Ran:
+    """Loads Prefect, and starts its temporary server where no other is set."""
     from flows.pipeline import STAGE_FLOWS, train_pipeline
-    from tasks.orchestration.compute import load_ahead, watch_with
-    from tasks.orchestration.temporary_server import tie_temporary_server
+    from tasks.orchestration.compute import watch_with
 
     tie_temporary_server()
-    if "promote" in stages:
-        load_ahead()
     began: list[float] = []
 
     with progress_bars(quiet=quiet) as bars:
@@ -97,7 +125,8 @@ def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> No
     out.print(stage_lines(results))
     out.print(
         f"{seconds['total']:.1f} s by the clock: {seconds['stages']:.1f} s in stages, {seconds['start']:.1f} s before "
-        f"the first (starting Python and Prefect's server), {seconds['rest']:.1f} s around them (planning, Prefect)"
+        f"the first (starting Python, and Prefect's server if anything runs), {seconds['rest']:.1f} s around them "
+        "(planning, Prefect)"
     )
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")

@@ -36,7 +36,6 @@ from models.splits.keys import Hashes, content, keys_of
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm, Near
 
-PREFIX = "drop-"  # before the digits that name a submission
 Splits = Mapping[Split, list[PreferencePair]]
 Foreign = Callable[[PreferencePair], str]
 _Place = tuple[str, int]  # of a row: its submission and its line

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import Settings
+from tasks.data.inbox.records import is_empty
 from tasks.pipeline.retries import run_logger, with_retries
 from tasks.pipeline.run import StageResult, open_store
 
@@ -39,7 +40,7 @@ def move_out(settings: Settings, version: str, taken_in: "Ingested") -> None:
 
 def ingest_inbox(settings: Settings) -> "Ingested | None":
     """What came of the inbox; None if there is nothing in it."""
-    if not open_store(settings).objects.walk("inbox"):
+    if is_empty(open_store(settings)):
         return None
     found: Ingested = with_retries(take_in, settings)(settings)
     return found

@@ -1,21 +1,24 @@
 """What `thinkreward doctor` looks at: versions, accelerator, memory, storage, MLflow, teacher."""
 
+import hashlib
 import importlib.metadata
 import os
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from configs.schema import Settings
-from models.backbone import load_processor
 from models.errors import ThinkrewardError
 from tasks.ops.base_shape import base_shape
-from tasks.ops.devices import devices_for
+from tasks.ops.devices import devices_for, gpus
 from tasks.ops.fitting import GIB, cure, fits, refusal, seen
 from tasks.ops.stage_memory import bounds, parts
 from tasks.pipeline.graph import find_base
 from tasks.pipeline.run import open_store
-from tasks.stages.prepare import check_hub_id
-from tasks.tracking.runs import Tracker
+from tasks.store.remembering import remembered
+from tasks.tracking.address import absolute_uri, check_database, settled_database
+from tasks.tracking.client import Experiment
 
 PACKAGES = (
     "prefect",
@@ -62,6 +65,12 @@ def _guarded(name: str, check: Callable[[Settings], str], settings: Settings) ->
         return HealthCheck(name, False, str(error))
 
 
+def _once(settings: Settings, what: str, check: Callable[[], None], *files: Path) -> None:
+    """Check what takes seconds, unless it was well with these files and the packages that are installed now."""
+    kept = Path(settings.storage.cache_dir) / "doctor" / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.json"
+    remembered((*files, Path(sysconfig.get_path("platlib"))), kept, check)
+
+
 def _versions(settings: Settings) -> str:
     try:
         return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
@@ -70,11 +79,8 @@ def _versions(settings: Settings) -> str:
 
 
 def _accelerator(settings: Settings) -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        names = {torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())}
-        return f"{torch.cuda.device_count()} x {', '.join(sorted(names))}"
+    if found := gpus():
+        return f"{len(found)} x {', '.join(sorted({one.name for one in found}))}"
     if settings.runtime.device == "cuda":
         raise ThinkrewardError(
             "runtime.device is cuda but torch sees no GPU: set runtime.device=auto, or install a driver"
@@ -90,9 +96,18 @@ def _accelerator(settings: Settings) -> str:
 def _base(settings: Settings) -> str:
     folder = find_base(settings)
     if folder is None:
+        from tasks.stages.prepare import check_hub_id  # with all that prepares
+
         check_hub_id(settings.model.base)
         return f"{settings.model.base}: a hub id, downloaded when first used"
-    load_processor(folder)
+
+    def load() -> None:
+        from models.backbone import load_processor  # transformers and torch: six seconds
+
+        load_processor(folder)
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    _once(settings, f"processor {folder.resolve()}", load, folder, *files)
     return str(folder)
 
 
@@ -123,8 +138,17 @@ def _storage(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    Tracker.connect(settings.tracking.uri, settings.tracking.experiment)
-    return f"{settings.tracking.uri} answers"
+    uri, experiment = settings.tracking.uri, settings.tracking.experiment
+
+    def connect() -> None:
+        Experiment.connect(uri, experiment)
+
+    if database := settled_database(absolute_uri(uri)):
+        check_database(database, uri)
+        _once(settings, f"mlflow {database.resolve()} {experiment}", connect, database)
+    else:
+        connect()
+    return f"{uri} answers"
 
 
 def _teacher(settings: Settings) -> str:

@@ -9,8 +9,6 @@ from tasks.pipeline.plan import StagePlan
 from tasks.pipeline.retries import run_logger
 from tasks.pipeline.run import StageResult, Watch, run_step
 
-NEED_BASE = ("distill", "cold-start", "evaluate")  # distill does not read it, but its answers cost money
-
 
 def logged_watch() -> Watch:
     """A watch for runs that nobody sits before."""

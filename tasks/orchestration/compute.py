@@ -14,10 +14,11 @@ from prefect.cache_policies import NO_CACHE
 from configs.forms import complete
 from configs.schema import Settings
 from tasks.ops.fitting import check_stages_fit
-from tasks.orchestration.base_model import NEED_BASE, logged_watch, publish_base
+from tasks.orchestration.base_model import logged_watch, publish_base
 from tasks.orchestration.dispatch import dispatch_to_work_pool, here
 from tasks.orchestration.run_pages import best_effort, name_run, show
 from tasks.orchestration.worker_process import init_worker_process
+from tasks.pipeline.graph import NEED_BASE
 from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries, with_retries
 from tasks.pipeline.run import StageResult, Watch, open_store, run_step, run_steps
@@ -31,18 +32,6 @@ def watch_with(make: Callable[[str], Watch] | None) -> None:
     global _watch
     with _lock:
         _watch = make
-
-
-def load_ahead() -> None:
-    """Import what asking the registry takes while Prefect's server starts, which is waited for anyway."""
-
-    def load() -> None:
-        import tasks.stages.promote  # noqa: F401
-        from tasks.tracking.client import load_client
-
-        load_client()
-
-    threading.Thread(target=load, daemon=True).start()
 
 
 @task(

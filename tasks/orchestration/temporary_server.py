@@ -7,6 +7,7 @@ port and memory; this one holds the other end of a pipe, and leaves when that cl
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from tasks.pipeline.graph import REPOSITORY
@@ -16,11 +17,32 @@ APP = "prefect.server.api.server:create_app"
 OF_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
-def tie_temporary_server() -> None:
-    """To be called before a flow: the temporary server, if Prefect is going to start one, ends with this process."""
+def is_temporary() -> bool:
+    """Whether Prefect would start a temporary server for a flow, since no other is set.
+
+    Loads Prefect, which takes a second, only where something here may say otherwise.
+    """
+    if not _may_name_a_server():
+        return True
     from prefect.client.base import ServerType, determine_server_type
 
-    if determine_server_type() is ServerType.EPHEMERAL:
+    return determine_server_type() is ServerType.EPHEMERAL
+
+
+def _may_name_a_server() -> bool:
+    """Whether there is any of what Prefect takes settings from: its environment, profiles, and files in this folder."""
+    if any(name in os.environ for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    if any(path.is_file() for path in (home / "profiles.toml", Path("prefect.toml"), Path(".env"))):
+        return True
+    project = Path("pyproject.toml")
+    return project.is_file() and "[tool.prefect" in project.read_text(encoding="utf-8", errors="replace")
+
+
+def tie_temporary_server() -> None:
+    """To be called before a flow: the temporary server, if Prefect is going to start one, ends with this process."""
+    if is_temporary():
         _make_tied()
 
 

@@ -242,7 +242,7 @@ promote = PromoteStage(
     sections=("promote", "tracking", "evaluate", "model"),
     opens=("train", "held_out"),  # train: which pairs came through the inbox
     memory=_TO_JUDGE,
-    is_stale="tasks.stages.promote:is_stale",
+    is_stale="tasks.stages.undone:is_stale",
 )
 
 METHOD: tuple[Stage, ...] = (
@@ -281,5 +281,6 @@ RECIPE: tuple[StageName, ...] = (
     "evaluate",
     "promote",
 )
+NEED_BASE = frozenset(("distill", "cold-start", "evaluate"))  # distill does not read it, but its answers cost money
 TRAINED = ("cold-start", "rejection-sampling", "grpo")
 EVALUATED = ("base", "cold-start", "rejection-sampling", "grpo")

@@ -1,6 +1,7 @@
 """Inputs that a person names in place of the latest upstream artifacts: by digest, by path in the store, by alias."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -75,7 +76,8 @@ def find_artifact(store: Store, settings: Settings, which: str) -> ArtifactRef:
 
 def registered_model(settings: Settings, name: str) -> str | None:
     """The digest of a registered model by `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a bare alias; or None."""
-    from tasks.tracking.registry import get_alias, versions  # seconds to import, through MLflow
+    from tasks.tracking.known_alias import known_alias
+    from tasks.tracking.registry import versions
 
     uri, model = settings.tracking.uri, settings.tracking.registered_model
     version: str | None = None
@@ -89,5 +91,5 @@ def registered_model(settings: Settings, name: str) -> str | None:
     if version:
         found = next((one for one in versions(uri, model) if one.version == version), None)
     else:
-        found = get_alias(uri, model, alias)
+        found = known_alias(uri, model, alias, Path(settings.storage.cache_dir))
     return found.tags.get(MODEL_TAG) if found else None

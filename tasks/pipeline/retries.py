@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from prefect import get_run_logger
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.exceptions import MissingContextError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 from models.retry_policy import RetryPolicy
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -18,13 +17,16 @@ log = logging.getLogger(__name__)
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
     """The run's logger; outside a run the ordinary one."""
+    from prefect import get_run_logger  # loaded by whatever is a run
+    from prefect.exceptions import MissingContextError
+
     try:
         return get_run_logger()
     except MissingContextError:
         return logging.getLogger(__name__)
 
 
-def is_retryable(task: object, run: TaskRun, state: State[Any]) -> bool:
+def is_retryable(task: object, run: "TaskRun", state: "State[Any]") -> bool:
     """Whether trying again can help: lost connections, 5xx, preemption; not bad settings, bad data or full memory."""
     error = state.result(raise_on_failure=False)
     transient = _is_transient(error)

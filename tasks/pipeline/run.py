@@ -9,9 +9,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +21,10 @@ from pydantic import BaseModel, ConfigDict
 from configs.schema import Settings
 from models.errors import ArtifactMissing, StageFailed, StoreError, ThinkrewardError
 from tasks.pipeline.child import Done, Job
+from tasks.pipeline.graph import NEED_BASE, RECIPE
 from tasks.pipeline.launch import log_file, run_child
 from tasks.pipeline.plan import ROWS_TO_RETRY, Planner, StagePlan, usable_entry, with_first
+from tasks.pipeline.retries import call_with_retries
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store, Work
 from tasks.tracking.delivery import deliver_best_effort
 
@@ -82,6 +85,25 @@ def run_stage(
     """
     plan = Planner(open_store(settings), settings).ready(name, pins)
     return run_steps(plan, refresh, lambda step: run_step(step, settings, refresh=refresh, watch=watch))
+
+
+def reuse_all(
+    planner: Planner, settings: Settings, stages: Collection[str], pins: Mapping[str, str], log: Callable[[str], None]
+) -> list[StageResult] | None:
+    """The stages' results in order if there is nothing to do, since every one can be reused as it is; else None.
+
+    Raises what planning raises; a transient error after the profile's retries.
+    """
+    entries = []
+    needs_base = not NEED_BASE.isdisjoint(stages) and "base" not in pins
+    for name in [*(("base",) if needs_base else ()), *(name for name in RECIPE if name in stages)]:
+        plan = call_with_retries(settings, partial(planner.plan, name, pins if name in stages else None))
+        entry = _matches_refresh(plan.cached_entry, "", plan.cached_entry)
+        if entry is None:
+            return None
+        entries.append(entry)
+    deliver_best_effort(open_store(settings), settings, log)
+    return [_result(entry, "cached", time.monotonic()) for entry in entries if entry.stage in stages]
 
 
 def run_steps(plan: StagePlan, refresh: str, run: Callable[[StagePlan], StageResult]) -> StageResult:

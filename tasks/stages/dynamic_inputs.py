@@ -7,7 +7,7 @@ its key is the same and its result is found again, also when a profile changes a
 import json
 
 from configs.schema import Settings
-from tasks.data.inbox import inbox
+from tasks.data.inbox import records
 from tasks.pipeline.graph import PREVIOUS, STAGES
 from tasks.store.artifacts import ArtifactRef, IndexEntry, Store
 
@@ -16,7 +16,7 @@ LEDGER = "splits"
 
 def gather(store: Store, settings: Settings) -> dict[str, ArtifactRef]:
     """The inputs by name; a store without preferences has no ledger."""
-    found = inbox.recorded(store)
+    found = records.recorded(store)
     entries = store.entries("prepare")  # the newest first
     if not entries:
         return found

@@ -16,11 +16,12 @@ from models.pairs.preference import PreferencePair, Split
 from models.sources.jsonl import read_rows
 from models.sources.shapes import foreign, read_shapes, same_look
 from models.sources.shares import held_back
-from models.sources.submissions import PREFIX, add_submissions
+from models.sources.submissions import add_submissions
 from models.splits.assign import Shares, assign
 from models.splits.ledger import Ledger
 from models.splits.near import Confirm
 from tasks.data.decoders import prepare_decoders
+from tasks.data.inbox.records import PREFIX
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import PREVIOUS, find_base
 from tasks.pipeline.plan import ROWS_TO_RETRY

@@ -15,14 +15,11 @@ from models.evaluation.report.model_card import CardFacts, model_card
 from models.evaluation.turning import Turning
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.pinning import MODEL_TAG
-from tasks.pipeline.run import read_output
 from tasks.stages.anomaly import turned, uses_an_inbox
-from tasks.stages.comparing import Rival, Rivals, find_rivals, obtainable, opponents
+from tasks.stages.comparing import Rival, Rivals, find_rivals, opponents
 from tasks.stages.context import Context, stage_context
 from tasks.stages.evaluate import judged_rows
-from tasks.store.artifacts import IndexEntry, Store
 from tasks.store.lending import lend
-from tasks.tracking.address import without_credentials
 from tasks.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -120,34 +117,6 @@ def registration(
         "checks": [check.plain for check in decision.checks],
         "not_comparable": [vars(one) for one in rivals.against(model) if one.name in lacking],
     }
-
-
-def is_stale(store: Store, settings: Settings, entry: IndexEntry) -> str:
-    """Why a promotion has to be made again, or nothing.
-
-    The registry was emptied, another model came after it, or what it could not be compared with is there by now.
-    """
-    content = read_output(store, entry.outputs, "registration")
-    uri = settings.tracking.uri
-    current = get_alias(uri, content["name"], CHALLENGER)
-    if current is None:
-        return f"the registry at {without_credentials(uri)} has no {CHALLENGER}"
-    if current.version != content["version"] or current.tags.get(MODEL_TAG) != content["model"]:
-        return f"the registry's {CHALLENGER} is another model, version {current.version}"
-    for rival in content.get("not_comparable", ()):
-        if obtainable(store, rival):
-            return f"{rival['name']} can be compared again"
-        if any(_left(uri, content["name"], alias, rival) for alias in (CHAMPION, REFERENCE)):
-            return f"{rival['name']} is so no longer"
-    return ""
-
-
-def _left(uri: str, name: str, alias: str, rival: dict[str, Any]) -> bool:
-    """Whether an alias that a rival had is another version's now."""
-    if not rival[alias] or not rival["version"]:
-        return False
-    current = get_alias(uri, name, alias)
-    return current is None or current.version != rival["version"]
 
 
 def _register(

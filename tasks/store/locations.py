@@ -5,10 +5,8 @@
 """
 
 import hashlib
-import json
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +15,10 @@ from models.errors import DataError, HubUnreachable
 from tasks.store.artifact_types import FileEntry, digest_of
 from tasks.store.objects.base import Found, hash_file, in_parallel
 from tasks.store.objects.opening import open_objects
+from tasks.store.remembering import remembered
 
 HUB = "hf://datasets/"
 HASHED_BYTES = 64 * 2**20  # larger files of a local source are distinguished by size and time of change
-UNCHANGED_S = 5.0  # a file that changed since is not remembered
 
 
 def fingerprint_of(place: str) -> str:
@@ -97,43 +95,21 @@ def model_digest(folder: Path, cache_dir: Path) -> str:
     """The digest that a model's folder has, or would have, as an artifact: of the bytes of its files.
 
     Hidden files and those written for people (`*.md`) count for nothing, as when it is published. The digests of large
-    files are remembered below `cache_dir`, see `_remembered`.
+    files are remembered below `cache_dir`, see `remembered`.
     """
 
     def entry(path: Path) -> FileEntry:
         size = path.stat().st_size
-        sha256 = hash_file(path) if size <= HASHED_BYTES else _remembered(path, cache_dir / "digests")
+        sha256 = hash_file(path) if size <= HASHED_BYTES else _sha256(path, cache_dir / "digests")
         return FileEntry(path=path.relative_to(folder).as_posix(), size=size, sha256=sha256)
 
     shown = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
     return digest_of(entry(one) for one in shown if not any(p.startswith(".") for p in one.relative_to(folder).parts))
 
 
-def _remembered(path: Path, memory: Path) -> str:
-    """A file's sha256, from memory if neither its bytes nor its name can have changed since.
-
-    The kernel sets the time of the last status change (ctime) at each write, and nobody can set it back, so that with
-    the inode it tells a changed file even where its size and time of change (mtime) are as they were. A file that
-    changed within the last seconds is not remembered: it may change again within the clock's resolution.
-    """
-
-    def now() -> list[int]:
-        found = path.stat()
-        return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-
+def _sha256(path: Path, memory: Path) -> str:
     kept = memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
-    before = now()
-    with suppress(FileNotFoundError, ValueError):
-        remembered = json.loads(kept.read_text())
-        if remembered["status"] == before:
-            return str(remembered["sha256"])
-    sha256 = hash_file(path)
-    if now() == before and time.time() - before[-1] / 1e9 > UNCHANGED_S:
-        memory.mkdir(parents=True, exist_ok=True)
-        aside = kept.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps({"status": before, "sha256": sha256}))
-        aside.replace(kept)
-    return sha256
+    return str(remembered((path,), kept, lambda: hash_file(path)))
 
 
 def local_folder(place: str, cache_dir: Path) -> Path:

@@ -15,6 +15,7 @@ from models.errors import TrackingError, TrackingUnreachable
 Result = TypeVar("Result")
 
 SQLITE = "sqlite:///"
+BESIDE = ("-wal", "-journal")  # sqlite's files of changes that are not, or may not stay, in the database itself
 ANSWER_S = 10.0  # a server that takes longer to answer counts as away
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -60,6 +61,14 @@ def absolute_uri(uri: str) -> str:
 def database_file(uri: str) -> Path | None:
     """The file of a sqlite URI; None for all others."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def settled_database(uri: str) -> Path | None:
+    """The file of a sqlite URI if it is there and holds all that its database does; None for all others."""
+    file = database_file(uri)
+    if file is None or not file.is_file() or any(Path(f"{file}{end}").exists() for end in BESIDE):
+        return None
+    return file
 
 
 def without_credentials(uri: str) -> str:

@@ -107,12 +107,6 @@ def read_tables(uri: str, run_id: str, name: str) -> list[tuple[int, list[dict[s
     return within(uri, read)
 
 
-def load_client() -> None:
-    """Import MLflow's client, which takes two seconds."""
-    set_environment()
-    from mlflow import MlflowClient  # noqa: F401
-
-
 def is_refusal(error: Exception) -> bool:
     """Whether MLflow refuses the value itself, so that a later attempt cannot help."""
     from mlflow.exceptions import MlflowException

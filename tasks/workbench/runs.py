@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from configs.schema import Settings
 from models.errors import ThinkrewardError
 from models.evaluation.report.sections import Figure, duration, training_figures
-from models.sources.submissions import PREFIX
+from tasks.data.inbox.records import PREFIX
 from tasks.pipeline.graph import RECIPE
 from tasks.pipeline.pinning import find_artifact
 from tasks.pipeline.plan import Planner

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from models.pairs.preference import PreferencePair, Preferred
 from models.sources.pair_format import LISTING, write_pair
-from tasks.data.inbox.inbox import INBOX
+from tasks.data.inbox.records import INBOX
 from tasks.store.artifacts import Store
 
 GROUP = "workbench"

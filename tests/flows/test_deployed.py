@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.data.inbox.inbox import INBOX
+from tasks.data.inbox.records import INBOX
 from tasks.orchestration.zombie_runs import end_silent_runs
 from tasks.pipeline.graph import RECIPE
 from tasks.stack.state import BUCKET

@@ -1,6 +1,7 @@
 """The whole recipe, small: every stage in a process of its own, then again, then with one setting changed."""
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -150,11 +151,30 @@ def test_another_fine_tuning_of_rejection_sampling_does_not_sample_again(
     assert len(sampled) == 1 and samples_made(tmp_path / "store") == sampled
 
 
-def test_again_everything_is_cached_with_the_same_accuracy(recipe: tuple[Path, dict[str, Any]]) -> None:
+BY_THE_FLOW = "from flows.cli import main, running; running.reuse_all = lambda *given: None; main.main()"
+
+
+def test_again_everything_is_cached_with_the_same_accuracy_and_prefect_is_not_loaded(
+    recipe: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, first = recipe
-    again = small.run_json("run", folder=folder)
+    command = small.command("run", "--json", folder=folder)[3:]
+    by_flow = subprocess.run(
+        [sys.executable, "-c", BY_THE_FLOW, *command], cwd=folder, env=small.environment(folder),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    done = small.run("run", "--json", folder=folder)
+    again = json.loads(done.stdout)
     assert set(small.states(again).values()) == {"cached"}
     assert again["accuracy"] == first["accuracy"]
+    assert but_for_seconds(again) == but_for_seconds(json.loads(by_flow.stdout.splitlines()[-1]))
+    assert not re.search(r"\| +prefect$", done.stderr, re.MULTILINE)
+
+
+def but_for_seconds(said: dict[str, Any]) -> dict[str, Any]:
+    stages = [{**stage, "seconds": 0.0} for stage in said["stages"]]
+    return {**said, "stages": stages, "seconds": sorted(said["seconds"])}
 
 
 def test_after_a_grpo_setting_only_grpo_evaluate_and_promote_run(recipe: tuple[Path, dict[str, Any]]) -> None:

@@ -31,15 +31,14 @@ from models.media.decoding import HERE, Decoding
 from models.pairs.preference import Frozen
 from models.sources.archives import is_litter
 from models.sources.jsonl import Rows, read_rows
-from models.sources.submissions import PREFIX
 from tasks.data.inbox.moves import MOVES, finish_moves, free_folder, move
 from tasks.data.inbox.reading import LIMITS, Submission, SubmissionChanged, SubmissionLimits, fetch, stem
+from tasks.data.inbox.records import INBOX, name_of
 from tasks.store.artifact_types import ArtifactRef, IndexEntry, digest_of, entries_of, read_sources
 from tasks.store.artifacts import Store
 from tasks.store.leases import Lease
 from tasks.store.objects.base import Found, segment
 
-INBOX = "inbox"
 KIND = "drop"  # of the artifacts, as the first version named them
 ACCEPTED = "inbox-accepted"
 REJECTED = "inbox-rejected"
@@ -112,17 +111,6 @@ class Ingested(Frozen):
         lines += [f"- {name}: {LATER}" for name in self.waiting]
         lines += [f"- {name}: neither a folder nor an archive, stays where it is" for name in self.ignored]
         return lines or ["- nothing in it"]
-
-
-def recorded(store: Store) -> dict[str, ArtifactRef]:
-    """Every recorded submission by name (`drop-` and 12 digits), in the order of their digests: inputs of `prepare`."""
-    refs = sorted((entry.outputs["pairs"] for entry in store.entries(INBOX)), key=lambda ref: ref.digest)
-    return {name_of(ref): ref for ref in refs}
-
-
-def name_of(ref: ArtifactRef) -> str:
-    """A submission's name among the inputs of `prepare`, and before the ids of its pairs."""
-    return f"{PREFIX}{ref.short}"
 
 
 def ingest(

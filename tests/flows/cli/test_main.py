@@ -78,8 +78,11 @@ def test_mlflow_that_cannot_be_reached_is_refused_before_work(tmp_path: Path) ->
     assert not (tmp_path / "store" / "artifacts").exists()
 
 
-def test_a_dry_run_says_what_would_run_and_why(tmp_path: Path) -> None:
-    said = json.loads(small.run("run", "--dry-run", "--json", folder=tmp_path).stdout)
+def test_a_dry_run_says_what_would_run_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    done = small.run("run", "--dry-run", "--json", folder=tmp_path)
+    assert loaded(done.stderr).isdisjoint(HEAVY)
+    said = json.loads(done.stdout)
     assert [row["state"] for row in said["stages"]] == ["run"] * 7
     assert said["stages"][0]["reason"] == "never computed in this store"
     assert said["stages"][1]["reason"] == "waits for prepare"
@@ -91,9 +94,17 @@ def test_a_stage_without_its_upstream_names_the_one_to_run(tmp_path: Path) -> No
     assert "thinkreward prepare" in done.stderr
 
 
-def test_prepare_is_computed_once_and_then_cached(tmp_path: Path) -> None:
+def loaded(imports: str) -> set[str]:
+    """The modules that Python says it imported."""
+    return {line.rpartition("|")[2].strip() for line in imports.splitlines() if line.startswith("import time:")}
+
+
+def test_prepare_is_computed_once_and_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = small.run_json("prepare", folder=tmp_path)
-    second = small.run_json("prepare", folder=tmp_path)
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    again = small.run("prepare", "--json", folder=tmp_path)
+    assert loaded(again.stderr).isdisjoint(HEAVY) and "flows.cli.running" in loaded(again.stderr)
+    second = json.loads(again.stdout)
     assert small.states(first) == {"prepare": "computed"}
     assert small.states(second) == {"prepare": "cached"}
     assert first["stages"][0]["artifacts"] == second["stages"][0]["artifacts"]

@@ -1,6 +1,8 @@
-"""What a run says of its time."""
+"""What a run says of its time, and when it says it without Prefect."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +10,15 @@ import psutil
 import pytest
 
 from configs.load import load_settings
+from configs.schema import Settings
+from flows.cli import running
 from flows.cli.console import out
-from flows.cli.running import Ran, _seconds, announce
+from flows.cli.running import Ran, _seconds, announce, run_recipe
+from tasks.orchestration.temporary_server import is_temporary
+from tasks.pipeline.graph import RECIPE
+from tasks.pipeline.run import open_store
+from tasks.store.artifacts import Store
+from tests.tasks.pipeline.test_run import everything_computed
 
 
 def test_the_parts_of_a_runs_time_add_up_to_the_clocks() -> None:
@@ -29,3 +38,111 @@ def test_the_table_is_followed_by_where_the_rest_of_the_time_went() -> None:
     said = " ".join(captured.get().split())
     assert "44.0 s by the clock: 13.0 s in stages, 21.5 s before the first" in said
     assert "9.5 s around them (planning, Prefect)" in said
+
+
+FLOW = Ran([], {"total": 0.0, "stages": 0.0, "start": 0.0, "rest": 0.0})
+
+
+@pytest.fixture
+def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings whose stages are all in the store, in a folder where nothing names a Prefect server."""
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.stages.undone.is_stale", lambda store, settings, entry: "")
+    places = (f"storage.root={tmp_path / 'store'}", f"storage.cache_dir={tmp_path / 'cache'}")
+    settings = load_settings("shapes", places)
+    everything_computed(settings, tmp_path / "made")
+    return settings
+
+
+def ran(settings: Settings, *stages: str, refresh: tuple[str, ...] = ()) -> Ran:
+    return run_recipe(settings, stages or RECIPE, refresh, quiet=True, pins={}, build_missing=False)
+
+
+@pytest.mark.parametrize("stages", [RECIPE, ("grpo",), ("grpo", "prepare")])
+def test_with_nothing_to_do_no_flow_runs(
+    stages: tuple[str, ...], computed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(running, "_run_flow")
+    results = ran(computed, *stages).results
+    assert [one.name for one in results] == [name for name in RECIPE if name in stages]
+    assert {one.state for one in results} == {"cached"}
+
+
+def left_out_rows(store: Store) -> None:
+    (entry,) = store.entries("prepare")
+    store.record(entry.model_copy(update={"facts": {**entry.facts, "passing": 2}}))
+
+
+def without_base(store: Store) -> None:
+    (entry,) = store.entries("base")
+    store.forget("base", entry.key)
+
+
+def submitted(store: Store) -> None:
+    store.objects.write("inbox/some.zip", b"")
+
+
+@pytest.mark.parametrize("happens", [left_out_rows, without_base, submitted])
+def test_what_has_to_be_done_is_done_by_the_flow(
+    happens: Callable[[Store], None], computed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_run_flow", lambda *given, **named: FLOW)
+    assert ran(computed) != FLOW
+    happens(open_store(computed))
+    assert ran(computed) == FLOW
+
+
+def test_a_promotion_that_was_undone_and_what_is_refreshed_are_done_by_the_flow(
+    computed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_run_flow", lambda *given, **named: FLOW)
+    assert ran(computed, refresh=("grpo",)) == FLOW
+    monkeypatch.setattr("tasks.stages.undone.is_stale", lambda store, settings, entry: "no promotion there")
+    assert ran(computed) == FLOW
+    assert ran(computed, "evaluate") != FLOW
+
+
+def test_a_stage_by_itself_leaves_the_inbox_alone(computed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(running, "_run_flow")
+    submitted(open_store(computed))
+    assert [one.state for one in ran(computed, "prepare").results] == ["cached"]
+
+
+def test_a_prefect_server_is_shown_what_is_cached_too(computed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_run_flow", lambda *given, **named: FLOW)
+    monkeypatch.setattr(running, "is_temporary", lambda: False)
+    assert ran(computed) == FLOW
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "asked"),
+    [
+        ("pyproject.toml", '[project]\ndependencies = ["prefect"]', False),
+        ("pyproject.toml", "[tool.prefect.api]\nurl = 'http://127.0.0.1:9/api'", True),
+        ("prefect.toml", "[api]\nurl = 'http://127.0.0.1:9/api'", True),
+        (".env", "PREFECT_API_URL=http://127.0.0.1:9/api", True),
+        ("prefect/profiles.toml", "active = 'own'", True),
+    ],
+)
+def test_prefect_is_asked_where_a_file_may_name_its_server(
+    file: str, text: str, asked: bool, computed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect.client.base.determine_server_type", lambda: "asked")
+    assert is_temporary()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert is_temporary() is not asked
+
+
+def test_what_mlflow_missed_is_delivered_where_no_flow_runs(
+    computed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered: list[Settings] = []
+    monkeypatch.setattr(
+        "tasks.pipeline.run.deliver_best_effort", lambda store, settings, log: delivered.append(settings)
+    )
+    ran(computed)
+    assert delivered == [computed]

@@ -26,7 +26,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """No promotion lapses (tests/tasks/stages/test_promote.py): here is no registry."""
-    monkeypatch.setattr("tasks.stages.promote.is_stale", lambda store, settings, entry: "")
+    monkeypatch.setattr("tasks.stages.undone.is_stale", lambda store, settings, entry: "")
 
 
 def recorded(store: Store, settings: Settings, name: str, folder: Path) -> IndexEntry:
@@ -164,7 +164,7 @@ def test_what_was_undone_outside_the_store_is_done_again(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything_computed(settings, tmp_path / "made")
-    monkeypatch.setattr("tasks.stages.promote.is_stale", lambda store, settings, entry: f"no {entry.stage} there")
+    monkeypatch.setattr("tasks.stages.undone.is_stale", lambda store, settings, entry: f"no {entry.stage} there")
     after = planned(settings)
     assert [name for name in RECIPE if not after[name].cached] == ["promote"]
     assert after["promote"].reason == "no promote there"
@@ -301,5 +301,5 @@ def test_a_new_drop_is_named_as_the_reason(settings: Settings, tmp_path: Path, m
     (tmp_path / "drop").mkdir()
     (tmp_path / "drop" / "pairs.jsonl").write_text("{}")
     ref = store.publish("drop", tmp_path / "drop")
-    monkeypatch.setattr("tasks.data.inbox.inbox.recorded", lambda store: {f"drop-{ref.short}": ref})
+    monkeypatch.setattr("tasks.data.inbox.records.recorded", lambda store: {f"drop-{ref.short}": ref})
     assert Planner(store, settings).plan("prepare").reason == f"new drop-{ref.short}"

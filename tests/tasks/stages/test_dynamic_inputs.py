@@ -75,7 +75,7 @@ def test_a_new_drop_follows_the_newest_ledger(
     store = open_store(settings)
     first = prepared(settings, tmp_path / "a")
     drop = published(store, tmp_path / "drop", "drop")
-    monkeypatch.setattr("tasks.data.inbox.inbox.recorded", lambda store: {"drop-1": drop})
+    monkeypatch.setattr("tasks.data.inbox.records.recorded", lambda store: {"drop-1": drop})
     assert gather(store, settings) == {"drop-1": drop, "previous": first.outputs["splits"]}
     second = prepared(settings, tmp_path / "b")
     assert second.inputs == gather(store, settings), "and once prepared it is found again"

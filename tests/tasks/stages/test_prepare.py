@@ -17,7 +17,8 @@ from models.pairs.preference import SPLITS, Split, Task
 from models.shapes.pairs import make_pair
 from models.sources.shapes import read_shapes
 from tasks.data.decoders import prepare_decoders
-from tasks.data.inbox.inbox import ingest, recorded
+from tasks.data.inbox.inbox import ingest
+from tasks.data.inbox.records import recorded
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.run import open_store
 from tasks.stages.prepare import prepare

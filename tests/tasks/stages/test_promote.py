@@ -20,7 +20,8 @@ from tasks.pipeline.pinning import MODEL_TAG
 from tasks.pipeline.run import open_store, read_output
 from tasks.stages.approve import make_champion, waits_for_a_yes
 from tasks.stages.evaluate import MODES
-from tasks.stages.promote import GATE_TAG, is_stale, promote
+from tasks.stages.promote import GATE_TAG, promote
+from tasks.stages.undone import is_stale
 from tasks.store.artifact_types import ArtifactRef, IndexEntry
 from tasks.store.artifacts import Store
 from tasks.tracking.registry import CHALLENGER, CHAMPION, DIGEST_TAG, REFERENCE, get_alias, register, set_alias

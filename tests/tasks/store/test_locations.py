@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.store import locations as data_files
+from tasks.store import remembering
 from tasks.store.artifacts import Store
 from tasks.store.locations import fingerprint, model_digest
 
@@ -15,7 +16,7 @@ from tasks.store.locations import fingerprint, model_digest
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten bytes are a large file here, and what changed a moment ago has settled."""
     monkeypatch.setattr(data_files, "HASHED_BYTES", 10)
-    monkeypatch.setattr(data_files, "UNCHANGED_S", 0.02)
+    monkeypatch.setattr(remembering, "UNCHANGED_S", 0.02)
 
 
 def model(folder: Path, weights: bytes = b"0123456789ab") -> Path:
@@ -57,7 +58,7 @@ def test_what_is_remembered_is_not_read_again(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_files, "UNCHANGED_S", 60.0)
+    monkeypatch.setattr(remembering, "UNCHANGED_S", 60.0)
     model_digest(model(tmp_path / "model"), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

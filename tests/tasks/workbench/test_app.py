@@ -12,7 +12,8 @@ from configs.schema import Settings
 from models.pairs.preference import Task
 from models.sources.jsonl import read_rows
 from models.sources.shares import contributor_of
-from tasks.data.inbox.inbox import INBOX, ingest
+from tasks.data.inbox.inbox import ingest
+from tasks.data.inbox.records import INBOX
 from tasks.pipeline.run import open_store
 from tasks.workbench.comparing import RANKS
 from tasks.workbench.feed import AT_ONCE, slots

@@ -12,7 +12,7 @@ import pytest
 
 from configs.schema import Settings
 from models.pairs.preference import Task
-from tasks.data.inbox.inbox import INBOX
+from tasks.data.inbox.records import INBOX
 from tests.models.slow_media import large_png, slow_gif
 from tests.tasks.serving.running import asked, encoded
 from tests.tasks.workbench.bench import workbench

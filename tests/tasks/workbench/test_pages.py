@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from configs.schema import Settings
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from tasks.data.inbox.inbox import INBOX
+from tasks.data.inbox.records import INBOX
 from tasks.pipeline.run import open_store
 from tests.flows.prefect_form import CHROMIUM, QUIET, needs_chromium
 

@@ -19,8 +19,9 @@ from models.pairs.preference import Task
 from models.sources.shapes import read_shapes
 from models.sources.submissions import add_submissions
 from tasks.data.inbox import moves as inbox_moves
-from tasks.data.inbox.inbox import Ingested, archive, ingest, name_of, recorded
+from tasks.data.inbox.inbox import Ingested, archive, ingest
 from tasks.data.inbox.reading import LIMITS, Submission, SubmissionLimits, fetch, stem
+from tasks.data.inbox.records import name_of, recorded
 from tasks.store.artifact_types import ArtifactRef
 from tasks.store.artifacts import Store
 from tasks.store.gc import gc
