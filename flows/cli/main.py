@@ -45,16 +45,9 @@ app = typer.Typer(
     add_completion=False,
     help="Train chain-of-thought reward models for images and video. `thinkreward run` does the whole recipe.",
 )
-app.add_typer(artifacts, name="artifacts")
-app.add_typer(data, name="data")
-app.add_typer(stack, name="stack")
-app.command()(judge)
-app.command()(benchmark)
-app.command()(doctor)
-app.command()(estimate)
-app.command()(rehearse)
-app.command()(serve)
-app.command()(workbench)
+# What `--help` groups commands under.
+RECIPE_PANEL, USE_PANEL = "The recipe", "Use a judge"
+CHECK_PANEL, KEEP_PANEL = "Check first", "Data, artifacts, services"
 
 Stages = Annotated[
     list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"of {', '.join(RECIPE)}; all by default")
@@ -62,7 +55,7 @@ Stages = Annotated[
 INTERRUPTED = 130
 
 
-@app.command()
+@app.command(rich_help_panel=RECIPE_PANEL)
 def run(
     stages: Stages = None,
     profile: Profile = DEFAULT_PROFILE,
@@ -75,7 +68,6 @@ def run(
     _run(stages or list(RECIPE), profile, sets, refresh, dry_run, as_json)
 
 
-@app.command()
 def approve(
     version: Annotated[str, typer.Argument(help="the registered version, as promote gave it")],
     profile: Profile = DEFAULT_PROFILE,
@@ -92,7 +84,6 @@ def approve(
         out.print(message)
 
 
-@app.command()
 def sync(profile: Profile = DEFAULT_PROFILE, sets: Sets = None, as_json: Json = False) -> None:
     """Deliver to MLflow what it missed while it was away; exit status 1 if something still waits."""
     from tasks.pipeline.run import open_store
@@ -125,11 +116,20 @@ def _stage_command(name: str) -> None:
         again = [name] if refresh else None
         _run([name], profile, sets, again, dry_run, as_json, pins=pinned(inputs), build_missing=build_missing)
 
-    app.command(name, help=f"Run the stage {name} on its newest upstream artifacts.")(command)
+    words = f"Run the stage {name} on its newest upstream artifacts."
+    app.command(name, help=words, rich_help_panel=RECIPE_PANEL)(command)
 
 
 for _name in RECIPE:
     _stage_command(_name)
+app.command(rich_help_panel=RECIPE_PANEL)(approve)
+for _command in (judge, benchmark, serve, workbench):
+    app.command(rich_help_panel=USE_PANEL)(_command)
+for _command in (doctor, estimate, rehearse):
+    app.command(rich_help_panel=CHECK_PANEL)(_command)
+app.command(rich_help_panel=KEEP_PANEL)(sync)
+for _name, _group in (("data", data), ("artifacts", artifacts), ("stack", stack)):
+    app.add_typer(_group, name=_name, rich_help_panel=KEEP_PANEL)
 
 
 def _run(
