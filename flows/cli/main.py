@@ -123,13 +123,17 @@ def _stage_command(name: str) -> None:
 for _name in RECIPE:
     _stage_command(_name)
 app.command(rich_help_panel=RECIPE_PANEL)(approve)
-for _command in (judge, benchmark, serve, workbench):
-    app.command(rich_help_panel=USE_PANEL)(_command)
-for _command in (doctor, estimate, rehearse):
-    app.command(rich_help_panel=CHECK_PANEL)(_command)
+app.command(rich_help_panel=USE_PANEL)(judge)
+app.command(rich_help_panel=USE_PANEL)(benchmark)
+app.command(rich_help_panel=USE_PANEL)(serve)
+app.command(rich_help_panel=USE_PANEL)(workbench)
+app.command(rich_help_panel=CHECK_PANEL)(doctor)
+app.command(rich_help_panel=CHECK_PANEL)(estimate)
+app.command(rich_help_panel=CHECK_PANEL)(rehearse)
 app.command(rich_help_panel=KEEP_PANEL)(sync)
-for _name, _group in (("data", data), ("artifacts", artifacts), ("stack", stack)):
-    app.add_typer(_group, name=_name, rich_help_panel=KEEP_PANEL)
+app.add_typer(data, name="data", rich_help_panel=KEEP_PANEL)
+app.add_typer(artifacts, name="artifacts", rich_help_panel=KEEP_PANEL)
+app.add_typer(stack, name="stack", rich_help_panel=KEEP_PANEL)
 
 
 def _run(
