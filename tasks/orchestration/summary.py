@@ -93,7 +93,7 @@ def reasons_of(registered: Mapping[str, Any]) -> list[str]:
 
 
 def _held_back(results: Sequence[StageResult]) -> list[str]:
-    """What of all drops contradicts a label, or is beyond the share of who brought it, as a list in Markdown."""
+    """What of all submissions contradicts a label, or is beyond the share of its contributor, as a list in Markdown."""
     held: Mapping[str, int] = next(
         (result.facts.get("held_back", {}) for result in results if result.name == "prepare"), {}
     )

@@ -69,7 +69,7 @@ class Planner:
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+        self.store, self._settings = store, settings
         self._plans: dict[tuple[str, frozenset[tuple[str, str]]], StagePlan] = {}
 
     def plan(self, name: str, pins: Mapping[str, str] | None = None) -> StagePlan:
@@ -106,7 +106,7 @@ class Planner:
         self._plans = {at: plan for at, plan in self._plans.items() if at[0] in order[:start]}
 
     def _made(self, stage: Stage, pins: Mapping[str, str]) -> StagePlan:
-        store, settings = self._store, self._settings
+        store, settings = self.store, self._settings
         inputs: dict[str, ArtifactRef] = {}
         if stage.dynamic_inputs:
             inputs |= named(stage.dynamic_inputs)(store, settings)

@@ -102,7 +102,7 @@ def reuse_all(
         if entry is None:
             return None
         entries.append(entry)
-    deliver_best_effort(open_store(settings), settings, log)
+    deliver_best_effort(planner.store, settings, log)
     return [_result(entry, "cached", time.monotonic()) for entry in entries if entry.stage in stages]
 
 
