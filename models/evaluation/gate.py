@@ -111,7 +111,7 @@ def decide(facts: GateFacts, opponents: Sequence[Opponent], limits: GateLimits, 
 
     `note` is a sentence on what there is nothing to compare with, kept among the reasons of a pass.
 
-    >>> limits = Limits(0.95, 0.6, 0.02, 0.01, 0.05, 0.04, 0.02, 0.03)
+    >>> limits = GateLimits(0.95, 0.6, 0.02, 0.01, 0.05, 0.04, 0.02, 0.03)
     >>> decide(GateFacts(accuracy=0.9, valid_rate=0.99, both_orders=0.5), [], limits).reasons
     ('Right in both orders on 50.0 % of the pairs, 10.0 points below the limit of 60.0 %.',)
     """
