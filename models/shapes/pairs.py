@@ -14,9 +14,22 @@ from PIL import Image
 from models.pairs.preference import Candidate, Media, PreferencePair, Preferred, Task
 from models.shapes.assess import Assessment, Seen, assess_answers, assess_generation
 from models.shapes.draw import Look, draw_scene, encode
-from models.shapes.questions import answer_to, random_question, wrong_answer
+from models.shapes.questions import (
+    IMAGE_QUESTIONS,
+    VIDEO_QUESTIONS,
+    answer_to,
+    answered_kinds,
+    random_question,
+    wrong_answer,
+)
 from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Flaw, Level, Scene, caption_of, random_scene, violate
 
+KINDS: Mapping[Task, tuple[str, ...]] = {
+    Task.IMAGE_GENERATION: tuple(flaw.value for flaw in IMAGE_FLAWS),
+    Task.IMAGE_UNDERSTANDING: IMAGE_QUESTIONS,
+    Task.VIDEO_GENERATION: tuple(flaw.value for flaw in VIDEO_FLAWS),
+    Task.VIDEO_UNDERSTANDING: VIDEO_QUESTIONS,
+}
 LEVEL_WEIGHTS: Mapping[Level, float] = {Level.EASY: 0.3, Level.NORMAL: 0.4, Level.HARD: 0.3}
 
 
@@ -48,6 +61,8 @@ def make_pair(
 ) -> MadePair:
     """The pair `number` of a task and split. Even numbers prefer the first candidate, odd ones the second.
 
+    Its kind (of flaw, or of question) is by turns too, so that all kinds have equal shares in any split.
+
     `validation` pairs have random numbers and names of their own; their scenes are those that training is drawn from.
     """
     split = "held_out" if held_out else "validation" if validation else "train"
@@ -56,13 +71,15 @@ def make_pair(
     preferred: Preferred = 1 if number % 2 == 0 else 2
     name = f"shapes-{split}-{task}-{level}-{number:06d}"
     make = _generation if task.judges_media else _understanding
-    return make(rng, task, level, preferred, name, held_out)
+    kinds = KINDS[task]
+    return make(rng, task, kinds[number // 2 % len(kinds)], level, preferred, name, held_out)
 
 
-def _generation(rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool) -> MadePair:
-    flaws = IMAGE_FLAWS if task is Task.IMAGE_GENERATION else VIDEO_FLAWS
+def _generation(
+    rng: Random, task: Task, kind: str, level: Level, preferred: Preferred, name: str, held_out: bool
+) -> MadePair:
+    flaw = Flaw(kind)
     while True:
-        flaw = rng.choice(flaws)
         scene = random_scene(rng, level, video=task is Task.VIDEO_GENERATION, held_out=held_out)
         broken = violate(scene, flaw, level, rng)
         if broken is not None and broken.held_out == held_out:  # what is shown is of the split too
@@ -96,9 +113,14 @@ def as_seen(scene: Scene, flaw: Flaw | None, look: Look) -> Seen:
     return Seen(scene, quality=quality, cut=flaw is Flaw.CUT, flow=flow, path=path)
 
 
-def _understanding(rng: Random, task: Task, level: Level, preferred: Preferred, name: str, held_out: bool) -> MadePair:
-    scene = random_scene(rng, level, video=task is Task.VIDEO_UNDERSTANDING, held_out=held_out)
-    question = random_question(rng, scene)
+def _understanding(
+    rng: Random, task: Task, kind: str, level: Level, preferred: Preferred, name: str, held_out: bool
+) -> MadePair:
+    video = task is Task.VIDEO_UNDERSTANDING
+    scene = random_scene(rng, level, video=video, held_out=held_out)
+    while kind not in answered_kinds(scene):
+        scene = random_scene(rng, level, video=video, held_out=held_out)
+    question = random_question(rng, scene, kind)
     right = answer_to(question, scene)
     wrong = wrong_answer(rng, question, right, level)
     answers = (right, wrong) if preferred == 1 else (wrong, right)

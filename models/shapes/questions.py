@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from random import Random
 
-from models.shapes.world import COLOURS, DIRECTIONS, NEAR_COLOURS, PLACES, SHAPES, Level, Scene, Shape, random_shape
+from models.shapes.world import (
+    DIRECTIONS,
+    NEAR_COLOURS,
+    PLACES,
+    SHAPES,
+    Level,
+    Scene,
+    Shape,
+    other_colour,
+    random_shape,
+)
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
@@ -62,13 +72,22 @@ def answer_to(question: SceneQuestion, scene: Scene) -> str:
     return next((shape.shape for shape in there if shape.colour == question.subject), "nothing")
 
 
-def random_question(rng: Random, scene: Scene) -> SceneQuestion:
-    """A question that `scene` answers."""
+IMAGE_QUESTIONS = ("colour", "form", "what", "where", "count")
+VIDEO_QUESTIONS = (*IMAGE_QUESTIONS, "way")
+
+
+def answered_kinds(scene: Scene) -> tuple[str, ...]:
+    """The kinds of question that a scene answers. What is where is asked of shapes at rest alone."""
+    lacking = (() if any(scene.places) else ("what", "where")) + (() if scene.motion else ("way",))
+    return tuple(kind for kind in VIDEO_QUESTIONS if kind not in lacking)
+
+
+def random_question(rng: Random, scene: Scene, kind: str | None = None) -> SceneQuestion:
+    """A question that `scene` answers, of one of `answered_kinds` or of this one of them."""
     at_rest = [(at, shape) for at, shape in enumerate(scene.places) if shape is not None]
     moving = scene.motion.shape if scene.motion else None
     shapes = [shape for _, shape in at_rest] + ([moving] if moving else [])
-    kinds = ["colour", "form", "count"] + (["what", "where"] if at_rest else []) + (["way", "way"] if moving else [])
-    kind = rng.choice(kinds)
+    kind = kind or rng.choice(answered_kinds(scene))
     if kind == "count":
         return SceneQuestion(kind)
     if kind == "way":
@@ -83,7 +102,7 @@ def random_question(rng: Random, scene: Scene) -> SceneQuestion:
 def wrong_answer(rng: Random, question: SceneQuestion, right: str, level: Level) -> str:
     """An answer of the right kind that is wrong; at the hard level a close one."""
     if question.kind == "colour":
-        return NEAR_COLOURS[right] if level is Level.HARD else _other(rng, COLOURS, right)
+        return other_colour(right, level, rng)
     if question.kind == "form":
         return _other(rng, SHAPES, right)
     if question.kind == "where":

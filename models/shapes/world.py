@@ -26,6 +26,7 @@ NEAR_COLOURS = {
     "green": "yellow",
     "yellow": "green",
 }
+NEAR_SHARE = 0.5  # of the wrong colours below the hard level, where all are near
 FRAMES = 4
 TIMES = tuple(frame / (FRAMES - 1) for frame in range(FRAMES))  # of the frames, from start to end
 HELD_OUT_SHARE = 5  # one scene in so many, by digest, belongs to the held-out split
@@ -42,7 +43,8 @@ class Level(StrEnum):
 class Flaw(StrEnum):
     """What is wrong with the worse candidate of a generation pair."""
 
-    ATTRIBUTE = "attribute"
+    COLOUR = "colour"
+    FORM = "form"
     COUNT = "count"
     RELATION = "relation"
     MISSING = "missing"
@@ -134,7 +136,7 @@ def distinct_shapes(rng: Random, count: int) -> list[Shape]:
 
 
 def random_scene(rng: Random, level: Level, *, video: bool, held_out: bool) -> Scene:
-    """A scene of the wanted split: 1-2, 2-3 or 3-4 shapes (videos: a moving one and up to two at rest)."""
+    """A scene of the wanted split: 1-2, 2-3 or 3-4 shapes (videos: a moving one, and 0-1, 1 or 1-2 at rest)."""
     while True:
         scene = _draw_video(rng, level) if video else _draw_picture(rng, level)
         if scene.held_out == held_out:
@@ -150,7 +152,7 @@ def _draw_picture(rng: Random, level: Level) -> Scene:
 
 
 def _draw_video(rng: Random, level: Level) -> Scene:
-    at_rest = rng.choice({Level.EASY: (0,), Level.NORMAL: (0, 1), Level.HARD: (1, 2)}[level])
+    at_rest = rng.choice({Level.EASY: (0, 1), Level.NORMAL: (1,), Level.HARD: (1, 2)}[level])
     track = rng.choice(tuple(TRACKS))
     direction = rng.choice(("right", "left") if track in ("top", "bottom") else ("down", "up"))
     moving, *resting = distinct_shapes(rng, 1 + at_rest)
@@ -194,8 +196,9 @@ def parse_caption(text: str) -> Scene:
     return scene
 
 
-IMAGE_FLAWS = (Flaw.ATTRIBUTE, Flaw.COUNT, Flaw.RELATION, Flaw.MISSING, Flaw.NOISE, Flaw.BLUR, Flaw.CUT)
-VIDEO_FLAWS = (Flaw.ATTRIBUTE, Flaw.COUNT, Flaw.MISSING, Flaw.DIRECTION, Flaw.FLICKER, Flaw.JUMP, Flaw.NOISE, Flaw.BLUR)
+_ANY_FLAWS = (Flaw.COLOUR, Flaw.FORM, Flaw.COUNT, Flaw.MISSING, Flaw.NOISE, Flaw.BLUR)
+IMAGE_FLAWS = (*_ANY_FLAWS, Flaw.RELATION, Flaw.CUT)
+VIDEO_FLAWS = (*_ANY_FLAWS, Flaw.DIRECTION, Flaw.FLICKER, Flaw.JUMP)
 
 
 def violate(scene: Scene, flaw: Flaw, level: Level, rng: Random) -> Scene | None:
@@ -207,8 +210,8 @@ def violate(scene: Scene, flaw: Flaw, level: Level, rng: Random) -> Scene | None
     filled = [at for at, shape in enumerate(scene.places) if shape is not None]
     blocked = TRACKS[scene.motion.track] if scene.motion else ()
     free = [at for at, shape in enumerate(scene.places) if shape is None and at not in blocked]
-    if flaw is Flaw.ATTRIBUTE:
-        return _change_attribute(scene, filled, level, rng)
+    if flaw in (Flaw.COLOUR, Flaw.FORM):
+        return _change_attribute(scene, flaw, filled, level, rng)
     if flaw is Flaw.COUNT:
         return scene.put(rng.choice(free), random_shape(rng)) if free else None
     if flaw is Flaw.MISSING:
@@ -225,15 +228,21 @@ def violate(scene: Scene, flaw: Flaw, level: Level, rng: Random) -> Scene | None
     return scene
 
 
-def _change_attribute(scene: Scene, filled: list[int], level: Level, rng: Random) -> Scene:
-    """Another colour or another form for one shape; at the hard level a colour close to the wanted one."""
+def other_colour(colour: str, level: Level, rng: Random) -> str:
+    """A colour close to this one, always at the hard level and every other time at the others; else any other."""
+    if level is Level.HARD or rng.random() < NEAR_SHARE:
+        return NEAR_COLOURS[colour]
+    return rng.choice([other for other in COLOURS if other != colour])
+
+
+def _change_attribute(scene: Scene, flaw: Flaw, filled: list[int], level: Level, rng: Random) -> Scene:
+    """Another colour or another form for one shape."""
     moving = scene.motion is not None and (not filled or rng.random() < 0.5)
     place = -1 if moving else rng.choice(filled)
     old = scene.motion.shape if moving and scene.motion else scene.places[place]
     assert old is not None
-    if rng.random() < 0.5:
-        near = NEAR_COLOURS[old.colour]
-        new = replace(old, colour=near if level is Level.HARD else rng.choice([c for c in COLOURS if c != old.colour]))
+    if flaw is Flaw.COLOUR:
+        new = replace(old, colour=other_colour(old.colour, level, rng))
     else:
         new = replace(old, shape=rng.choice([form for form in SHAPES if form != old.shape]))
     if moving and scene.motion is not None:

@@ -17,7 +17,7 @@ from models.splits.ledger import Ledger
 from models.splits.near import Confirm
 
 TRIES = 50  # numbers tried for one validation pair; easy scenes are few, and training has most of them
-STRIDE = 1_000_000  # between those numbers; even, so that the better candidate stays where it was
+STRIDE = 1_440_000  # between those numbers; twice a multiple of the kinds of each task, so that kind and order stay
 # The largest difference of 16 x 16 colours, of 255, up to which two pictures are the same: measured on 750 pictures, at
 # most 48 to their copies as JPEG of quality 75 and three quarters the size, at least 95 between those of near hashes.
 SAME_LOOK = 70.0

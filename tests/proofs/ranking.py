@@ -27,7 +27,7 @@ from models.shapes.world import Flaw, Level, Scene, caption_of, random_scene, vi
 from models.verdict.grammar import Mode
 from tasks.judging.judges import reward_model
 
-CONTENT = (Flaw.COUNT, Flaw.ATTRIBUTE, Flaw.RELATION, Flaw.ATTRIBUTE)
+CONTENT = (Flaw.COUNT, Flaw.COLOUR, Flaw.RELATION, Flaw.FORM)
 RENDERING = (Flaw.CUT, Flaw.BLUR, Flaw.NOISE)
 HALF = 14  # of 28 pairs
 TASK = "image_generation"

@@ -62,7 +62,7 @@ def altered(scene: Scene, level: Level, rng: Random) -> Scene:
     while True:
         shown = scene
         for _ in range(scene.count):
-            change = rng.choice((None, None, None, Flaw.ATTRIBUTE, Flaw.ATTRIBUTE, *more))
+            change = rng.choice((None, None, None, Flaw.COLOUR, Flaw.FORM, *more))
             shown = violate(shown, change, level, rng) or shown if change else shown
         if not shown.held_out:
             return shown
