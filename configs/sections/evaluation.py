@@ -14,6 +14,13 @@ class Evaluate(Section):
     max_tokens: Positive = Field(1024, description="tokens of a thinking answer at most")
     bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
     examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
+    oracle: str = Field(
+        "",
+        pattern=r"^(embedded|endpoint:.+|[0-9a-f]{8,64})?$",
+        description="a judge whose thinking answers to the same held-out pairs stand beside the models' as a ceiling: "
+        "embedded (the embedded teacher without its faults, from pixels alone; it knows shapes alone), endpoint:MODEL "
+        "(of OPENAI_BASE_URL), or a model of the store by the first 8 or more digits of its digest; empty: none",
+    )
 
 
 class Promote(Section):

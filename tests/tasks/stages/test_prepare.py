@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from PIL import Image
 
 from configs.load import load_settings
-from configs.schema import Settings
+from configs.schema import Prepare, Settings
 from models.errors import ArtifactMissing
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import SPLITS, Split, Task
-from models.shapes.pairs import make_pair
+from models.shapes.pairs import KINDS, make_pair
 from models.sources.shapes import read_shapes
 from tasks.data.decoders import prepare_decoders
 from tasks.data.inbox.inbox import ingest
@@ -86,6 +87,23 @@ def test_drops_among_the_inputs_come_first_and_change_no_held_out_pair(settings:
 def opened(settings: Settings, done: Done) -> PreferenceDataset:
     folder = open_store(settings).fetch(done.outputs["preferences"])
     return PreferenceDataset(folder, max_pixels=64 * 64, max_frames=8)
+
+
+def test_what_is_published_has_equal_shares_of_all_kinds_in_its_sealed_splits(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Of the sizes that are the defaults; a version later, of which the splits are known, has the same."""
+    sizes = {name: Prepare.model_fields[name].default for name in ("held_out_pairs", "validation_pairs")}
+    whole = settings.model_copy(update={"prepare": settings.prepare.model_copy(update=sizes)})
+    first = made(whole, tmp_path / "first", {})
+    later = made(whole, tmp_path / "later", {"previous": first.outputs["splits"]})
+    for done in (first, later):
+        assert done.facts["quarantined"] == 0
+        for split in ("held_out", "validation"):
+            pairs = opened(whole, done).pairs(split)  # type: ignore[arg-type]
+            for task, kinds in KINDS.items():
+                found = Counter(pair.group for pair in pairs if pair.task == task)
+                assert found == dict.fromkeys(kinds, sizes[f"{split}_pairs"] / len(kinds))
 
 
 def jpeg(data: bytes) -> bytes:
