@@ -109,7 +109,10 @@ class JudgedRow:
         if self.mode != "think" or self.task not in set(Task):
             return False
         verdict = parse_verdict(self.text, Task(self.task), mode=self.mode)
-        return not isinstance(verdict, Malformed) and verdict.totals_tie
+        if isinstance(verdict, Malformed) or verdict.totals is None:
+            return False
+        first, second = (total.value for total in verdict.totals)
+        return first == second
 
     @property
     def refused(self) -> bool:

@@ -107,11 +107,6 @@ class Verdict:
         return True
 
     @property
-    def totals_tie(self) -> bool:
-        """Whether the totals as written are equal, so that they support neither candidate."""
-        return self.totals is not None and self.totals[0].value == self.totals[1].value
-
-    @property
     def answer_agrees(self) -> bool:
         """Whether the answer follows from the totals as written; equal totals support no answer but a tie."""
         if self.totals is None:

@@ -41,6 +41,7 @@ JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
 _JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
 JUDGED = Stage(JUDGING, "5", body="", sections=_JUDGED_BY, generates=True, seeded=False)
+NO_ORACLE = "none"
 ORACLE = "oracle"  # its name in reports, and the stage of its judgments in the index
 _ORACLE_BY = ("evaluate.oracle", "evaluate.pairs", "evaluate.max_tokens", "model.max_pixels", "model.max_frames")
 ORACLE_JUDGED = Stage(ORACLE, "1", body="", sections=_ORACLE_BY, seeded=False)
@@ -52,7 +53,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
     with stage_context(job, child, scratch) as context:
         config = job.settings.evaluate
         rows = {name: judged_rows(context, name) for name in EVALUATED}
-        if config.oracle:
+        if config.oracle != NO_ORACLE:
             rows[ORACLE] = oracle_rows(context)
         scores = {name: score(rows[name], bootstrap=config.bootstrap, seed=job.settings.seed) for name in rows}
         differences = _differences(context, rows)
@@ -61,7 +62,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
         (folder / "report.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
         data = ReportData(
             models=[ModelEntry(name, scores[name]) for name in EVALUATED],
-            oracle=ModelEntry(ORACLE, scores[ORACLE]) if config.oracle else None,
+            oracle=ModelEntry(ORACLE, scores[ORACLE]) if ORACLE in scores else None,
             differences=differences,
             distill_yield=_read_json(context.input("distilled") / "yield.json"),
             pass_rates=pq.read_table(context.input("trajectories") / "pass_rates.parquet").to_pylist(),

@@ -185,7 +185,7 @@ def test_an_oracle_may_be_a_model_of_the_store_or_behind_an_endpoint(
     assert opened[0] == "some/judge" and (Path(str(opened[1])) / "weights").is_file()
 
 
-@pytest.mark.parametrize("name", ["champion", "endpoint:", "models:/thinkreward@champion", "EMBEDDED", "abc"])
+@pytest.mark.parametrize("name", ["champion", "endpoint", "models:/thinkreward@champion", "EMBEDDED", "abc", "''"])
 def test_an_oracle_that_may_be_another_tomorrow_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="may be another model tomorrow"):
         load_settings("shapes", (f"evaluate.oracle={name}",))
@@ -240,3 +240,10 @@ def test_the_report_has_the_macro_averages_the_paired_differences_and_the_oracle
     assert run.data.metrics["grpo_over_rejection-sampling/direct_macro"] == 0.0
     page = (open_store(settings).fetch(done.outputs["report"]) / "report.html").read_text()
     assert "The row oracle is the ceiling" in page and "Macro over kinds" in page
+
+
+def test_the_embedded_oracle_is_refused_for_pairs_of_another_world() -> None:
+    own = ("prepare.source=jsonl", "prepare.path=/data", "distill.teacher=openai")
+    load_settings("shapes", (*own, "evaluate.oracle=none"))
+    with pytest.raises(SettingsError, match=r"set evaluate\.oracle=none"):
+        load_settings("shapes", (*own, "evaluate.oracle=embedded"))
