@@ -75,8 +75,8 @@ class Settings(Section):
             )
         if self.prepare.source != "shapes" and self.evaluate.oracle == "embedded":
             raise ValueError(
-                f"prepare.source is {self.prepare.source} but evaluate.oracle is embedded, which knows the shapes world "
-                "alone: set evaluate.oracle=none, or to endpoint:MODEL"
+                f"prepare.source is {self.prepare.source} but evaluate.oracle is embedded, which knows the shapes "
+                "world alone: set evaluate.oracle=none, or to endpoint:MODEL"
             )
         if self.prepare.source != "published" and self.distill.teacher == "published":
             raise ValueError(
