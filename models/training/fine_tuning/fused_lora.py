@@ -1,7 +1,7 @@
 """A linear layer and its LoRA adapter as one function: the same sums in fewer passes over memory.
 
-PEFT writes the layer's output, the adapter's, its scaled copy and their sum; here the adapter is added into the layer's
-output by the matrix product itself (`addmm` with beta = 1), and so is its part of the input's gradient. What is kept for
+PEFT writes the layer's output, the adapter's, its scaled copy and their sum; here the matrix product itself adds the
+adapter into the layer's output (`addmm` with beta = 1), and so with its part of the input's gradient. What is kept for
 the backward pass is what PEFT keeps: the input and its projection to the rank.
 """
 
@@ -14,7 +14,7 @@ DEFAULT = "default"  # the name that PEFT gives to a model's only adapter
 
 
 class _Fused(torch.autograd.Function):
-    """`x W^T + b + scale (x A^T) B^T` for x (tokens, in), W (out, in) that is not trained, A (rank, in), B (out, rank)."""
+    """`x W^T + b + scale (x A^T) B^T`: x (tokens, in), A (rank, in), B (out, rank), and W (out, in), not trained."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:

@@ -1,8 +1,8 @@
 """Rows of fine-tuning, tokenised and with their media digested once, and put together into batches of like length.
 
-Of a row its tokens, positions and the digests of its media are kept; pixels are let go at the end of the step, since the
-features of a frozen tower are kept by digest (`models.media.vision_cache`). A medium whose features were let go too is
-read again.
+Of a row its tokens, positions and the digests of its media are kept; pixels are let go at the end of the step, since
+the features of a frozen tower are kept by digest (`models.media.vision_cache`). A medium whose features were let go
+too is read again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
