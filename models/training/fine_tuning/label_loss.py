@@ -6,6 +6,7 @@ trained needs of each position d log p / dh = W_label - sum_v p_v W_v, which the
 the hidden size. Entropy comes from the same vector, since sum_v p_v z_v = h . sum_v p_v W_v.
 """
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,7 @@ def score_labels_alone(model: Any) -> None:
     scaled = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
     plain = model.get_output_embeddings().bias is None and not any(getattr(config, name, None) for name in scaled)
 
+    @functools.wraps(type(model).forward)  # `generate` reads the signature
     def forward(
         self: Any, *args: Any, fused_lm_head: bool = False, media: Callable[[], Any] | None = None, **more: Any
     ) -> Any:

@@ -34,9 +34,7 @@ def scored(model: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("family", [qwen2_5_vl, qwen3_vl])
-def test_scores_and_gradients_are_those_of_trl(
-    family: Any, frozen: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_and_gradients_are_those_of_trl(family: Any, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_loss, "AT_ONCE", 1)
     monkeypatch.setattr(label_loss, "FEWEST", 4)  # several chunks
     torch.manual_seed(0)
