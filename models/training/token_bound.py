@@ -1,8 +1,8 @@
 """Micro-batches bounded by tokens: an optimizer step takes the sequences it always takes, split by their length.
 
 The trainer sees one batch for each step, of which the parts are computed one after the other, and gradients add up.
-Parts are uneven, so each is weighed by what it holds: fine-tuning divides by the step's tokens, GRPO by what its loss
-divides by. Steps, their data and the position in them are those without a bound.
+Parts are uneven, so each is weighed by what it holds: fine-tuning (`fine_tuning/trainer.py`) divides by the step's
+tokens, GRPO by what its loss divides by. Steps, their data and the position in them are those without a bound.
 """
 
 import contextlib
