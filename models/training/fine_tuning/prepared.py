@@ -69,7 +69,7 @@ class PreparedRows:
         rows = self.rows(places)
         labels = [torch.cat((torch.full((one.learnt_from,), IGNORED), one.ids[one.learnt_from :])) for one in rows]
         padded = partial(pad_sequence, batch_first=True)
-        made = {
+        made: dict[str, Any] = {
             "input_ids": padded([one.ids for one in rows], padding_value=self._pad),
             "attention_mask": padded([torch.ones_like(one.ids) for one in rows]),
             "labels": padded(labels, padding_value=IGNORED),
