@@ -1,6 +1,6 @@
 """Lessons as padded batches with labels on the answers alone, and the loss that is taken of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -56,6 +56,21 @@ def _rough_length(lesson: Lesson) -> int:
     noisy or all are clean, and a model learns from it which batch it is in.
     """
     return (len(lesson.answer) + 25 * sum(len(frames) for frames in lesson.frames.values())) // 60
+
+
+class _Stream(torch.utils.data.IterableDataset[Any]):
+    """What an iterator yields that is made where it is consumed."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.make()
+
+
+def ahead(make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """What `make()` yields, drawn by a process of its own while the model learns: drawing takes a fifth of a step."""
+    return iter(torch.utils.data.DataLoader(_Stream(make), batch_size=None, num_workers=1, prefetch_factor=8))
 
 
 def labelled_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

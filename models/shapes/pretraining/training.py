@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from models.shapes.base_model import build_config, build_processor, build_tokenizer, reworded_tokenizer
 from models.shapes.lessons.lesson import REQUESTS
-from models.shapes.pretraining.batches import batches, labelled_logits, lesson_loss
+from models.shapes.pretraining.batches import ahead, batches, labelled_logits, lesson_loss
 from models.shapes.pretraining.measuring import Recall, direct_accuracy, measure_base
 from models.shapes.pretraining.schedule import LEGS, REWORDED, SIGHT, Leg
 from models.shapes.pretraining.sight import train_sight
@@ -103,7 +104,7 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random, s
     recall = Recall(processor.tokenizer)
     started, losses = time.monotonic(), []
     seen: set[int] = set()
-    for step, batch in enumerate(batches(processor, leg.phases, seed, rng), start=1):
+    for step, batch in enumerate(ahead(partial(batches, processor, leg.phases, seed, rng)), start=1):
         model.train()
         seen.update(batch["input_ids"].unique().tolist())
         logits, labelled = labelled_logits(model, batch)
