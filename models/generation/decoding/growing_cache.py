@@ -1,7 +1,10 @@
-"""A cache of keys and values with room for further tokens, whose attended part is as long as what was written.
+"""A cache of keys and values with some room for further tokens, so that a token is written in place.
 
-transformers' dynamic layer copies all it has at every token, and its static one attends over the room that is still
-empty. On a CPU, where attention is bound by memory, each costs about as much as the rest of a decoding step.
+transformers' dynamic layer copies all it has at every token; its static one has room for the longest completion, and
+attends over it however short the completions are. Here the room is a block, and is renewed when it is full.
+
+The whole room is one tensor without gaps. Reading it as a whole is faster on a CPU than reading the part that is filled
+(`one_query`), so what `update` returns carries it.
 """
 
 from typing import Any
@@ -9,11 +12,14 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-BLOCK = 64  # tokens of room that are added at a time
+BLOCK = 32  # tokens of room: copying all at each full block, and reading those yet empty, both cost a few per cent
 
 
 class GrowingLayer(DynamicLayer):
-    """What a `DynamicLayer` has come to, with room behind it: tensors (rows, heads, tokens, width), filled in place."""
+    """What a `DynamicLayer` has come to, with room behind it: tensors (rows, heads, tokens, width), filled in place.
+
+    `keys` and `values` are the part that is filled; their attribute `room` is the whole, zero where it is empty.
+    """
 
     def __init__(self, filled: DynamicLayer) -> None:
         super().__init__()
@@ -23,29 +29,37 @@ class GrowingLayer(DynamicLayer):
     def _hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Take these, with a block of room behind them."""
         length = keys.shape[-2]
-        self._room = [one.new_empty((*one.shape[:-2], length + BLOCK, one.shape[-1])) for one in (keys, values)]
-        for room, one in zip(self._room, (keys, values), strict=True):
+        self._rooms = [one.new_empty((*one.shape[:-2], length + BLOCK, one.shape[-1])) for one in (keys, values)]
+        for room, one in zip(self._rooms, (keys, values), strict=True):
             room[..., :length, :] = one
+            room[..., length:, :] = 0
         self._show(length)
 
     def _show(self, length: int) -> None:
-        self.keys, self.values = (room[..., :length, :] for room in self._room)
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+        for view, room in zip((self.keys, self.values), self._rooms, strict=True):
+            view.room = room  # type: ignore[attr-defined]
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         """See `DynamicLayer.update`."""
         before = self.keys.shape[-2]
         after = before + key_states.shape[-2]
-        while after > self._room[0].shape[-2]:
-            self._hold(self.keys, self.values)
-            self._show(before)
-        for room, new in zip(self._room, (key_states, value_states), strict=True):
+        while after > self._rooms[0].shape[-2]:
+            self._hold(*self._rooms)
+        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
             room[..., before:after, :] = new
         self._show(after)
         return self.keys, self.values
 
     def crop(self, tokens_to_remove: int) -> None:
         """See `DynamicLayer.crop`."""
-        self._show(self.keys.shape[-2] - abs(tokens_to_remove))
+        length = self.keys.shape[-2] - abs(tokens_to_remove)
+        self._hold(self.keys[..., :length, :], self.values[..., :length, :])
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep these rows, in this order; a row may be kept several times."""
+        at = beam_idx.to(self.device)
+        self._hold(self.keys.index_select(0, at), self.values.index_select(0, at))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """See `DynamicLayer.batch_repeat_interleave`."""
@@ -53,12 +67,7 @@ class GrowingLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """See `DynamicLayer.batch_select_indices`."""
-        self._hold(self.keys[indices], self.values[indices])
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Keep these rows, in this order; a row may be kept several times."""
-        at = beam_idx.to(self.device)
-        self._hold(self.keys.index_select(0, at), self.values.index_select(0, at))
+        self._hold(self.keys[indices, ...], self.values[indices, ...])
 
 
 def give_room(cache: Any) -> None:

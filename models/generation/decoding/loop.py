@@ -17,6 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from models.generation.decoding.growing_cache import give_room
+from models.generation.decoding.one_query import one_query_attention
 from models.generation.seeded import SeededSampling
 
 BY_ROW = {"attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "position_ids": -2}  # the rows' dimension
@@ -49,7 +50,7 @@ class Decoding:
         config = GenerationConfig(
             max_new_tokens=self.max_tokens, do_sample=False, eos_token_id=list(self.stops), pad_token_id=self.pad
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), one_query_attention(model):
             model.generate(**inputs, generation_config=config, custom_generate=self._loop)
         return self.written
 
