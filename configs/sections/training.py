@@ -50,8 +50,8 @@ class RejectionSampling(Section):
     max_tokens: Positive = Field(1024, description="tokens of a completion at most")
     stop_malformed: bool = Field(
         True,
-        description="end a completion as soon as it cannot follow the grammar any more: what is right stays so, and a model "
-        "that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
+        description="end a completion as soon as it cannot follow the grammar any more: what is right stays so, "
+        "and a model that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
     )
     shard_pairs: Positive = Field(60, description="pairs a shard; an interrupted run redoes unfinished shards alone")
     keep_per_pair: Positive = Field(1, description="kept completions a pair at most")
