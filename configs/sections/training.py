@@ -48,6 +48,11 @@ class RejectionSampling(Section):
     samples: int = Field(4, ge=1, le=256, description="samples a pair and presentation order")
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
     max_tokens: Positive = Field(1024, description="tokens of a completion at most")
+    stop_malformed: bool = Field(
+        True,
+        description="end a completion as soon as it cannot follow the grammar any more: what is right stays so, "
+        "and a model that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
+    )
     shard_pairs: Positive = Field(60, description="pairs a shard; an interrupted run redoes unfinished shards alone")
     keep_per_pair: Positive = Field(1, description="kept completions a pair at most")
     keep_cap: int | None = Field(None, gt=0, description="kept completions a task at most; none: all")

@@ -124,7 +124,9 @@ def train_grpo(
             media.frames,
         )
         with trainer.accelerator.autocast():
-            judged = judge.judge(validation, "think", SamplingParams(max_tokens=grpo.max_tokens), both_orders=True)
+            # Right answers are counted, which no malformed text is.
+            how = SamplingParams(max_tokens=grpo.max_tokens, stop_malformed=True)
+            judged = judge.judge(validation, "think", how, both_orders=True)
         current.train()
         return sum(one.correct for one in judged) / max(1, len(judged))
 

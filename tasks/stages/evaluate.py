@@ -34,7 +34,7 @@ MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24
 JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
-_JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
+_JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "evaluate.stop_malformed", "model")
 JUDGED = Stage(JUDGING, "5", body="", sections=_JUDGED_BY, generates=True, seeded=False)
 
 
@@ -122,7 +122,10 @@ def _judge(context: Context, name: str) -> list[JudgedRow]:
             judgments = judge.judge(
                 pairs,
                 mode,
-                SamplingParams(max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS),
+                SamplingParams(
+                    max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
+                    stop_malformed=config.stop_malformed,
+                ),
                 both_orders=True,
                 on_progress=report,
             )
