@@ -4,9 +4,9 @@ A frozen tower gives the same features for the same pixels in every epoch, in bo
 of a prompt. The seam is transformers' `get_image_features` (Qwen-VL families, 5.23): `cached_vision` puts the cache in
 there for whoever passes pixel values; `MediaFeatures` is for a caller that keeps digests and no pixels.
 
-Media are computed in batches of a shape that is theirs alone: large ones by themselves, small ones filled up to `PATCHES`
-with blanks. So their features do not depend, in their last bits, on what shares a batch or on what was kept before,
-and a resumed run ends with the same bytes.
+Media are computed in batches of a shape that is theirs alone: large ones by themselves, small ones filled up to
+`PATCHES` with blanks. So their features do not depend, in their last bits, on what shares a batch or on what was kept
+before, and a resumed run ends with the same bytes.
 """
 
 import contextlib
