@@ -153,6 +153,7 @@ def train_grpo(
         begun=begun,
         generation_batch=runtime.generation_batch,
         generation_tokens=runtime.generation_tokens,
+        shared_prefix=runtime.shared_prefix,
         completions_every=grpo.completions_every,
         model=model,
         reward_funcs=[opened(reward, begun) for reward in rewards],

@@ -11,6 +11,7 @@ from trl import GRPOTrainer
 
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
+from models.training.prefix.scoring import SharedPrefix, share_prefixes
 from models.training.seeded_rollouts import seeded_rollouts
 from models.training.token_bound import StepPart, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
@@ -39,9 +40,12 @@ class CompletionsTrainer(GRPOTrainer):
         generation_batch: int,
         generation_tokens: int | None = None,
         begun: str = "",
+        shared_prefix: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        models = [self.accelerator.unwrap_model(self.model), *([self.ref_model] if self.ref_model is not None else [])]
+        self._shares = shared_prefix and all(share_prefixes(model) for model in models)
         self._hooks = hooks
         self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
@@ -55,6 +59,11 @@ class CompletionsTrainer(GRPOTrainer):
         """
         with self.accelerator.autocast():
             return seeded_rollouts(self, prompt_ids, images, multimodal_fields, **self._together), None
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *given: Any, **more: Any) -> Any:
+        """TRL's, with each prompt computed once for its completions (`models.training.prefix`)."""
+        shared = SharedPrefix(model, self.accelerator.unwrap_model(model)) if self._shares else model
+        return super()._get_per_token_logps_and_entropies(shared, *given, **more)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
