@@ -19,7 +19,7 @@ from trl.trainer.utils import pad, split_pixel_values_by_grid, unsplit_pixel_val
 from models.generation.micro_batches import by_tokens
 from models.generation.seeded import SeededSampling, row_seed
 from models.generation.tokens import written
-from models.training.token_bound import rows_of
+from models.training.prefix.grouping import rows_of
 
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids")
 

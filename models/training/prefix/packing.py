@@ -48,29 +48,6 @@ class Packed:
     layout: Layout
 
 
-def prompt_groups(prompts: Sequence[tuple[int, ...]], media: Sequence[torch.Tensor | None]) -> list[list[int]]:
-    """The rows that share a prompt, in order of their first: equal tokens, and equal `media` to the last bit.
-
-    >>> prompt_groups([(5, 6), (7,), (5, 6)], [None, None, None])
-    [[0, 2], [1]]
-    """
-    groups: list[list[int]] = []
-    known: dict[tuple[int, ...], list[list[int]]] = {}
-    for row, prompt in enumerate(prompts):
-        like = known.setdefault(prompt, [])
-        group = next((one for one in like if _same(media[one[0]], media[row])), None)
-        if group is None:
-            group = []
-            like.append(group)
-            groups.append(group)
-        group.append(row)
-    return groups
-
-
-def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    return one is other if one is None or other is None else torch.equal(one, other)
-
-
 def packed(
     ids: torch.Tensor,
     labels: torch.Tensor,
@@ -112,7 +89,9 @@ def packed(
         rows=rows,
         columns=found,
         first=first,
-        layout=_layout([len(one) for one, _ in prefixes], [[len(columns[row]) for row in held[at]] for at in used], device),
+        layout=_layout(
+            [len(one) for one, _ in prefixes], [[len(columns[row]) for row in held[at]] for at in used], device
+        ),
     )
 
 

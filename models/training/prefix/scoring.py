@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from models.training.prefix.attention import ARGUMENT, NAME
-from models.training.prefix.packing import IGNORED, Packed, packed, prompt_groups
+from models.training.prefix.grouping import prompt_groups
+from models.training.prefix.packing import IGNORED, Packed, packed
 
 log = logging.getLogger(__name__)
 SUPPORTED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # whose positions and media `SharedPrefix` knows
@@ -24,7 +25,9 @@ def unsupported(model: Any) -> str:
     kind, text = model.config.model_type, model.config.get_text_config()
     layers = set(getattr(text, "layer_types", None) or ["full_attention"])
     if layers != {"full_attention"}:
-        return f"it has layers of {', '.join(sorted(layers - {'full_attention'}))}, whose state at a prompt's end is lost"
+        return (
+            f"it has layers of {', '.join(sorted(layers - {'full_attention'}))}, whose state at a prompt's end is lost"
+        )
     if kind not in SUPPORTED:
         return f"how {kind} counts positions is not known here, only that of {', '.join(SUPPORTED)}"
     if text._attn_implementation not in ("sdpa", NAME):  # noqa: SLF001
@@ -95,7 +98,9 @@ class SharedPrefix:
         positions = [self._positions(*pairs[one], types[one], shown[one][1]) for one, *_ in groups]
         row = packed(ids, labels, prompts, groups, positions)
         taken = zip(("pixel_values", "image_grid_thw"), zip(*(shown[at] for at in row.first), strict=True), strict=True)
-        return row, {name: torch.cat(found) for name, some in taken if (found := [one for one in some if one is not None])}
+        return row, {
+            name: torch.cat(found) for name, some in taken if (found := [one for one in some if one is not None])
+        }
 
     def _positions(
         self, ids: torch.Tensor, columns: torch.Tensor, types: torch.Tensor, grids: torch.Tensor | None
