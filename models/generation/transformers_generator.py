@@ -137,13 +137,8 @@ class LocalGenerator:
         begun: str,
         is_cancelled: Callable[[], bool] | None,
     ) -> list[list[Generated]]:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
-
+        from models.generation.decoding.loop import Decoding
         from models.generation.seeded import SeededSampling
-        from models.generation.stopping import stopping_criteria
-
-        stopping = stopping_criteria(is_cancelled)
 
         inputs = self.processor(
             text=texts,
@@ -154,29 +149,17 @@ class LocalGenerator:
             padding_side="left",
             add_special_tokens=False,
         ).to(self.model.device)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        seeded = LogitsProcessorList([SeededSampling(streams, params.temperature)] if params.temperature > 0 else [])
-        config = GenerationConfig(
-            max_new_tokens=params.max_tokens,
-            num_return_sequences=params.n,
-            eos_token_id=self.ends,
-            suppress_tokens=self.never or None,
-            pad_token_id=self.pad,
-            # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
-            cache_implementation="static",
-            disable_compile=True,  # every batch has another shape
-            **(sampling if params.temperature > 0 else {"do_sample": False}),
+        decoding = Decoding(
+            samples=params.n,
+            max_tokens=params.max_tokens,
+            stops=self.ends,
+            pad=self.pad,
+            never=self.never,
+            streams=SeededSampling(streams, params.temperature) if params.temperature > 0 else None,
+            on_tokens=None,
         )
-        with torch.inference_mode():
-            whole = self.model.generate(
-                **inputs,
-                generation_config=config,
-                logits_processor=seeded,
-                stopping_criteria=stopping,
-                streamer=streamer,
-            )
-        tokens = whole[:, inputs["input_ids"].shape[1] :]
-        rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
+        tokens = decoding.run(self.model, dict(inputs))
+        rows, ended = zip(*(written(row, self.ends) for row in tokens), strict=True)
         decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
         flat_out = [
             Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
