@@ -5,6 +5,8 @@ gets the layout through the model's keyword arguments, so that whatever surround
 adapters, checkpointed activations and several processes work as they do without it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -80,6 +82,20 @@ def shared_prefix_attention(
         made.append(sdpa_attention_forward(module, *given, mask[None, None], **more)[0].flatten(0, 1))
     found.append(_Unpadded.apply(torch.cat(made), layout))
     return torch.cat(found)[None], None
+
+
+@contextmanager
+def attending_alone(model: Any) -> Iterator[None]:
+    """Within this context a model attends as one that shares no prefixes, so that decoding may choose its attention."""
+    config = model.config.get_text_config()
+    shares = config._attn_implementation == NAME  # noqa: SLF001
+    if shares:
+        config._attn_implementation = "sdpa"  # noqa: SLF001
+    try:
+        yield
+    finally:
+        if shares:
+            config._attn_implementation = NAME  # noqa: SLF001
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)
