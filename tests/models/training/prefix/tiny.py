@@ -82,14 +82,16 @@ def batch(groups: list[dict[str, Any]], order: list[int] | None = None) -> dict[
         mask[at, left - len(prompt) : left] = 1
         ids[at, left : left + len(tokens)] = torch.tensor(tokens)
         mask[at, left : left + length] = 1
+    given = {"input_ids": ids, "attention_mask": mask, "logits_to_keep": right}
     pixels = [one for row in rows for one in row[1]]
-    media = {
+    if not pixels:
+        return given
+    return given | {
         "pixel_values": torch.cat(pixels),
         "image_grid_thw": torch.tensor([grid for row in rows for grid in row[2]]),
         "num_images": [len(row[1]) for row in rows],
         "mm_token_type_ids": (ids == IMAGE).long(),
     }
-    return {"input_ids": ids, "attention_mask": mask, "logits_to_keep": right, **(media if pixels else {})}
 
 
 def scored(model: Any, given: dict[str, Any], **more: Any) -> tuple[torch.Tensor, torch.Tensor]:
