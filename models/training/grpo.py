@@ -26,6 +26,7 @@ from models.training.checkpoints import HookCallback, accumulated, training_argu
 from models.training.compute import Compute
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.history import HISTORY, best_of
+from models.training.prefix.attention import attending_alone
 from models.training.presets import PRESETS, needs_format
 from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
 from models.training.rows import training_rows
@@ -123,7 +124,7 @@ def train_grpo(
             LocalGenerator(current, processor, batch=runtime.generation_batch, micro_tokens=runtime.generation_tokens),
             media.frames,
         )
-        with trainer.accelerator.autocast():
+        with trainer.accelerator.autocast(), attending_alone(current):
             # Right answers are counted, which no malformed text is.
             how = SamplingParams(max_tokens=grpo.max_tokens, stop_malformed=True)
             judged = judge.judge(validation, "think", how, both_orders=True)
@@ -155,6 +156,7 @@ def train_grpo(
         begun=begun,
         generation_batch=runtime.generation_batch,
         generation_tokens=runtime.generation_tokens,
+        shared_prefix=runtime.shared_prefix,
         completions_every=grpo.completions_every,
         model=model,
         reward_funcs=[opened(reward, begun) for reward in rewards],

@@ -11,6 +11,8 @@ from trl import GRPOTrainer
 
 from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
+from models.training.prefix.grouping import regrouped
+from models.training.prefix.scoring import SharedPrefix, share_prefixes
 from models.training.seeded_rollouts import seeded_rollouts
 from models.training.token_bound import StepPart, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
@@ -39,9 +41,12 @@ class CompletionsTrainer(GRPOTrainer):
         generation_batch: int,
         generation_tokens: int | None = None,
         begun: str = "",
+        shared_prefix: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        models = [self.accelerator.unwrap_model(self.model), *([self.ref_model] if self.ref_model is not None else [])]
+        self._shares = shared_prefix and all(share_prefixes(model) for model in models)
         self._hooks = hooks
         self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
@@ -55,6 +60,23 @@ class CompletionsTrainer(GRPOTrainer):
         """
         with self.accelerator.autocast():
             return seeded_rollouts(self, prompt_ids, images, multimodal_fields, **self._together), None
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's micro-batches, with a prompt's rows together where a step has several."""
+        before, window = self._buffered_inputs, self.args.gradient_accumulation_steps
+        inputs = super()._prepare_inputs(generation_batch)
+        made: Any = self._buffered_inputs
+        if not self._shares or window == 1 or made is before or not self.model.training:
+            return inputs
+        self._buffered_inputs = [
+            batch for at in range(0, len(made), window) for batch in regrouped(made[at : at + window])
+        ]
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *given: Any, **more: Any) -> Any:
+        """TRL's, with each prompt computed once for its completions (`models.training.prefix`)."""
+        shared = SharedPrefix(model, self.accelerator.unwrap_model(model)) if self._shares else model
+        return super()._get_per_token_logps_and_entropies(shared, *given, **more)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass the table on every N steps, then log as TRL does."""
@@ -115,7 +137,7 @@ class TokenBoundTrainer(CompletionsTrainer):
         model.train()
         whole = self._prepare_inputs(inputs)
         size = len(whole["prompt_ids"])
-        parts = [part for _, part in parts_of(self, whole, *self._limits)]
+        parts = [part for _, part in parts_of(self, whole, *self._limits, shared=self._shares)]
         before = {name: len(values) for name, values in self._metrics["train"].items()}
         losses, steps = [], self.current_gradient_accumulation_steps
         for at, part in enumerate(parts):
@@ -148,7 +170,7 @@ class TokenBoundTrainer(CompletionsTrainer):
         for name, value in (("ids", input_ids), ("mask", attention_mask)):
             step |= {f"prompt_{name}": value[:, :-logits_to_keep], f"completion_{name}": value[:, -logits_to_keep:]}
         logps = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
-        for places, part in parts_of(self, step, *self._limits):
+        for places, part in parts_of(self, step, *self._limits, shared=self._shares):
             width = part["completion_ids"].shape[1]
             ids = torch.cat([part.pop("prompt_ids"), part.pop("completion_ids")], dim=1)
             mask = torch.cat([part.pop("prompt_mask"), part.pop("completion_mask")], dim=1)
