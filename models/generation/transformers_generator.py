@@ -20,7 +20,7 @@ from models.generation.protocol import (
     SamplingParams,
     transformers_identity,
 )
-from models.generation.tokens import placeholder_tokens, stop_tokens, written
+from models.generation.tokens import placeholder_tokens, stop_tokens, without_own_defaults, written
 from models.verdict.chat_template import opening, prompt_text
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, Part
@@ -167,7 +167,7 @@ class LocalGenerator:
             disable_compile=True,  # every batch has another shape
             **(sampling if params.temperature > 0 else {"do_sample": False}),
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), without_own_defaults(self.model):
             whole = self.model.generate(
                 **inputs,
                 generation_config=config,

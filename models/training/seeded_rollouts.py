@@ -18,7 +18,7 @@ from trl.trainer.utils import pad, split_pixel_values_by_grid, unsplit_pixel_val
 
 from models.generation.micro_batches import by_tokens
 from models.generation.seeded import SeededSampling, row_seed
-from models.generation.tokens import written
+from models.generation.tokens import without_own_defaults, written
 from models.training.token_bound import rows_of
 
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids")
@@ -51,6 +51,7 @@ def seeded_rollouts(
         torch.random.fork_rng(),  # the draws of `generate` decide nothing, and their number follows the batches
         unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator, **checkpointing) as model,
         torch.no_grad(),
+        without_own_defaults(model),
     ):
         model.eval()
         for places in by_tokens(lengths, tokens=most, rows=rows):
