@@ -18,6 +18,7 @@ from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.training.compute import Compute
+from models.training.health import NO_SPREAD
 from models.training.presets import PRESETS
 from models.training.rollouts import CompletionsTrainer, GRPOTrainer
 from models.verdict import rewards
@@ -50,13 +51,14 @@ def optimised(data: Data, folder: Path, pairs: int = 2, **changes: Any) -> dict[
     from models.training.grpo import train_grpo
 
     base, media, made = data
+    more = {name: changes.pop(name) for name in ("reserve", "resume_from") if name in changes}
     plain = {
         "group": 8, "prompts_per_step": 2, "micro_batch": 16, "learning_rate": 1e-4, "max_tokens": 4,
         "checkpoint_every": 100, "validate_every": 100, "rewards": Rewards(format=1.0, accuracy=0.0),
     }  # fmt: skip
     return train_grpo(
         base, made[:pairs], made[-1:], media, grpo=Grpo(**(plain | changes)),
-        compute=Compute(0, Model(), Runtime(device="cpu", generation_batch=64)), scratch=folder,
+        compute=Compute(0, Model(), Runtime(device="cpu", generation_batch=64)), scratch=folder, **more,
     )  # fmt: skip
 
 
@@ -241,7 +243,7 @@ def test_texts_are_drawn_from_what_the_loss_scores(
 def test_rollouts_take_nothing_from_a_models_own_defaults(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its `generation_config.json` may forbid repetitions or force an end: the loss would score another distribution."""
+    """Its `generation_config.json` may forbid repetitions, and the loss would score another distribution."""
     written: list[list[list[int]]] = []
     turn = CompletionsTrainer._generate_single_turn
 
@@ -267,3 +269,55 @@ def test_rollouts_take_nothing_from_a_models_own_defaults(
         optimised((folder, media, pairs), tmp_path / str(at), pairs=1, max_tokens=12, lora=Lora(rank=2) if at else None)
     assert written[0] == written[1]
     assert any(len(set(one)) < len(one) for one in written[0]), "nothing is repeated, so this could not fail"
+
+
+def rates(facts: dict[str, Any]) -> list[float]:
+    return [row["learning_rate"] for row in facts["log"] if "learning_rate" in row]
+
+
+def test_schedules_of_the_learning_rate_and_several_passes_a_generation(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight steps: of two generations, each shared out to two steps and gone through twice."""
+    monkeypatch.setitem(rewards.REWARDS, "format", has_word)
+    several: dict[str, Any] = {"steps_per_generation": 2, "generation_passes": 2, "pairs": 4}
+    several |= {"prompts_per_step": 2, "beta": 0.1, "preset": "modern"}
+    found = {}
+    for schedule, warmup in (("constant", 0.0), ("constant", 0.25), ("linear", 0.25), ("cosine", 0.0)):
+        folder = tmp_path / f"{schedule}-{warmup}"
+        facts = optimised(data, folder, schedule=schedule, warmup=warmup, **several)
+        found[schedule, warmup] = rates(facts)
+        assert len([row for row in facts["log"] if "reward" in row]) == 2
+        assert all("kl" in row for row in facts["log"] if "loss" in row)
+    assert found["constant", 0.0] == [1e-4] * 8
+    assert found["constant", 0.25] == pytest.approx([0.0, 5e-5] + [1e-4] * 6)
+    assert found["linear", 0.25] == pytest.approx([0.0, 5e-5] + [1e-4 * left / 6 for left in (6, 5, 4, 3, 2, 1)])
+    cosine = found["cosine", 0.0]
+    assert cosine[0] == 1e-4 and cosine == sorted(cosine, reverse=True) and cosine[-1] < 1e-5
+
+
+def test_pairs_without_spread_are_refilled_and_a_resumed_run_ends_with_the_same_bytes(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reward tells some pairs' completions apart and not others': after refilling all groups have spread."""
+    made = data[2]
+    flat = {pair.id for pair in made[:4]}
+
+    def told(completions: list[Any], pair_id: list[str], **_: object) -> list[float]:
+        lengths = [len(rewards.completion_text(one)) % 7 / 7 for one in completions]
+        return [0.5 if pair in flat else value for pair, value in zip(pair_id, lengths, strict=True)]
+
+    monkeypatch.setitem(rewards.REWARDS, "format", told)
+    changes: dict[str, Any] = {"pairs": 6, "checkpoint_every": 2, "validate_every": 2, "preset": "paper"}
+    plain = optimised(data, tmp_path / "plain", **changes)
+    assert [row[NO_SPREAD] for row in plain["log"] if NO_SPREAD in row][:4] == [1.0] * 4
+    whole = optimised(data, tmp_path / "whole", refill=3, reserve=made[6:18], **changes)
+    assert [row[NO_SPREAD] for row in whole["log"] if NO_SPREAD in row] == [0.0] * 6
+    assert [row["refill/pairs"] for row in whole["log"] if "refill/pairs" in row] == [1.0] * 4 + [0.0] * 2
+    begun = tmp_path / "whole" / "checkpoint-2"
+    resumed = optimised(data, tmp_path / "resumed", refill=3, reserve=made[6:18], resume_from=begun, **changes)
+    ends = [(tmp_path / name / "checkpoint-6" / "model.safetensors").read_bytes() for name in ("whole", "resumed")]
+    assert ends[0] == ends[1] != (begun / "model.safetensors").read_bytes()
+    assert [row["loss"] for row in resumed["log"] if "loss" in row] == [
+        row["loss"] for row in whole["log"] if "loss" in row
+    ]
