@@ -122,8 +122,8 @@ class Grpo(Section):
     steps_per_generation: int | None = Field(
         None,
         gt=0,
-        description="optimizer steps that the completions of one generation are shared out to, each of prompts_per_step "
-        "prompts; none: the preset's (gspo and cispo: 4, the others: 1)",
+        description="optimizer steps that the completions of one generation are shared out to, each of "
+        "prompts_per_step prompts; none: the preset's (gspo and cispo: 4, the others: 1)",
     )
     generation_passes: Positive = Field(
         1, description="times that each generation is optimised on before the next is sampled (GRPO's mu)"

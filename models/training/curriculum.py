@@ -28,9 +28,7 @@ class Curriculum:
 
 
 def in_band(rate: float, band: Band) -> bool:
-    """Whether a pass rate (0 to 1) counts as hard: 0 for `wrong_only`, else below 1; above 0 for
-    `partial` and `contested`.
-    """
+    """Whether a pass rate counts as hard: 0 for `wrong_only`, else below 1; above 0 for `partial` and `contested`."""
     if band == "wrong_only":
         return rate == 0.0
     return rate < 1.0 and (band not in ("partial", "contested") or rate > 0.0)

@@ -1,9 +1,9 @@
 """Dynamic sampling: pairs whose completions all earn the same teach nothing, and others are sampled in their place.
 
 DAPO (arXiv 2503.14476, section 3.2) samples further prompts until a batch is full of groups with spread. Here there are
-so many rounds at most, and what then lacks spread stays in the batch, which keeps its size. A pair is replaced with both
-its presentations, and stays if one of them has spread. What replaces it follows from the seed, the optimizer step and
-the round alone, so that a resumed run goes on as an undisturbed one.
+so many rounds at most, and what then lacks spread stays in the batch, which keeps its size. A pair is replaced with
+both its presentations, and stays if one of them has spread. What is drawn follows from the seed and the optimizer step
+alone, so that a resumed run goes on as an undisturbed one.
 """
 
 from collections.abc import Callable, Sequence

@@ -68,7 +68,7 @@ class CompletionsTrainer(GRPOTrainer):
             return seeded_rollouts(self, prompt_ids, images, multimodal_fields, **limits), None
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
-        """With `refill`, pairs without spread are replaced first (`models.training.refill`), and then all are scored."""
+        """With `refill`, pairs without spread are replaced first (`models.training.refill`); then all are scored."""
         if not self._refill:
             return super()._generate_and_score_completions(inputs)
         draw = f"{self.args.seed} {self.state.global_step}"

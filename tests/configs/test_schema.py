@@ -69,7 +69,7 @@ def test_grpo_micro_batches_hold_whole_groups_and_divide_the_step(micro_batch: i
 
 
 def test_a_resumed_run_of_several_steps_a_generation_never_samples_again() -> None:
-    with pytest.raises(ValidationError, match="generation of 6 steps .* checkpoint_every=12,"):
+    with pytest.raises(ValidationError, match=r"generation of 6 steps .* checkpoint_every=12,"):
         Grpo(steps_per_generation=2, generation_passes=3)
     made = Grpo(steps_per_generation=2, generation_passes=3, checkpoint_every=12, validate_every=12)
     assert (made.generation_steps, Grpo(preset="cispo", checkpoint_every=4, validate_every=4).generation_steps) == (
@@ -81,7 +81,7 @@ def test_a_resumed_run_of_several_steps_a_generation_never_samples_again() -> No
 
 def test_rewards_for_both_orders_need_both_in_one_generation() -> None:
     orders = Rewards(orders=1.0)
-    with pytest.raises(ValidationError, match="a generation of 3 prompts .* prompts_per_step=4, or orders=0"):
+    with pytest.raises(ValidationError, match=r"a generation of 3 prompts .* prompts_per_step=4, or orders=0"):
         Grpo(rewards=orders, prompts_per_step=3, micro_batch=24)
     assert Grpo(rewards=orders, prompts_per_step=3, micro_batch=24, steps_per_generation=2).rewards == orders
     assert Grpo(prompts_per_step=3, micro_batch=24).rewards.orders == 0

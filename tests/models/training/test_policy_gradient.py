@@ -283,13 +283,12 @@ def test_schedules_of_the_learning_rate_and_several_passes_a_generation(
     several: dict[str, Any] = {"steps_per_generation": 2, "generation_passes": 2, "pairs": 4}
     several |= {"prompts_per_step": 2, "beta": 0.1, "preset": "modern"}
     found = {}
-    for schedule, warmup in (("constant", 0.0), ("constant", 0.25), ("linear", 0.25), ("cosine", 0.0)):
+    for schedule, warmup in (("constant", 0.25), ("linear", 0.25), ("cosine", 0.0)):
         folder = tmp_path / f"{schedule}-{warmup}"
         facts = optimised(data, folder, schedule=schedule, warmup=warmup, **several)
         found[schedule, warmup] = rates(facts)
         assert len([row for row in facts["log"] if "reward" in row]) == 2
         assert all("kl" in row for row in facts["log"] if "loss" in row)
-    assert found["constant", 0.0] == [1e-4] * 8
     assert found["constant", 0.25] == pytest.approx([0.0, 5e-5] + [1e-4] * 6)
     assert found["linear", 0.25] == pytest.approx([0.0, 5e-5] + [1e-4 * left / 6 for left in (6, 5, 4, 3, 2, 1)])
     cosine = found["cosine", 0.0]
@@ -301,7 +300,7 @@ def test_pairs_without_spread_are_refilled_and_a_resumed_run_ends_with_the_same_
 ) -> None:
     """The reward tells some pairs' completions apart and not others': after refilling all groups have spread."""
     made = data[2]
-    flat = {pair.id for pair in made[:4]}
+    flat = {pair.id for pair in made[2:6]}
 
     def told(completions: list[Any], pair_id: list[str], **_: object) -> list[float]:
         lengths = [len(rewards.completion_text(one)) % 7 / 7 for one in completions]
@@ -310,11 +309,11 @@ def test_pairs_without_spread_are_refilled_and_a_resumed_run_ends_with_the_same_
     monkeypatch.setitem(rewards.REWARDS, "format", told)
     changes: dict[str, Any] = {"pairs": 6, "checkpoint_every": 2, "validate_every": 2, "preset": "paper"}
     plain = optimised(data, tmp_path / "plain", **changes)
-    assert [row[NO_SPREAD] for row in plain["log"] if NO_SPREAD in row][:4] == [1.0] * 4
+    assert [row[NO_SPREAD] for row in plain["log"] if NO_SPREAD in row][2:] == [1.0] * 4
     whole = optimised(data, tmp_path / "whole", refill=3, reserve=made[6:18], **changes)
     assert [row[NO_SPREAD] for row in whole["log"] if NO_SPREAD in row] == [0.0] * 6
-    assert [row["refill/pairs"] for row in whole["log"] if "refill/pairs" in row] == [1.0] * 4 + [0.0] * 2
-    begun = tmp_path / "whole" / "checkpoint-2"
+    assert [row["refill/pairs"] for row in whole["log"] if "refill/pairs" in row] == [0.0] * 2 + [1.0] * 4
+    begun = tmp_path / "whole" / "checkpoint-4"
     resumed = optimised(data, tmp_path / "resumed", refill=3, reserve=made[6:18], resume_from=begun, **changes)
     ends = [(tmp_path / name / "checkpoint-6" / "model.safetensors").read_bytes() for name in ("whole", "resumed")]
     assert ends[0] == ends[1] != (begun / "model.safetensors").read_bytes()
