@@ -72,11 +72,11 @@ def test_a_reward_for_one_word_rises_within_twenty_steps(
 ) -> None:
     monkeypatch.setitem(rewards.REWARDS, "format", has_word)
     facts = optimised(
-        data, tmp_path, pairs=12, preset=preset, temperature=temperature, group=16, micro_batch=32, no_spread_steps=3,
+        data, tmp_path, pairs=20, preset=preset, temperature=temperature, group=16, micro_batch=32, no_spread_steps=3,
     )  # fmt: skip
     earned = [row["reward"] for row in facts["log"] if "reward" in row]
     assert earned[0] < 0.3
-    assert statistics.mean(earned[-3:]) > 0.9
+    assert statistics.mean(earned[-2:]) > 0.9
 
 
 class Step:
