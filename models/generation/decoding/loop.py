@@ -19,7 +19,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from models.generation.decoding.growing_cache import give_room
 from models.generation.decoding.one_query import one_query_attention
 from models.generation.seeded import SeededSampling
-from models.generation.tokens import written
+from models.generation.tokens import without_own_defaults, written
 
 BY_ROW = {"attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "position_ids": -2}  # the rows' dimension
 
@@ -52,7 +52,7 @@ class Decoding:
             max_new_tokens=self.max_tokens, do_sample=False, eos_token_id=list(self.stops), pad_token_id=self.pad
         )
         try:
-            with torch.inference_mode(), one_query_attention(model):
+            with torch.inference_mode(), one_query_attention(model), without_own_defaults(model):
                 model.generate(**inputs, generation_config=config, custom_generate=self._loop)
         except _ShardedError:
             return self.stock(model, inputs)
@@ -73,7 +73,7 @@ class Decoding:
             **(sampling if self.streams else {"do_sample": False}),
         )
         drawn = LogitsProcessorList([self.streams] if self.streams else [])
-        with torch.inference_mode():
+        with torch.inference_mode(), without_own_defaults(model):
             whole = model.generate(**inputs, generation_config=config, logits_processor=drawn)
         found = []
         for row in whole[:, inputs["input_ids"].shape[1] :].tolist():
