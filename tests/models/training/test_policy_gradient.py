@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoTokenizer, SuppressTokensLogitsProcessor
+from trl import GRPOTrainer
 
 from configs.schema import Grpo, Lora, Model, Rewards, Runtime
 from models.generation.seeded import SeededSampling
@@ -20,7 +21,7 @@ from models.shapes.pairs import make_pair
 from models.training.compute import Compute
 from models.training.health import NO_SPREAD
 from models.training.presets import PRESETS
-from models.training.rollouts import CompletionsTrainer, GRPOTrainer
+from models.training.rollouts import CompletionsTrainer
 from models.verdict import rewards
 
 BASE = Path(__file__).resolve().parents[3] / "models" / "shapes" / "base"
@@ -52,7 +53,7 @@ def optimised(data: Data, folder: Path, pairs: int = 2, **changes: Any) -> dict[
 
     base, media, made = data
     more = {name: changes.pop(name) for name in ("reserve", "resume_from") if name in changes}
-    plain = {
+    plain: dict[str, Any] = {
         "group": 8, "prompts_per_step": 2, "micro_batch": 16, "learning_rate": 1e-4, "max_tokens": 4,
         "checkpoint_every": 100, "validate_every": 100, "rewards": Rewards(format=1.0, accuracy=0.0),
     }  # fmt: skip
@@ -86,8 +87,9 @@ class Step:
         self.rewards: list[list[float]] = []
         self.advantages: list[list[float]] = []
         self.parts: list[dict[str, Any]] = []
-        rewarded, scored = GRPOTrainer._calculate_rewards, GRPOTrainer._generate_and_score_completions
-        loss, logps = GRPOTrainer._compute_loss, GRPOTrainer._get_per_token_logps_and_entropies
+        trainers: Any = GRPOTrainer
+        rewarded, scored = trainers._calculate_rewards, trainers._generate_and_score_completions
+        loss, logps = trainers._compute_loss, trainers._get_per_token_logps_and_entropies
 
         def keep_rewards(trainer: Any, *given: Any) -> Any:
             found = rewarded(trainer, *given)
@@ -175,7 +177,7 @@ class Drawn:
         whole: list[torch.Tensor] = []
         call, suppress = SeededSampling.__call__, SuppressTokensLogitsProcessor.__call__
 
-        def before(processor: Any, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        def before(processor: Any, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
             whole[:] = [scores]
             return suppress(processor, input_ids, scores)
 

@@ -168,7 +168,7 @@ WRONG = RIGHT.replace("8/10", "2/10").replace("8=8", "2=2").replace("Image 1 is 
 )
 def test_a_right_answer_is_decided_by_totals_that_differ(text: str, earned: float) -> None:
     columns = {"task": [TASK], "preferred": ["1"], "pair_id": ["a"], "prompts": ["p"]}
-    assert decided_reward([text], **columns) == [earned]  # type: ignore[arg-type]
+    assert decided_reward([text], **columns) == [earned]
     assert decided_reward([text], task=[TASK], preferred=["tie"]) == [0.0]
 
 

@@ -15,7 +15,6 @@ from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
 from models.training.compute import Compute
 from models.training.health import FiniteGuard
-from models.verdict.grammar import answer_text
 
 BASE = Path(__file__).resolve().parents[4] / "models" / "shapes" / "base"
 TASKS = (Task.IMAGE_GENERATION, Task.VIDEO_UNDERSTANDING)
