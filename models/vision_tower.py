@@ -29,8 +29,9 @@ def attend_by_length(
         by_length[last - first].append(first)
 
     def attend(parts: list[Any]) -> Any:
+        query, key, value = parts
         return torch.nn.functional.scaled_dot_product_attention(
-            *parts, dropout_p=settings.get("dropout", 0.0), scale=settings.get("scaling")
+            query, key, value, dropout_p=settings.get("dropout", 0.0), scale=settings.get("scaling")
         )
 
     heads, width = query.shape[1], query.shape[-1]
