@@ -6,26 +6,30 @@ tokens, GRPO by what its loss divides by. Steps, their data and the position in 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from models.generation.micro_batches import by_tokens
+from models.training.prefix.grouping import by_prompts, groups_of, rows_of
 
 OF_PROMPT = ("prompt_ids", "prompt_mask")
 OF_COMPLETION = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps")
 OF_BOTH = ("token_type_ids", "mm_token_type_ids")
 
 
-def split_evenly_often(trainer: Any, lengths: Sequence[tuple[int, ...]], tokens: int, rows: int) -> list[list[int]]:
-    """`by_tokens`, in as many parts on each process as on that which needs most: they meet in every part."""
-    parts = by_tokens(lengths, tokens=tokens, rows=rows)
+def split_evenly_often(
+    trainer: Any, lengths: Sequence[tuple[int, ...]], split: Callable[..., list[list[int]]] = by_tokens, **limits: int
+) -> list[list[int]]:
+    """`split` by its limits, in as many parts on each process as on that which needs most: they meet in every part."""
+    parts = split(lengths, **limits)
     if trainer.accelerator.num_processes == 1:
         return parts
     counts = trainer.accelerator.gather(torch.tensor([len(parts)], device=trainer.accelerator.device))
-    return by_tokens(lengths, tokens=tokens, rows=rows, at_least=int(counts.max()))
+    return split(lengths, **limits, at_least=int(counts.max()))
 
 
 def unsynchronised(trainer: Any, model: Any, last: bool) -> Any:
@@ -62,11 +66,19 @@ class StepPart(dict[str, Any]):
     """Some rows of a step of GRPO, without the padding that only others need."""
 
 
-def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list[tuple[list[int], StepPart]]:
-    """The rows of a step of GRPO in parts, each with the places of its rows."""
+def parts_of(
+    trainer: Any, step: dict[str, Any], tokens: int, rows: int, *, shared: bool = False
+) -> list[tuple[list[int], StepPart]]:
+    """The rows of a step of GRPO in parts, each with the places of its rows.
+
+    `shared` says that the rows of a part compute a prompt that they share once.
+    """
     prompts, completions = step["prompt_mask"].sum(1).tolist(), step["completion_mask"].sum(1).tolist()
-    chosen = split_evenly_often(trainer, list(zip(prompts, completions, strict=True)), tokens, rows)
     split = split_pixel_values_by_grid(step)
+    lengths = list(zip(prompts, completions, strict=True))
+    chosen = split_evenly_often(
+        trainer, lengths, partial(by_prompts, groups_of(split)) if shared else by_tokens, tokens=tokens, rows=rows
+    )
     size = len(prompts)
     found = []
     for places in chosen:
@@ -75,18 +87,6 @@ def parts_of(trainer: Any, step: dict[str, Any], tokens: int, rows: int) -> list
         completion = max(1, *(completions[at] for at in places))
         found.append((places, StepPart(unsplit_pixel_values_by_grid(_trimmed(part, prompt, completion)))))
     return found
-
-
-def rows_of(fields: dict[str, Any], places: list[int], size: int) -> dict[str, Any]:
-    """Of fields that hold `size` rows those at `places`, and the other fields as they are."""
-
-    def chosen(value: Any) -> Any:
-        if isinstance(value, list):
-            return [value[at] for at in places]
-        whole = isinstance(value, torch.Tensor) and value.ndim and len(value) == size
-        return value[torch.tensor(places, device=value.device)] if whole else value
-
-    return {name: chosen(value) for name, value in fields.items()}
 
 
 def _trimmed(part: dict[str, Any], prompt: int, completion: int) -> dict[str, Any]:
