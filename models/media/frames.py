@@ -106,7 +106,9 @@ def inspect(data: bytes, uri: str) -> MediaInfo:
         return MediaInfo("video", first.width, first.height, count, 0.0)
     with _image(data, uri) as image:
         width, height = image.size
-        if image.getexif().get(ORIENTATION) in ACROSS and image.format != "TIFF":  # of which Pillow gives the size as shown
+        if (
+            image.getexif().get(ORIENTATION) in ACROSS and image.format != "TIFF"
+        ):  # of which Pillow gives the size as shown
             width, height = height, width
         shown = durations(data)
         count = _count(image, uri)

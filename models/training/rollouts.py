@@ -99,17 +99,22 @@ class CompletionsTrainer(GRPOTrainer):
             self._metrics["train"], self._attempt, self.state.num_input_tokens_seen = figures, 0, seen
         return tokens, (rewards * self.reward_weights.to(rewards.device)).sum(1).tolist()
 
+    _buffered_inputs: Any  # of TRL, which leaves these untyped or empty at first
+    model: Any
+    args: Any
+
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """TRL's micro-batches, with a prompt's rows together where a step has several."""
-        before, window = self._buffered_inputs, self.args.gradient_accumulation_steps
+        before, args, model = self._buffered_inputs, self.args, self.model
+        window = args.gradient_accumulation_steps
         inputs = super()._prepare_inputs(generation_batch)
         made: Any = self._buffered_inputs
-        if not self._shares or window == 1 or made is before or not self.model.training:
+        if not self._shares or window == 1 or made is before or not model.training:
             return inputs
         self._buffered_inputs = [
             batch for at in range(0, len(made), window) for batch in regrouped(made[at : at + window])
         ]
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return self._buffered_inputs[self._step % args.steps_per_generation]
 
     def _get_per_token_logps_and_entropies(self, model: Any, *given: Any, **more: Any) -> Any:
         """TRL's, with each prompt computed once for its completions (`models.training.prefix`)."""

@@ -62,7 +62,9 @@ def rows(full: bool = False) -> Iterator[Row]:
                     raise AssertionError(f"{facts['answered']} of {requests} were answered: {facts['usage']}")
     what = f"{requests} requests of {latency_s:g} s, {CONCURRENCY} at once"
     note = f"{rounds} rounds, {what}: {min(taken):.1f} s at best, {ideal:.1f} s ideal"
-    yield row("distillation, a teacher that is waited for, against the ideal", [ideal / one for one in taken], TARGET, note)
+    yield row(
+        "distillation, a teacher that is waited for, against the ideal", [ideal / one for one in taken], TARGET, note
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def rows(full: bool = False) -> Iterator[Row]:
                     ratios.append(load.rate / alone)
                     alone_at.append(alone)
                     rates.append(load.rate)
-            note = f"{rounds} rounds of {PAIRS} and {requests} requests, {max(rates):.0f}/s against {max(alone_at):.0f}/s"
+            note = (
+                f"{rounds} rounds of {PAIRS} and {requests} requests, {max(rates):.0f}/s against {max(alone_at):.0f}/s"
+            )
             yield row(f"service, {CLIENTS} clients at once, {mode}, against one at a time", ratios, target, note)
 
 

@@ -26,7 +26,7 @@ class _Fused(torch.autograd.Function):
         return out.addmm_(low, b.t(), alpha=scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Any) -> Any:
         """Gradients of x, A and B."""
         x, weight, a, b, low = ctx.saved_tensors
         to_low = gradient @ b
@@ -44,7 +44,7 @@ def fuse_lora(model: Any) -> int:
 
     found = [one for one in model.modules() if isinstance(one, Linear) and _is_plain(one)]
     for layer in found:
-        layer.forward = _fused_forward(layer, layer.forward)
+        layer.forward = _fused_forward(layer, layer.forward)  # type: ignore[method-assign]
     return len(found)
 
 

@@ -38,7 +38,7 @@ class _FrozenHead(torch.autograd.Function):
         return scores, entropies, best
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any, *_: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Any, *_: Any) -> Any:
         """That of the hidden states."""
         return (None if gradient is None else ctx.slopes * gradient.unsqueeze(-1).to(ctx.slopes.dtype)), None, None
 

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import DistributedType
 from trl import SFTTrainer
 
-from models.generation.micro_batches import TokenCounter
+from models.generation.micro_batches import TokenCounter, by_tokens
 from models.training.fine_tuning.fused_lora import fuse_lora
 from models.training.fine_tuning.label_loss import score_labels_alone
 from models.training.fine_tuning.prepared import PreparedRows
@@ -52,12 +52,12 @@ class StepwiseSft(SFTTrainer):
         whole = next(epoch_iterator)
         if self._prepared is not None:
             lengths = [(len(row),) for row in self._prepared.rows(whole.places)]
-            chosen = split_evenly_often(self, lengths, **self._limits)
+            chosen = split_evenly_often(self, lengths, by_tokens, **self._limits)
             whole.parts = [self._prepared.batch([whole.places[at] for at in part]) for part in chosen]
         else:
             examples = [self._rows[at] for at in whole.places]
             lengths = [(self._counter.count(one["prompt"] + one["completion"], one["images"]),) for one in examples]
-            chosen = split_evenly_often(self, lengths, **self._limits)
+            chosen = split_evenly_often(self, lengths, by_tokens, **self._limits)
             whole.parts = [self._collate([examples[at] for at in part]) for part in chosen]
         return [whole], self._get_num_items_in_batch(whole.parts, device)
 
