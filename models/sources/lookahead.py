@@ -89,7 +89,7 @@ class Lookahead:
         yield part
 
     def _arriving(self, requests: Iterator[Named]) -> Iterator[bool]:
-        """Notes what the processes found, a request at a time. Of one that a codec ends, each medium is probed alone."""
+        """Notes what the processes found, a request at a time. Where a codec ends one, each medium is probed alone."""
         sent: deque[Named] = deque()
 
         def asked() -> Iterator[tuple[str, list[ProbeRequest]]]:
