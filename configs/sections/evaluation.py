@@ -13,6 +13,11 @@ class Evaluate(Section):
 
     pairs: int | None = Field(None, gt=0, description="held-out pairs a task at most; none: all of them")
     max_tokens: Positive = Field(1024, description="tokens of a thinking answer at most")
+    stop_malformed: bool = Field(
+        True,
+        description="end a thinking answer as soon as it cannot follow the grammar any more: what is right stays so, "
+        "and a model that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
+    )
     bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
     examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
     oracle: str = Field(

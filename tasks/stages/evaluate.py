@@ -39,11 +39,11 @@ MODES: tuple[Mode, ...] = ("think", "direct")
 DIRECT_TOKENS = 24
 JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
-_JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "model")
+_JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "evaluate.stop_malformed", "model")
 JUDGED = Stage(JUDGING, "5", body="", sections=_JUDGED_BY, generates=True, seeded=False)
 NO_ORACLE = "none"
 ORACLE = "oracle"  # its name in reports, and the stage of its judgments in the index
-_ORACLE_BY = ("evaluate.oracle", "evaluate.pairs", "evaluate.max_tokens", "model.max_pixels", "model.max_frames")
+_ORACLE_BY = ("evaluate.oracle", *_JUDGED_BY)
 ORACLE_JUDGED = Stage(ORACLE, "1", body="", sections=_ORACLE_BY, seeded=False)
 COMPARED = (*zip(EVALUATED[1:], EVALUATED[:-1], strict=True), ("grpo", "cold-start"), ("grpo", "base"))
 
@@ -155,7 +155,10 @@ def _judge(context: Context, name: str, modes: Sequence[Mode], load: Callable[[]
             judgments = judge.judge(
                 pairs,
                 mode,
-                SamplingParams(max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS),
+                SamplingParams(
+                    max_tokens=config.max_tokens if mode == "think" else DIRECT_TOKENS,
+                    stop_malformed=config.stop_malformed,
+                ),
                 both_orders=True,
                 on_progress=report,
             )
