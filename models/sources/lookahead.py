@@ -54,7 +54,7 @@ class Lookahead:
         """Each row in its turn, as soon as all of its media were looked at."""
         ahead: deque[tuple[int, Row | InvalidRow, Named]] = deque()
         arriving = self._arriving(self._requests(rows, ahead))
-        while ahead or next(arriving, None):
+        while ahead or next(arriving, None) is not None:
             while ahead:
                 number, row, named = ahead.popleft()
                 while any(self._found[key] is None for key in named):
@@ -65,9 +65,7 @@ class Lookahead:
         data = self._arrived.pop(key)
         return self.of(key), medium.data if isinstance(medium, InRow) else data
 
-    def _requests(
-        self, rows: Iterable[Numbered], ahead: deque[tuple[int, Row | InvalidRow, Named]]
-    ) -> Iterator[Named]:
+    def _requests(self, rows: Iterable[Numbered], ahead: deque[tuple[int, Row | InvalidRow, Named]]) -> Iterator[Named]:
         """The media that rows name first: images several at a time, each video alone. Notes the rows in `ahead`."""
         part: Named = {}
         read = size = 0
@@ -91,7 +89,7 @@ class Lookahead:
         yield part
 
     def _arriving(self, requests: Iterator[Named]) -> Iterator[bool]:
-        """Notes what the processes found, a request at a time. Of one that a codec ends, each medium is probed alone."""
+        """Notes what the processes found, request by request. Of one that a codec ends, each medium is probed alone."""
         sent: deque[Named] = deque()
 
         def asked() -> Iterator[tuple[str, list[ProbeRequest]]]:

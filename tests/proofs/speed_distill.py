@@ -2,9 +2,10 @@
 
     python -m tests.proofs.speed_distill [--full]
 
-The pairs, the requests with their pictures, the client, its pace and budget, and the kept answers are those of the stage
-(`tasks/stages/distill.py`); the teacher is a real socket in another process that sleeps (`tests.proofs.slow_teacher`).
-One request goes ahead of all others, so that a wrong key costs one: that is in the figure.
+The pairs, the requests with their pictures, the client, its pace and budget, and the kept answers are those of the
+stage (`tasks/stages/distill.py`); the teacher is a real socket in another process that sleeps
+(`tests.proofs.slow_teacher`). One request goes ahead of all others, so that a wrong key costs one: that is in the
+figure.
 """
 
 import json
@@ -62,7 +63,9 @@ def rows(full: bool = False) -> Iterator[Row]:
                     raise AssertionError(f"{facts['answered']} of {requests} were answered: {facts['usage']}")
     what = f"{requests} requests of {latency_s:g} s, {CONCURRENCY} at once"
     note = f"{rounds} rounds, {what}: {min(taken):.1f} s at best, {ideal:.1f} s ideal"
-    yield row("distillation, a teacher that is waited for, against the ideal", [ideal / one for one in taken], TARGET, note)
+    yield row(
+        "distillation, a teacher that is waited for, against the ideal", [ideal / one for one in taken], TARGET, note
+    )
 
 
 if __name__ == "__main__":

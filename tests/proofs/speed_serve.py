@@ -3,8 +3,8 @@
     python -m tests.proofs.speed_serve [--full]
 
 `thinkreward serve` over the tiny base model in a process of its own, requests about the four tasks, at most 96 tokens
-each (`tests.proofs.serving_load`). In direct mode answers have about eight tokens, so that what comes before them weighs
-more: decoding the media, processing them, and reading the prompt.
+each (`tests.proofs.serving_load`). In direct mode answers have about eight tokens, so that what comes before them
+weighs more: decoding the media, processing them, and reading the prompt.
 """
 
 import sys
@@ -40,7 +40,9 @@ def rows(full: bool = False) -> Iterator[Row]:
                     ratios.append(load.rate / alone)
                     alone_at.append(alone)
                     rates.append(load.rate)
-            note = f"{rounds} rounds of {PAIRS} and {requests} requests, {max(rates):.0f}/s against {max(alone_at):.0f}/s"
+            note = (
+                f"{rounds} rounds of {PAIRS} and {requests} requests, {max(rates):.0f}/s against {max(alone_at):.0f}/s"
+            )
             yield row(f"service, {CLIENTS} clients at once, {mode}, against one at a time", ratios, target, note)
 
 

@@ -117,5 +117,20 @@ def test_a_video_and_a_large_picture_are_requests_of_their_own(asked: list[list[
 
 
 def test_a_suffix_is_what_pathlib_finds() -> None:
-    names = ["a.png", "a", ".png", "a/.png", "a.tar.gz", "a.b/c", "a.b/", "a.b/.", "a..png", "..", ".", "", "a.", "a/.."]
+    names = [
+        "a.png",
+        "a",
+        ".png",
+        "a/.png",
+        "a.tar.gz",
+        "a.b/c",
+        "a.b/",
+        "a.b/.",
+        "a..png",
+        "..",
+        ".",
+        "",
+        "a.",
+        "a/..",
+    ]
     assert {name: suffix_of(name) for name in names} == {name: PurePosixPath(name).suffix for name in names}

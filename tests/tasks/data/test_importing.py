@@ -2,9 +2,7 @@
 
 import json
 import time
-
 from pathlib import Path
-
 
 import pytest
 
