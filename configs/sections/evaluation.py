@@ -21,16 +21,17 @@ class Evaluate(Section):
     bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
     examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
     oracle: str = Field(
-        "none",
+        "auto",
         description="a judge whose thinking answers to the same held-out pairs stand beside the models' as a ceiling: "
         "embedded (the embedded teacher without its faults, from pixels alone; it knows shapes alone), endpoint:MODEL "
-        "(of OPENAI_BASE_URL), or a model of the store by the first 8 or more digits of its digest; or none",
+        "(of OPENAI_BASE_URL), or a model of the store by the first 8 or more digits of its digest; none; "
+        "auto: embedded where the teacher is, else none",
     )
 
     @field_validator("oracle")
     @classmethod
     def _oracle_stays_what_it_is(cls, name: str) -> str:
-        if not re.fullmatch(r"none|embedded|endpoint:.+|[0-9a-f]{8,64}", name):
+        if not re.fullmatch(r"auto|none|embedded|endpoint:.+|[0-9a-f]{8,64}", name):
             raise ValueError(
                 f"oracle is {name!r}, and an alias may be another model tomorrow: give embedded, endpoint:MODEL, or 8 "
                 "or more digits of a model's digest, or none"

@@ -148,7 +148,7 @@ def _decode_image(data: bytes, uri: str, max_frames: int) -> list[Image.Image]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The frame as its EXIF orientation asks; Pillow's own function copies those that are upright, which most are."""
+    """The frame as its EXIF orientation asks; Pillow's own function copies those that are upright, as most are."""
     image.load()  # some formats say how they lie behind their pixels
     return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) in TURNED else image
 

@@ -54,7 +54,7 @@ class Lookahead:
         """Each row in its turn, as soon as all of its media were looked at."""
         ahead: deque[tuple[int, Row | InvalidRow, Named]] = deque()
         arriving = self._arriving(self._requests(rows, ahead))
-        while bool(ahead) or next(arriving, False):
+        while ahead or next(arriving, None) is not None:
             while ahead:
                 number, row, named = ahead.popleft()
                 while any(self._found[key] is None for key in named):
@@ -89,7 +89,7 @@ class Lookahead:
         yield part
 
     def _arriving(self, requests: Iterator[Named]) -> Iterator[bool]:
-        """Notes what the processes found, a request at a time. Where a codec ends one, each medium is probed alone."""
+        """Notes what the processes found, request by request. Of one that a codec ends, each medium is probed alone."""
         sent: deque[Named] = deque()
 
         def asked() -> Iterator[tuple[str, list[ProbeRequest]]]:

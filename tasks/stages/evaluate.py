@@ -53,7 +53,7 @@ def evaluate(job: Job, child: Child, scratch: Path) -> Done:
     with stage_context(job, child, scratch) as context:
         config = job.settings.evaluate
         rows = {name: judged_rows(context, name) for name in EVALUATED}
-        if config.oracle != NO_ORACLE:
+        if job.settings.oracle != NO_ORACLE:
             rows[ORACLE] = oracle_rows(context)
         scores = {name: score(rows[name], bootstrap=config.bootstrap, seed=job.settings.seed) for name in rows}
         differences = _differences(context, rows)

@@ -37,7 +37,7 @@ def load_oracle(context: "Context") -> Judge:
 
 
 def _oracle(context: "Context") -> Generator:
-    name = context.settings.evaluate.oracle
+    name = context.settings.oracle
     if name == EMBEDDED:
         from models.shapes.oracle import EmbeddedOracle
 
@@ -50,7 +50,7 @@ def _oracle(context: "Context") -> Generator:
 
 def identify_oracle(settings: Settings) -> GeneratorIdentity:
     """The identity of what `load_oracle` asks, without loading it."""
-    name = settings.evaluate.oracle
+    name = settings.oracle
     if name == EMBEDDED:
         from models.shapes.oracle import IDENTITY
 

@@ -56,7 +56,7 @@ async def serve(seconds: float, text: str) -> None:
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells that a parent ended
+    while os.getppid() == parent:  # noqa: ASYNC110  (nothing tells that it ended)
         await asyncio.sleep(1)
 
 

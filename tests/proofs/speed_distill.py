@@ -2,9 +2,10 @@
 
     python -m tests.proofs.speed_distill [--full]
 
-The pairs, the requests with their pictures, the client, its pace and budget, and the kept answers are the stage's own
-(`tasks/stages/distill.py`); the teacher is a real socket in another process that sleeps (`tests.proofs.slow_teacher`).
-One request goes ahead of all others, so that a wrong key costs one: that is in the figure.
+The pairs, the requests with their pictures, the client, its pace and budget, and the kept answers are those of the
+stage (`tasks/stages/distill.py`); the teacher is a real socket in another process that sleeps
+(`tests.proofs.slow_teacher`). One request goes ahead of all others, so that a wrong key costs one: that is in the
+figure.
 """
 
 import json

@@ -3,8 +3,8 @@
     python -m tests.proofs.speed_serve [--full]
 
 `thinkreward serve` over the tiny base model in a process of its own, requests about the four tasks, at most 96 tokens
-each (`tests.proofs.serving_load`). Direct answers have about eight tokens, so that what comes before them weighs more:
- decoding the media, processing them, and reading the prompt.
+each (`tests.proofs.serving_load`). In direct mode answers have about eight tokens, so that what comes before them
+weighs more: decoding the media, processing them, and reading the prompt.
 """
 
 import sys

@@ -184,6 +184,38 @@ def test_a_killed_import_begins_with_its_first_missing_shard(
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == bytes_of
 
 
+def test_a_shard_that_cannot_be_kept_ends_the_import(
+    root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "SHARD_ROWS", 2)
+    kept: list[int] = []
+
+    def keep(number: int) -> None:
+        if number == 1:
+            raise OSError("the disk is full")
+        kept.append(number)
+
+    with pytest.raises(OSError, match="full"):
+        imported(reader(*(row(number) for number in range(8))), root, decoders, keep=keep)
+    assert kept == [0]
+
+
+def test_a_kept_shard_between_others_is_taken_in_its_place(
+    root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "SHARD_ROWS", 2)
+    rows = [row(number) for number in range(10)]
+    whole = imported(reader(*rows), root, decoders)
+    bytes_of = {path.name: path.read_bytes() for path in whole.iterdir()}
+    made: list[int] = []
+    counted: list[int] = []
+    again = {"kept": lambda number: number in (0, 2, 3), "keep": made.append, "on_progress": counted.append}
+    imported(reader(*rows), root, decoders, **again)
+    assert made == [1, 4]
+    assert counted == [2, 4, 6, 8, 10]
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == bytes_of
+
+
 def test_an_id_of_a_finished_shard_is_not_taken_twice(
     root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

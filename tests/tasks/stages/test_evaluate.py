@@ -244,6 +244,7 @@ def test_the_report_has_the_macro_averages_the_paired_differences_and_the_oracle
 
 def test_the_embedded_oracle_is_refused_for_pairs_of_another_world() -> None:
     own = ("prepare.source=jsonl", "prepare.path=/data", "distill.teacher=openai")
-    load_settings("shapes", (*own, "evaluate.oracle=none"))
+    assert load_settings("shapes", own).oracle == "none"
+    assert load_settings("shapes").oracle == "embedded"
     with pytest.raises(SettingsError, match=r"set evaluate\.oracle=none"):
         load_settings("shapes", (*own, "evaluate.oracle=embedded"))
