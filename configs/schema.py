@@ -73,6 +73,11 @@ class Settings(Section):
                 f"prepare.source is {self.prepare.source} but distill.teacher is embedded, which knows the shapes "
                 "world alone: set distill.teacher=openai and distill.model"
             )
+        if self.prepare.source != "shapes" and self.evaluate.oracle == "embedded":
+            raise ValueError(
+                f"prepare.source is {self.prepare.source} but evaluate.oracle is embedded, which knows the shapes "
+                "world alone: set evaluate.oracle=none, or to endpoint:MODEL"
+            )
         if self.prepare.source != "published" and self.distill.teacher == "published":
             raise ValueError(
                 f"distill.teacher is published but prepare.source is {self.prepare.source}, which comes without "

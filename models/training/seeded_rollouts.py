@@ -33,16 +33,18 @@ def seeded_rollouts(
     rows: int,
     tokens: int | None,
     shared: bool = True,
+    attempt: int = 0,
 ) -> list[list[int]]:
     """A completion for each prompt, as tokens with the end that was written.
 
-    A prompt that several rows have is computed once for them, unless `shared` is false.
+    A prompt that several rows have is computed once for them, unless `shared` is false. Each `attempt` of a step
+    (`models.training.refill`) has streams of its own.
 
     A batch has `rows` rows at most, and `tokens` tokens with those yet to be written unless one row has more. `fields`
     are what the processor made of all `images`.
     """
     first = trainer.accelerator.process_index * len(prompts)  # processes hold a generation's rows in order
-    step = f"rollouts of step {trainer.state.global_step}"
+    step = f"rollouts of step {trainer.state.global_step}" + (f", attempt {attempt}" if attempt else "")
     seeds = [row_seed(trainer.args.seed, step, first + at) for at in range(len(prompts))]
     split = _by_row(fields, images)
     longest, padding = trainer.max_completion_length, trainer.generation_config.pad_token_id

@@ -1,8 +1,8 @@
 """Micro-batches bounded by tokens: an optimizer step takes the sequences it always takes, split by their length.
 
 The trainer sees one batch for each step, of which the parts are computed one after the other, and gradients add up.
-Parts are uneven, so each is weighed by what it holds: fine-tuning divides by the step's tokens, GRPO by what its loss
-divides by. Steps, their data and the position in them are those without a bound.
+Parts are uneven, so each is weighed by what it holds: fine-tuning (`fine_tuning/trainer.py`) divides by the step's
+tokens, GRPO by what its loss divides by. Steps, their data and the position in them are those without a bound.
 """
 
 import contextlib
@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from trl import SFTTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from models.generation.micro_batches import TokenCounter, by_tokens
+from models.generation.micro_batches import by_tokens
 from models.training.prefix.grouping import by_prompts, groups_of, rows_of
 
 OF_PROMPT = ("prompt_ids", "prompt_mask")
@@ -61,51 +60,6 @@ def averaged(figures: dict[str, list[float]], before: dict[str, int], weights: S
         if len(added) == len(weights):
             mean = sum(w * v for w, v in zip(weights, added, strict=True)) / max(sum(weights), 1e-9)
             values[before.get(name, 0) :] = [mean]
-
-
-class Whole:
-    """An optimizer step's examples on one process, and the parts that they are computed in; it stays on the CPU."""
-
-    def __init__(self, examples: list[dict[str, Any]]) -> None:
-        self.examples = examples
-        self.parts: list[dict[str, Any]] = []
-
-
-class TokenBoundSft(SFTTrainer):
-    """`SFTTrainer` whose batch is a whole step, computed in parts of `micro_tokens` tokens and `micro_batch` rows."""
-
-    def __init__(self, *, micro_tokens: int, micro_batch: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._limits = micro_tokens, micro_batch
-        self._counter = TokenCounter(self.processing_class)
-        self._collate = self.data_collator
-        whole: Any = Whole
-        self.data_collator = whole
-        self.model_accepts_loss_kwargs = True  # TRL's loss takes the count of tokens whether or not the model does
-
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-        """The step's examples in parts, and the number of tokens in all of them that are learnt."""
-        whole = next(epoch_iterator)
-        lengths = [(self._counter.count(one["prompt"] + one["completion"], one["images"]),) for one in whole.examples]
-        tokens, rows = self._limits
-        parts = split_evenly_often(self, lengths, tokens=tokens, rows=rows)
-        whole.parts = [self._collate([whole.examples[at] for at in part]) for part in parts]
-        return [whole], self._get_num_items_in_batch(whole.parts, device)
-
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """The loss of a step, from its parts."""
-        before = {name: len(values) for name, values in self._metrics["train"].items()}
-        learnt = [float((part["labels"] != -100).sum()) for part in inputs.parts]
-        losses = []
-        for at, part in enumerate(inputs.parts):
-            with unsynchronised(self, model, at == len(inputs.parts) - 1):
-                losses.append(super().training_step(model, part, num_items_in_batch))
-        averaged(self._metrics["train"], before, learnt)
-        return torch.stack(losses).sum()
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Of all parts."""
-        return sum(int(super(TokenBoundSft, self).floating_point_ops(part)) for part in inputs.parts)
 
 
 class StepPart(dict[str, Any]):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from configs.schema import Sft
 from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
-from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
+from models.training.curriculum import Curriculum, draw_validation, named_pairs, plan_curriculum
 from models.training.history import HISTORY, best_of
 from tasks.pipeline.child import Child, Done, Job
 from tasks.stages.context import Context, stage_context
@@ -107,7 +107,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         if not chosen.hard:
             child.log(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
-        result = _optimise(context, start, chosen.train)
+        result = _optimise(context, start, chosen)
         ended = _report_ending(context, result)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
@@ -151,7 +151,7 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
     return {"model": context.job.inputs["model"], "history": context.publish("history", history)}
 
 
-def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str, Any]:
+def _optimise(context: Context, start: Path, chosen: Curriculum) -> dict[str, Any]:
     from models.training.compute import Compute
     from models.training.grpo import train_grpo
     from models.training.rollouts import GrpoHooks
@@ -168,7 +168,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
     )
     result: dict[str, Any] = train_grpo(
         start,
-        named_pairs(train, media.pairs("train")),
+        named_pairs(chosen.train, media.pairs("train")),
         draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
         media,
         grpo=settings.grpo,
@@ -176,6 +176,7 @@ def _optimise(context: Context, start: Path, train: tuple[str, ...]) -> dict[str
         scratch=trainer,
         resume_from=latest_checkpoint(context, trainer),
         hooks=hooks,
+        reserve=named_pairs(chosen.reserve, media.pairs("train")) if settings.grpo.refill else (),
     )
     return result
 

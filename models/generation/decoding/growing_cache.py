@@ -21,8 +21,13 @@ class GrowingLayer(DynamicLayer):
     `keys` and `values` are the part that is filled; their attribute `room` is the whole, zero where it is empty.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, filled: DynamicLayer) -> None:
         super().__init__()
+        assert filled.keys is not None, "an initialised layer has both"
+        assert filled.values is not None, "an initialised layer has both"
         self.dtype, self.device, self.is_initialized = filled.dtype, filled.device, True
         self._hold(filled.keys, filled.values)
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from models.generation.decoding.growing_cache import give_room
 from models.generation.decoding.one_query import one_query_attention
 from models.generation.seeded import SeededSampling
+from models.generation.tokens import without_own_defaults, written
 
 BY_ROW = {"attention_mask": 0, "token_type_ids": 0, "mm_token_type_ids": 0, "position_ids": -2}  # the rows' dimension
 
@@ -50,14 +51,40 @@ class Decoding:
         config = GenerationConfig(
             max_new_tokens=self.max_tokens, do_sample=False, eos_token_id=list(self.stops), pad_token_id=self.pad
         )
-        with torch.inference_mode(), one_query_attention(model):
-            model.generate(**inputs, generation_config=config, custom_generate=self._loop)
+        try:
+            with torch.inference_mode(), one_query_attention(model), without_own_defaults(model):
+                model.generate(**inputs, generation_config=config, custom_generate=self._loop)
+        except _ShardedError:
+            return self.stock(model, inputs)
         return self.written
+
+    def stock(self, model: Any, inputs: dict[str, Any]) -> list[list[int]]:
+        """The same tokens by transformers' own loop, which neither `on_tokens` nor `is_over` reach.
+
+        For weights that are sharded over processes, which all have to make the same steps, and to measure against.
+        """
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        config = GenerationConfig(
+            max_new_tokens=self.max_tokens,
+            num_return_sequences=self.samples,
+            eos_token_id=list(self.stops),
+            suppress_tokens=list(self.never) or None,
+            pad_token_id=self.pad,
+            **(sampling if self.streams else {"do_sample": False}),
+        )
+        drawn = LogitsProcessorList([self.streams] if self.streams else [])
+        with torch.inference_mode(), without_own_defaults(model):
+            whole = model.generate(**inputs, generation_config=config, logits_processor=drawn)
+        found = []
+        for row in whole[:, inputs["input_ids"].shape[1] :].tolist():
+            before, ended = written(row, list(self.stops))
+            found.append(row[: len(before) + ended])
+        return found
 
     def _loop(self, model: Any, input_ids: torch.Tensor, *_: Any, synced_gpus: bool = False, **given: Any) -> Any:
         """What `generate` calls once the inputs, the positions and an empty cache are prepared."""
         if synced_gpus:
-            raise NotImplementedError("weights are sharded over processes, whose steps would not be the same in number")
+            raise _ShardedError
         state = {name: value for name, value in given.items() if name not in _LOOP_ARGUMENTS}
         prompt = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **state)
         outputs = model(**prompt, return_dict=True)
@@ -117,6 +144,10 @@ class Decoding:
     def _ended(self, row: int) -> bool:
         tokens = self.written[row]
         return tokens[-1] in self.stops or (self.is_over is not None and self.is_over(row, tokens))
+
+
+class _ShardedError(Exception):
+    """The model's weights are sharded: rows that leave in one process alone would leave the others waiting."""
 
 
 _LOOP_ARGUMENTS = {"logits_processor", "stopping_criteria", "generation_config", "streamer", "tokenizer"}

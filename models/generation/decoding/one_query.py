@@ -30,7 +30,7 @@ def attend(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """transformers' attention interface: `query` (rows, heads, 1, width) gives (rows, 1, heads, width).
+    """The attention interface of transformers: `query` (rows, heads, 1, width) gives (rows, 1, heads, width).
 
     Whatever it is not made for goes to the fused kernel.
     """

@@ -66,8 +66,8 @@ def shared_prefix_attention(
     prefixes = list(zip(*(one.split(layout.prefixes) for one, _ in parts), strict=True))
     for queries, keys, values in prefixes:
         if len(queries):
-            given = (one.transpose(0, 1)[None] for one in (queries, keys, values))
-            found.append(sdpa_attention_forward(module, *given, None, **more)[0][0])
+            q, k, v = (one.transpose(0, 1)[None] for one in (queries, keys, values))
+            found.append(sdpa_attention_forward(module, q, k, v, None, **more)[0][0])
     sizes = [count * longest for count, longest in layout.blocks]
     blocks = zip(*(_Padded.apply(one, layout).split(sizes) for _, one in parts), strict=True)
     made = []
@@ -78,8 +78,8 @@ def shared_prefix_attention(
             torch.cat([ahead.expand(count, *ahead.shape), one.view(count, longest, *one.shape[1:])], dim=1)
             for one, ahead in zip(own, before, strict=True)
         )
-        given = (one.transpose(1, 2) for one in (queries.view(count, longest, *queries.shape[1:]), keys, values))
-        made.append(sdpa_attention_forward(module, *given, mask[None, None], **more)[0].flatten(0, 1))
+        q, k, v = (one.transpose(1, 2) for one in (queries.view(count, longest, *queries.shape[1:]), keys, values))
+        made.append(sdpa_attention_forward(module, q, k, v, mask[None, None], **more)[0].flatten(0, 1))
     found.append(_Unpadded.apply(torch.cat(made), layout))
     return torch.cat(found)[None], None
 
