@@ -58,7 +58,8 @@ class CompletionsTrainer(GRPOTrainer):
         self._written: list[list[int]] = []  # completions of a generation that was sampled ahead of its scoring
         self._begun = begun  # what of each completion stands in its prompt
         self._completions_every = completions_every
-        self._together: dict[str, Any] = {"rows": generation_batch, "tokens": generation_tokens}
+        limits: dict[str, Any] = {"rows": generation_batch, "tokens": generation_tokens}
+        self._together = limits | {"shared": shared_prefix}
 
     def _generate_single_turn(self, prompt_ids: Any, images: Any, multimodal_fields: Any, *_: Any, **__: Any) -> Any:
         """Sample each row from its own stream (`models.training.seeded_rollouts`), in the compute type.

@@ -32,11 +32,13 @@ def seeded_rollouts(
     *,
     rows: int,
     tokens: int | None,
+    shared: bool = True,
     attempt: int = 0,
 ) -> list[list[int]]:
     """A completion for each prompt, as tokens with the end that was written.
 
-    Each `attempt` of a step (`models.training.refill`) has streams of its own.
+    A prompt that several rows have is computed once for them, unless `shared` is false. Each `attempt` of a step
+    (`models.training.refill`) has streams of its own.
 
     A batch has `rows` rows at most, and `tokens` tokens with those yet to be written unless one row has more. `fields`
     are what the processor made of all `images`.
@@ -46,7 +48,9 @@ def seeded_rollouts(
     seeds = [row_seed(trainer.args.seed, step, first + at) for at in range(len(prompts))]
     split = _by_row(fields, images)
     longest, padding = trainer.max_completion_length, trainer.generation_config.pad_token_id
-    groups = prompt_groups([tuple(one) for one in prompts], split.get("pixel_values") or [None] * len(prompts))
+    groups = [[at] for at in range(len(prompts))]
+    if shared:
+        groups = prompt_groups([tuple(one) for one in prompts], split.get("pixel_values") or [None] * len(prompts))
     most = tokens or len(prompts) * (max(map(len, prompts)) + longest)
     found: list[list[int]] = [[] for _ in prompts]
     checkpointing = {"gradient_checkpointing_kwargs": trainer.args.gradient_checkpointing_kwargs}

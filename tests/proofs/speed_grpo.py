@@ -3,9 +3,9 @@
     python -m tests.proofs.speed_grpo
 
 One trainer takes all steps, by turns as TRL does (its sampling, its forward pass) and as we do, on the same prompts.
-The learning rate is so small that the model stays the same. Processor time of one thread, since a busy machine's clock says
-nothing. The forward and backward pass is timed again by itself, both ways on the same completions, and once more with
-the bytes of all tensors counted.
+The learning rate is so small that the model stays the same. Processor time of one thread, since a busy machine's clock
+says nothing. The forward and backward pass is timed again by itself, both ways on the same completions, and once more
+with the bytes of all tensors counted.
 """
 
 import sys

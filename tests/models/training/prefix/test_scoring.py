@@ -80,7 +80,8 @@ def test_checkpointed_activations_are_recomputed_as_they_were(family: str, reent
     model.gradient_checkpointing_enable({"use_reentrant": reentrant})
     model.enable_input_require_grads()
     calls: list[int] = []
-    model.model.language_model.layers[1].mlp.register_forward_hook(lambda m, i, o: calls.append(1))
+    attention = model.model.language_model.layers[1].self_attn
+    attention.q_proj.register_forward_pre_hook(lambda m, i: calls.append(1))
     alike(model, batch(GROUPS, MIXED))
     assert len(calls) == 4, "nothing was recomputed"
 
