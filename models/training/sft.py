@@ -16,6 +16,7 @@ from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.compute import Compute
 from models.training.health import FiniteGuard
+from models.training.parallel.shares import share_steps
 from models.training.rows import training_rows
 from models.verdict.grammar import Mode, answer_text
 
@@ -78,6 +79,7 @@ def train_sft(
         peft_config=lora_config(model, sft.lora) if sft.lora else None,
         callbacks=[FiniteGuard(section, compute.model.dtype), HookCallback(hooks or Hooks())],
     )
+    share_steps(trainer)
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
         save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=compute.model.publish_dtype)
