@@ -16,7 +16,7 @@ from trl import GRPOConfig
 
 from configs.schema import Grpo
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 from models.generation.protocol import SamplingParams
 from models.generation.tokens import placeholder_tokens
 from models.generation.transformers_generator import LocalGenerator
@@ -33,6 +33,11 @@ from models.training.rollouts import CompletionsTrainer, TokenBoundTrainer
 from models.training.rows import training_rows
 from models.verdict.chat_template import opening
 from models.verdict.rewards import REWARDS, opened, reward_functions
+
+NOT_SHARDED = (
+    "runtime.distributed.strategy={0} is for fine-tuning: while policy optimisation samples, each process needs the "
+    "whole model; set strategy=ddp for grpo, with adapters (grpo.lora) where a whole copy with its optimizer does not fit"
+)
 
 
 class Validator(TrainerCallback):
@@ -111,6 +116,8 @@ def train_grpo(
     """
     hooks, runtime = hooks or Hooks(), compute.runtime
     processor = load_processor(source)
+    if runtime.distributed.strategy != "ddp":
+        raise ConfigError(NOT_SHARDED.format(runtime.distributed.strategy))
     full_resume = resume_from is not None and grpo.lora is None
     model = load_for_training(
         resume_from if full_resume and resume_from else source,

@@ -16,7 +16,8 @@ from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
 from models.training.compute import Compute
 from models.training.health import FiniteGuard
-from models.training.parallel.shares import share_steps
+from models.training.parallel.fsdp2 import whole_model
+from models.training.parallel.strategies import spread, strategy_arguments, weights_in
 from models.training.rows import training_rows
 from models.verdict.grammar import Mode, answer_text
 
@@ -51,22 +52,28 @@ def train_sft(
 
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
+    from peft import get_peft_model
     from trl import SFTTrainer
 
     from models.training.token_bound import TokenBoundSft
 
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
-    full_resume = resume_from is not None and sft.lora is None
+    distributed = compute.runtime.distributed
+    full_resume = weights_in(resume_from, distributed) and sft.lora is None
     processor = load_processor(source, revision=revision)
-    model = load_for_training(
-        resume_from if full_resume and resume_from else source,
-        dtype=compute.model.dtype,
-        attention=compute.model.attention,
-        freeze_vision=sft.freeze_vision,
-        lora=sft.lora,
-        revision=None if full_resume else revision,
-    )
+
+    def load(place: str | Path, at: str | None) -> Any:
+        return load_for_training(
+            place,
+            dtype=compute.model.dtype,
+            attention=compute.model.attention,
+            freeze_vision=sft.freeze_vision,
+            lora=sft.lora,
+            revision=at,
+        )
+
+    model = load(resume_from, None) if full_resume and resume_from else load(source, revision)
     adapters = {"lora_layers": len(lora_targets(model))} if sft.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
@@ -79,10 +86,15 @@ def train_sft(
         peft_config=lora_config(model, sft.lora) if sft.lora else None,
         callbacks=[FiniteGuard(section, compute.model.dtype), HookCallback(hooks or Hooks())],
     )
-    share_steps(trainer)
+    spread(trainer, distributed)
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    if trainer.is_world_process_zero():
-        save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=compute.model.publish_dtype)
+
+    def fresh() -> Any:
+        made = load(source, revision)
+        return get_peft_model(made, lora_config(made, sft.lora)) if sft.lora else made
+
+    if (whole := whole_model(trainer, fresh)) is not None:
+        save(whole, processor, out, dtype=compute.model.publish_dtype)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     log = trainer.state.log_history
     return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log, **adapters}
@@ -114,4 +126,5 @@ def _arguments(sft: Sft, compute: Compute, scratch: Path) -> Any:
         seed=compute.seed,
         data_seed=compute.seed,
         **training_arguments(device, compute.model.dtype),
+        **strategy_arguments(compute.runtime.distributed),
     )
