@@ -28,16 +28,11 @@ from models.training.compute import Compute
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.history import HISTORY, best_of
 from models.training.hooks import Hooks
-from models.training.presets import PRESETS, needs_format
+from models.training.presets import NOT_SHARDED, PRESETS, needs_format
 from models.training.rollouts import CompletionsTrainer, TokenBoundTrainer
 from models.training.rows import training_rows
 from models.verdict.chat_template import opening
 from models.verdict.rewards import REWARDS, opened, reward_functions
-
-NOT_SHARDED = (
-    "runtime.distributed.strategy={0} is for fine-tuning: while policy optimisation samples, each process needs the "
-    "whole model; set strategy=ddp for grpo, with adapters (grpo.lora) where a whole copy with its optimizer does not fit"
-)
 
 
 class Validator(TrainerCallback):

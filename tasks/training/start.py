@@ -22,8 +22,8 @@ from models.training.hooks import Hooks
 from models.training.worker.events import Follower
 from models.training.worker.plan import Examples, TrainingPlan, execute
 from tasks.pipeline.child import Job, memory_of
+from tasks.pipeline.engines import engine_command
 from tasks.pipeline.watching import descendants
-from tasks.training.engines import engine_command
 
 POLL_S = 0.1
 GRACE_S = 10.0

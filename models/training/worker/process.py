@@ -5,7 +5,6 @@ import resource
 import socket
 import traceback
 from pathlib import Path
-from typing import Any
 
 from models.errors import ConfigError
 from models.training.worker.events import Reporter
@@ -52,9 +51,3 @@ def _started(resumed: Path | None) -> str:
 
 def _peak_memory_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def raise_if_failed(error: BaseException | None) -> Any:
-    """Raise what `take_part` returned, for engines that hear of exceptions."""
-    if error is not None:
-        raise error

@@ -1,6 +1,9 @@
 """Small trainings for tests: the tiny base on few pairs, by each engine, and what was reported of them."""
 
 import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,3 +113,24 @@ def trained(plan: TrainingPlan, reports: Reports, count: int | None = None) -> d
 def digest(folder: Path) -> str:
     """The weights of a model."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@contextmanager
+def once(reached: Callable[[], bool], what: Callable[[], None]) -> Iterator[threading.Event]:
+    """Inside, `what` is done as soon as `reached` says so; the event says whether it was."""
+    over, happened = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            if reached():
+                what()
+                happened.set()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield happened
+    finally:
+        over.set()
+        thread.join()

@@ -4,10 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,6 +19,7 @@ from tests.tasks.training.plans import (
     TWO,
     Reports,
     digest,
+    once,
     planned,
     trained,
     write_pairs,
@@ -55,27 +54,6 @@ def workers(below: int | None = None) -> list[psutil.Process]:
                 if "models.training.worker" in one.cmdline() and "tasks.training.agent" not in one.cmdline():
                     found.append(one)
     return found
-
-
-@contextmanager
-def once(reached: Callable[[], bool], what: Callable[[], None]) -> Iterator[threading.Event]:
-    """Inside, `what` is done as soon as `reached` says so; the event says whether it was."""
-    over, happened = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            if reached():
-                what()
-                happened.set()
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield happened
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_two_processes_make_the_model_of_one_and_report_once(

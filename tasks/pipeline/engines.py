@@ -4,11 +4,14 @@ import importlib.util
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from configs.schema import Distributed, Settings
 from models.errors import ConfigError
+from models.training.presets import NOT_SHARDED
+from tasks.pipeline.graph import TRAINED
 
 WORKER = "models.training.worker"
 REACH_S = 5.0
@@ -43,9 +46,17 @@ def torchrun_command(folder: Path, *, nodes: int, processes: int, rendezvous: st
     ]
 
 
-def check_engine(settings: Settings) -> None:
-    """Raises `ConfigError`, with the cure, for an engine or a strategy that cannot be had on this machine."""
+def check_engine(settings: Settings, stages: Iterable[str]) -> None:
+    """Before any work of these stages, where they train.
+
+    Raises `ConfigError`, with the cure, for an engine or a strategy that they or this machine cannot have.
+    """
     distributed = settings.runtime.distributed
+    trained = [name for name in stages if name in TRAINED]
+    if not trained:
+        return
+    if "grpo" in trained and distributed.strategy != "ddp":
+        raise ConfigError(NOT_SHARDED.format(distributed.strategy))
     if distributed.strategy == "deepspeed":
         _check_installed("deepspeed", "strategy=deepspeed", "`pip install deepspeed`, or set strategy=fsdp2")
     if distributed.engine == "ray":
