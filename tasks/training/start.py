@@ -41,8 +41,8 @@ def train(
     distributed = plan.runtime.distributed
     if distributed.engine == "none":  # another process would load the same libraries again: 6 s of a core a stage
         return execute(plan, examples, hooks)
-    plan.write(folder)
     examples.write(folder)
+    plan.write(folder)  # last, since other nodes begin with it
     follower = Follower(folder, hooks, log)
     process = subprocess.Popen(engine_command(distributed, folder), stdin=subprocess.PIPE)
     try:

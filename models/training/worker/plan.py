@@ -90,8 +90,10 @@ class TrainingPlan(BaseModel):
         )
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder."""
-        (folder / PLAN).write_text(self.model_dump_json(indent=1))
+        """Write it into a folder, whole or not at all: other nodes look for it."""
+        part = folder / f"{PLAN}.part"
+        part.write_text(self.model_dump_json(indent=1))
+        part.replace(folder / PLAN)
 
     @classmethod
     def read(cls, folder: Path) -> "TrainingPlan":
