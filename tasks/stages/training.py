@@ -211,6 +211,20 @@ class Checkpoints:
         """
         context = self._context
         context.work.put_tree(folder.name, folder)
+        if any(folder.glob("*.safetensors")):  # of a sharded training there is no whole model before its end
+            self._show(folder, step)
+        names = sorted(context.work.trees(), key=_step_of)
+        old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
+        # A best model is needed while a kept checkpoint may still lead to it: the newest one publishes the one that its
+        # history names, which after a resume need not be the newest model there is.
+        named = best_step(folder)
+        best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]
+        for name in [*old, *best]:
+            context.work.delete(name)
+
+    def _show(self, folder: Path, step: int) -> None:
+        """The model of a checkpoint as an artifact, in MLflow."""
+        context = self._context
         model = context.new_folder("checkpoint")
         for file in folder.iterdir():
             if file.suffix == ".safetensors" or (file.suffix == ".json" and file.name not in TRAINER_FILES):
@@ -220,14 +234,6 @@ class Checkpoints:
         params = {"digest": ref.digest}
         context.run.log_checkpoint(name, step=step, metrics=self._figures, uri=context.store.uri(ref), params=params)
         shutil.rmtree(model)
-        names = sorted(context.work.trees(), key=_step_of)
-        old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
-        # A best model is needed while a kept checkpoint may still lead to it: the newest one publishes the one that its
-        # history names, which after a resume need not be the newest model there is.
-        named = best_step(folder)
-        best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]
-        for name in [*old, *best]:
-            context.work.delete(name)
 
 
 def best_step(checkpoint: Path) -> int | None:

@@ -100,17 +100,23 @@ def check_kind(checkpoint: Path, *, sharded: bool) -> None:
 def whole_model(trainer: Any, fresh: Callable[[], Any]) -> Any:
     """The model that is to be saved, on the first process, and None on the others; to be called on all of them.
 
-    Of a sharded one the weights are gathered on the CPU, into a model that `fresh` makes.
+    Of a sharded one the weights are gathered on the CPU, into a model that `fresh` makes; by DeepSpeed's own gathering
+    in its compute type.
     """
+    if trainer.is_deepspeed_enabled:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        return _filled(fresh(), weights) if trainer.is_world_process_zero() else None
     model = trainer.accelerator.unwrap_model(trainer.model)
     if not any(is_sharded(one) for one in model.parameters()):
         return model if trainer.is_world_process_zero() else None
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    if not trainer.is_world_process_zero():
-        return None
-    made = fresh()
+    return _filled(fresh(), weights) if trainer.is_world_process_zero() else None
+
+
+def _filled(made: Any, weights: dict[str, Any]) -> Any:
+    """A model with these weights. Raises `ModelError` for weights that it does not have, or that are not there."""
     missing, unknown = made.load_state_dict(weights, strict=False)
     named = dict(made.named_parameters(remove_duplicate=False))
     loaded = {id(one) for name, one in named.items() if name in weights}  # a tied weight has two names

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from configs.schema import Distributed
 from models.errors import ModelError, StageKilled
+from tasks.training.start import TRAINING
 from tests.tasks.training.plans import (
     OPTIMISING,
     TUNING,
@@ -123,7 +125,8 @@ def test_no_process_outlives_the_stage(data: Path, tmp_path: Path) -> None:
     planned(data, tmp_path, TWO, sft=TUNING).write(tmp_path)
     program = (
         "from pathlib import Path; from models.training.worker.plan import TrainingPlan\n"
-        "from tests.tasks.training.plans import Reports, trained\n"
+        "from tasks.training.start import TRAINING
+from tests.tasks.training.plans import Reports, trained\n"
         f"trained(TrainingPlan.read(Path({str(tmp_path)!r})), Reports())"
     )
     stage = subprocess.Popen(
@@ -138,6 +141,30 @@ def test_no_process_outlives_the_stage(data: Path, tmp_path: Path) -> None:
     stage.wait()
     _, alive = psutil.wait_procs([*found, *agents], timeout=10)
     assert alive == []
+
+
+def test_two_nodes_meet_and_make_the_model_of_one_process(
+    data: Path, alone: tuple[Path, Reports], tmp_path: Path
+) -> None:
+    """Both here: one starts from the stage, the other is the program for further nodes, which finds the training."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    wide = Distributed(engine="torchrun", nodes=2, processes=1, rendezvous=place)
+    plan = planned(data, tmp_path / TRAINING / "cold-start-0", wide, sft=TUNING)
+    further = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tasks.training.node", "--cache-dir", str(tmp_path), "--rendezvous", place),
+            *("--nodes", "2", "--processes", "1", "--idle-s", "60"),
+        ],
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    try:
+        trained(plan, Reports())
+        assert digest(plan.out) == digest(alone[0])
+        assert further.wait(120) == 0
+    finally:
+        further.kill()
 
 
 def test_policy_optimisation_by_two_processes_earns_and_learns_what_one_does(data: Path, tmp_path: Path) -> None:
