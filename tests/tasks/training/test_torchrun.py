@@ -125,8 +125,7 @@ def test_no_process_outlives_the_stage(data: Path, tmp_path: Path) -> None:
     planned(data, tmp_path, TWO, sft=TUNING).write(tmp_path)
     program = (
         "from pathlib import Path; from models.training.worker.plan import TrainingPlan\n"
-        "from tasks.training.start import TRAINING
-from tests.tasks.training.plans import Reports, trained\n"
+        "from tests.tasks.training.plans import Reports, trained\n"
         f"trained(TrainingPlan.read(Path({str(tmp_path)!r})), Reports())"
     )
     stage = subprocess.Popen(
