@@ -21,6 +21,10 @@ _FAULTS = {
     "less_than": "out of range",
     "less_than_equal": "out of range",
 }
+# Fields of earlier releases, and what to set in their place.
+MOVED = {
+    "runtime.processes": "set runtime.distributed.processes, and runtime.distributed.engine=torchrun (or ray) with it"
+}
 _BOUNDS = ("gt", "ge", "lt", "le", "min_length")
 _NOUNS: dict[object, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -86,6 +90,8 @@ def explain(details: ErrorDetails) -> str:
 
 def unknown_field(path: str) -> str:
     """The line for a path that leads to no field: the closest one, or the fields that there are."""
+    if path in MOVED:
+        return f"{path}: this field has moved: {MOVED[path]}"
     *parents, name = path.split(".")
     if parents and (parent := field_at(parents)) is not None and section_of(parent) is None:
         return f"{path}: unknown field: {'.'.join(parents)} takes {wanted(parent)} and has no fields of its own"

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from configs.sections.base import Section
 from configs.sections.data import BenchmarkData, Prepare, PublishedSource
+from configs.sections.distributed import Distributed
 from configs.sections.evaluation import Evaluate, Promote
 from configs.sections.machine import Nightly, Runtime, Serve
 from configs.sections.model import Lora, Model
@@ -21,6 +22,7 @@ from configs.sections.training import Grpo, RejectionSampling, Rewards, Sft
 __all__ = [
     "BenchmarkData",
     "Distill",
+    "Distributed",
     "EmbeddedTeacher",
     "Evaluate",
     "Grpo",
@@ -105,8 +107,8 @@ class Settings(Section):
             if batch % (processes * micro):
                 fitting = [n for n in range(unit, micro + 1, unit) if not batch % (processes * n)]
                 raise ValueError(
-                    f"{name} takes {batch} completions a step, which runtime.processes {processes} x micro_batch "
-                    f"{micro} does not divide: "
+                    f"{name} takes {batch} completions a step, which {processes} processes (runtime.distributed) x "
+                    f"micro_batch {micro} do not divide: "
                     + (
                         f"set {name}.micro_batch={fitting[-1]}"
                         if fitting

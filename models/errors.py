@@ -160,3 +160,12 @@ class TrainingCollapsed(StageFailed):
 
 class UpstreamMissing(StageFailed):
     """A stage needs what another has not made yet; the message names what to run first."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory; by name and words, since torch may not be loaded."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

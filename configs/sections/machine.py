@@ -6,6 +6,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, model_validator
 
 from configs.sections.base import Positive, Section
+from configs.sections.distributed import Distributed
 
 
 class Runtime(Section):
@@ -21,12 +22,10 @@ class Runtime(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where models run; auto takes a GPU if there is one"
     )
-    processes: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="training processes on this node, whose number times micro_batch divides each batch; above 1 they "
-        "start through torchrun",
+    distributed: Distributed = Field(
+        default_factory=Distributed,
+        description="training on several devices and machines; the number of processes times micro_batch divides each "
+        "batch",
     )
     stage_timeout_s: float = Field(86400.0, gt=0, description="seconds after which a stage's process group is ended")
     stall_timeout_s: float = Field(
@@ -58,6 +57,11 @@ class Runtime(Section):
     decoded_mib: float = Field(512.0, ge=0, description="memory of a process for media that stay decoded, MiB")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")
+
+    @property
+    def processes(self) -> int:
+        """Training processes on all nodes."""
+        return self.distributed.world
 
     @property
     def decoded_bytes(self) -> int:

@@ -13,6 +13,7 @@ from models.evaluation.metrics import in_order, report_json
 from models.evaluation.report.table import kind_cells, stage_cells
 from tasks.data.inbox.records import is_empty
 from tasks.orchestration.temporary_server import is_temporary, tie_temporary_server
+from tasks.pipeline.engines import check_engine
 from tasks.pipeline.graph import EVALUATED, RECIPE
 from tasks.pipeline.plan import Planner, check_trainable, refuse_missing
 from tasks.pipeline.run import StageResult, Watch, open_store, read_output, reuse_all
@@ -53,6 +54,7 @@ def run_recipe(
     if cached is None:
         from tasks.ops.fitting import check_stages_fit
 
+        check_engine(settings, stages)
         check_stages_fit(settings, stages, again=refresh, pins=pins)
     if not quiet:
         screen.print(

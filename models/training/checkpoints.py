@@ -1,26 +1,13 @@
 """What both trainers share: where checkpoints go, what is logged, and how a run is resumed."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 
 from models.errors import ConfigError
-
-OnCheckpoint = Callable[[Path, int], None]
-OnMetrics = Callable[[int, Mapping[str, float]], None]
-OnProgress = Callable[[int, int], None]
-
-
-@dataclass
-class Hooks:
-    """A trainer's way out: `on_checkpoint(directory, step)`, `on_metrics(step, values)`, `on_progress(done, total)`."""
-
-    on_checkpoint: OnCheckpoint = field(default=lambda directory, step: None)
-    on_metrics: OnMetrics = field(default=lambda step, values: None)
-    on_progress: OnProgress = field(default=lambda done, total: None)
+from models.training.hooks import Hooks
 
 
 class HookCallback(TrainerCallback):
@@ -41,10 +28,12 @@ class HookCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Progress in optimizer steps."""
-        self.hooks.on_progress(state.global_step, state.max_steps)
+        if state.is_world_process_zero:
+            self.hooks.on_progress(state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A checkpoint directory is complete."""
+        """A checkpoint directory is complete once every process has written its part."""
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             self.hooks.on_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
 
@@ -80,6 +69,6 @@ def accumulated(batch: int, micro_batch: int, processes: int) -> int:
     if rest or not steps:
         raise ConfigError(
             f"{batch} completions a step cannot be divided among {processes} processes of {micro_batch} at once: "
-            "choose a micro_batch that, times runtime.processes, divides the batch"
+            "choose a micro_batch that, times the processes of runtime.distributed, divides the batch"
         )
     return steps

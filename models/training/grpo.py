@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
@@ -26,10 +27,11 @@ from models.training.checkpoints import HookCallback, accumulated, training_argu
 from models.training.compute import Compute
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.history import HISTORY, best_of
+from models.training.hooks import Hooks
 from models.training.prefix.attention import attending_alone
-from models.training.presets import flags, needs_format
+from models.training.presets import NOT_SHARDED, flags, needs_format
 from models.training.refill import Reserve
-from models.training.rollouts import CompletionsTrainer, GrpoHooks, TokenBoundTrainer
+from models.training.rollouts import CompletionsTrainer, TokenBoundTrainer
 from models.training.rows import training_rows
 from models.verdict.chat_template import opening
 from models.verdict.rewards import REWARDS, opened, reward_functions
@@ -38,7 +40,10 @@ ALWAYS_LOGGED = ("format", "accuracy", "consistency")
 
 
 class Validator(TrainerCallback):
-    """Judges the validation pairs at every validated checkpoint, and keeps the best model."""
+    """Judges the validation pairs at every validated checkpoint, and keeps the best model.
+
+    Of several processes each measures its share and all know the accuracy; the first alone saves and reports.
+    """
 
     def __init__(
         self,
@@ -46,7 +51,7 @@ class Validator(TrainerCallback):
         save_in: Callable[[Any, Path], None],
         every: int,
         scratch: Path,
-        hooks: GrpoHooks,
+        hooks: Hooks,
     ) -> None:
         self.accuracy_of = judge_of
         self.save_in = save_in
@@ -63,23 +68,24 @@ class Validator(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Measure the start, once."""
         if not self.history:
-            self._measure(0, model)
+            self._measure(0, model, first=state.is_world_process_zero)
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Measure a checkpoint, and leave the history in it for a run that takes it up."""
         last = control.should_training_stop or state.global_step == state.max_steps
         if last or state.global_step % self.every == 0:
-            self._measure(state.global_step, model)
+            self._measure(state.global_step, model, first=state.is_world_process_zero)
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (checkpoint / HISTORY).write_text(json.dumps(self.history))
 
-    def _measure(self, step: int, model: Any) -> None:
+    def _measure(self, step: int, model: Any, *, first: bool) -> None:
         accuracy = self.accuracy_of(model)
         better = bool(self.history) and accuracy > self.best["accuracy"]
         self.history.append({"step": float(step), "accuracy": accuracy})
-        self.hooks.on_metrics(step, {"validation/accuracy": accuracy})
-        if better:
+        if first:
+            self.hooks.on_metrics(step, {"validation/accuracy": accuracy})
+        if better and first:
             self.save_in(model, self.best_directory)
             self.hooks.on_best(self.best_directory, step)
 
@@ -94,7 +100,7 @@ def train_grpo(
     compute: Compute,
     scratch: Path,
     resume_from: Path | None = None,
-    hooks: GrpoHooks | None = None,
+    hooks: Hooks | None = None,
     reserve: Sequence[PreferencePair] = (),
 ) -> dict[str, Any]:
     """Optimise the model at `source`; returns the validation history and the best step.
@@ -110,8 +116,10 @@ def train_grpo(
 
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
-    hooks, runtime = hooks or GrpoHooks(), compute.runtime
+    hooks, runtime = hooks or Hooks(), compute.runtime
     processor = load_processor(source)
+    if runtime.distributed.strategy != "ddp":
+        raise ConfigError(NOT_SHARDED.format(runtime.distributed.strategy))
     full_resume = resume_from is not None and grpo.lora is None
     model = load_for_training(
         resume_from if full_resume and resume_from else source,
@@ -130,12 +138,16 @@ def train_grpo(
             LocalGenerator(current, processor, batch=runtime.generation_batch, micro_tokens=runtime.generation_tokens),
             media.frames,
         )
-        with trainer.accelerator.autocast(), attending_alone(current):
+        accelerator = trainer.accelerator
+        mine = validation[accelerator.process_index :: accelerator.num_processes]  # each of several judges a share
+        with accelerator.autocast(), attending_alone(current):
             # Right answers are counted, which no malformed text is.
             how = SamplingParams(max_tokens=grpo.max_tokens, stop_malformed=True)
-            judged = judge.judge(validation, "think", how, both_orders=True)
+            judged = judge.judge(mine, "think", how, both_orders=True)
         current.train()
-        return sum(one.correct for one in judged) / max(1, len(judged))
+        counts = torch.tensor([sum(one.correct for one in judged), len(judged)], device=accelerator.device)
+        right, count = accelerator.reduce(counts, reduction="sum").tolist()
+        return float(right / max(1, count))
 
     def keep(current: Any, folder: Path) -> None:
         save(current, processor, folder, dtype=compute.model.publish_dtype)

@@ -45,11 +45,16 @@ class FiniteGuard(TrainerCallback):
 
 
 def _all_finite(model: Any) -> bool:
-    """Whether every trained weight is finite: the largest magnitude of each tells, without a copy of it."""
-    import torch
+    """Whether every trained weight is finite: the largest magnitude of each tells, without a copy of it.
 
-    trained = [weight.detach() for weight in model.parameters() if weight.requires_grad and weight.numel()]
-    largest = [torch.linalg.vector_norm(weight, float("inf")).float().cpu() for weight in trained]
+    Of sharded weights each process looks at its own shards.
+    """
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    trained = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    here = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+    largest = [torch.linalg.vector_norm(weight, float("inf")).float().cpu() for weight in here if weight.numel()]
     return not largest or bool(torch.stack(largest).isfinite().all())
 
 

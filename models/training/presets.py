@@ -131,3 +131,9 @@ def _rows(max_tokens: int) -> list[tuple[str, ...]]:
         ("accuracy needs format", *yes([one.accuracy_needs_format for one in each])),
         ("`grpo.max_tokens` unless set", *(str(max_tokens) for _ in each)),
     ]
+
+
+NOT_SHARDED = (
+    "runtime.distributed.strategy={0} is for fine-tuning: while policy optimisation samples, each process needs the "
+    "whole model; set strategy=ddp for grpo, with adapters (grpo.lora) where a copy with its optimizer does not fit"
+)

@@ -2,31 +2,21 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
-from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD
+from models.training.hooks import Hooks
 from models.training.prefix.grouping import regrouped
 from models.training.prefix.scoring import SharedPrefix, share_prefixes
 from models.training.refill import SPREAD, Reserve, refilled
 from models.training.seeded_rollouts import seeded_rollouts
 from models.training.token_bound import StepPart, averaged, gathering_unlike, parts_of, unsynchronised
 from models.verdict.rewards import completion_text
-
-
-@dataclass
-class GrpoHooks(Hooks):
-    """Beside `Hooks`: `on_best(directory, step)` for a new best model, `on_completions(step, rows)` for tables."""
-
-    on_best: Callable[[Path, int], None] = field(default=lambda directory, step: None)
-    on_completions: Callable[[int, list[dict[str, Any]]], None] = field(default=lambda step, rows: None)
 
 
 class CompletionsTrainer(GRPOTrainer):
@@ -39,7 +29,7 @@ class CompletionsTrainer(GRPOTrainer):
     def __init__(
         self,
         *,
-        hooks: GrpoHooks,
+        hooks: Hooks,
         completions_every: int,
         generation_batch: int,
         generation_tokens: int | None = None,

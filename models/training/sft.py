@@ -12,9 +12,12 @@ from configs.schema import Sft
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.compute import Compute
 from models.training.health import FiniteGuard
+from models.training.hooks import Hooks
+from models.training.parallel.fsdp2 import whole_model
+from models.training.parallel.strategies import spread, strategy_arguments, weights_in
 from models.training.rows import training_rows
 from models.verdict.grammar import Mode, answer_text
 
@@ -49,20 +52,27 @@ def train_sft(
 
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
+    from peft import get_peft_model
+
     from models.training.fine_tuning.trainer import StepwiseSft
 
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
-    full_resume = resume_from is not None and sft.lora is None
+    distributed = compute.runtime.distributed
+    full_resume = weights_in(resume_from, distributed) and sft.lora is None
     processor = load_processor(source, revision=revision)
-    model = load_for_training(
-        resume_from if full_resume and resume_from else source,
-        dtype=compute.model.dtype,
-        attention=compute.model.attention,
-        freeze_vision=sft.freeze_vision,
-        lora=sft.lora,
-        revision=None if full_resume else revision,
-    )
+
+    def load(place: str | Path, at: str | None) -> Any:
+        return load_for_training(
+            place,
+            dtype=compute.model.dtype,
+            attention=compute.model.attention,
+            freeze_vision=sft.freeze_vision,
+            lora=sft.lora,
+            revision=at,
+        )
+
+    model = load(resume_from, None) if full_resume and resume_from else load(source, revision)
     adapters = {"lora_layers": len(lora_targets(model))} if sft.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
@@ -72,13 +82,20 @@ def train_sft(
         rows=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
         micro_tokens=compute.runtime.micro_tokens,
         micro_batch=sft.micro_batch,
+        sharded=distributed.strategy != "ddp",
         processing_class=processor,
         peft_config=lora_config(model, sft.lora) if sft.lora else None,
         callbacks=[FiniteGuard(section, compute.model.dtype), HookCallback(hooks or Hooks())],
     )
+    spread(trainer, distributed)
     result = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    if trainer.is_world_process_zero():
-        save(trainer.accelerator.unwrap_model(trainer.model), processor, out, dtype=compute.model.publish_dtype)
+
+    def fresh() -> Any:
+        made = load(source, revision)
+        return get_peft_model(made, lora_config(made, sft.lora)) if sft.lora else made
+
+    if (whole := whole_model(trainer, fresh)) is not None:
+        save(whole, processor, out, dtype=compute.model.publish_dtype)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     log = trainer.state.log_history
     return {"steps": result.global_step, "first_loss": losses[0], "final_loss": losses[-1], "log": log, **adapters}
@@ -110,4 +127,5 @@ def _arguments(sft: Sft, compute: Compute, scratch: Path) -> Any:
         seed=compute.seed,
         data_seed=compute.seed,
         **training_arguments(device, compute.model.dtype),
+        **strategy_arguments(compute.runtime.distributed),
     )

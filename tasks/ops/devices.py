@@ -44,11 +44,11 @@ class Device:
 
 
 def devices_for(settings: Settings) -> list[Device]:
-    """A device for each training process of these settings, or as many as there are.
+    """A device for each training process of these settings on a node, or as many as there are.
 
     Processes on a CPU share its memory. Empty where `runtime.device` is cuda and there is no GPU.
     """
-    processes = settings.runtime.processes
+    processes = settings.runtime.distributed.processes
     if settings.runtime.device != "cpu" and (found := gpus()):
         return list(found[:processes])
     if settings.runtime.device == "cuda":

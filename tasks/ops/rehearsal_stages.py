@@ -102,8 +102,8 @@ def sampling_sft(job: Job, child: Child, scratch: Path) -> Done:
 
 def _fine_tune(job: Job, scratch: Path, section: str, shown: Sequence[Task], tokens: int) -> Done:
     from models.rehearsal.pairs import longest, words
-    from models.training.checkpoints import Hooks
     from models.training.compute import Compute
+    from models.training.hooks import Hooks
     from models.training.sft import train_sft
 
     sft: Sft = attrgetter(section)(job.settings)
@@ -130,7 +130,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
     from models.rehearsal.pairs import longest
     from models.training.compute import Compute
     from models.training.grpo import train_grpo
-    from models.training.rollouts import GrpoHooks
+    from models.training.hooks import Hooks
 
     media, clock, updates = _media(job), _Clock(job.settings), job.settings.grpo.generation_steps
     prompts = STEPS * updates * job.settings.grpo.prompts_per_step
@@ -143,7 +143,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         grpo=job.settings.grpo,
         compute=Compute.of(job.settings),
         scratch=scratch / "trainer",
-        hooks=GrpoHooks(on_progress=clock.tick),
+        hooks=Hooks(on_progress=clock.tick),
     )
     return clock.done(result["log"], last=updates * job.settings.grpo.generation_passes)
 

@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from configs.schema import Settings, Sft
+from configs.schema import Distributed, Settings, Sft
 from models.errors import OutOfMemory, ThinkrewardError
 from tasks.ops.counting import ORDERS, StageWork, There, pairs_there, work_of
 from tasks.ops.estimate import MODELS, grpo_steps, sft_steps
@@ -118,7 +118,7 @@ def _removed_on_sigterm() -> Iterator[None]:
 
 def _run(settings: Settings, body: str, stage: str, folder: Path) -> dict[str, Any]:
     alone = {
-        "runtime": settings.runtime.model_copy(update={"processes": 1}),
+        "runtime": settings.runtime.model_copy(update={"distributed": Distributed()}),
         "storage": settings.storage.model_copy(update={"cache_dir": str(folder / "cache")}),  # where the log goes
     }
     job = Job(
@@ -156,7 +156,7 @@ def _note(error: ThinkrewardError) -> str:
 
 
 def scaled_down(settings: Settings, smaller: bool) -> Settings:
-    """The settings of a rehearsal: one process of `runtime.processes`, few micro-batches, and less if reduced."""
+    """The settings of a rehearsal: one process of `runtime.distributed`, few micro-batches, and less if reduced."""
     processes, most = settings.runtime.processes, REDUCED_TOKENS if smaller else 2**31
 
     def short(section: Any, **changes: Any) -> Any:
@@ -171,7 +171,7 @@ def scaled_down(settings: Settings, smaller: bool) -> Settings:
     sequences = min(runtime.generation_batch, REDUCED_SEQUENCES) if smaller else runtime.generation_batch
     return settings.model_copy(
         update={
-            "runtime": runtime.model_copy(update={"processes": 1, "generation_batch": sequences}),
+            "runtime": runtime.model_copy(update={"distributed": Distributed(), "generation_batch": sequences}),
             "distill": short(settings.distill),
             "cold_start": brief(settings.cold_start),
             "rejection_sampling": short(r, sft=brief(r.sft)),

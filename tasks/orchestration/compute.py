@@ -18,6 +18,7 @@ from tasks.orchestration.base_model import logged_watch, publish_base
 from tasks.orchestration.dispatch import dispatch_to_work_pool, here
 from tasks.orchestration.run_pages import best_effort, name_run, show
 from tasks.orchestration.worker_process import init_worker_process
+from tasks.pipeline.engines import check_engine
 from tasks.pipeline.graph import NEED_BASE
 from tasks.pipeline.plan import Planner, StagePlan, check_trainable
 from tasks.pipeline.retries import call_with_retries, with_retries
@@ -64,6 +65,7 @@ def compute(
     """One stage on the latest upstream artifacts or those that `inputs` names; `build_missing` computes those."""
     settings, pins = complete(settings), inputs or {}
     check_trainable(settings, (name,))
+    check_engine(settings, (name,))
     init_worker_process()
     check_stages_fit(settings, (name,), again=(name,) if refresh else (), pins=pins)
     planner = Planner(open_store(settings), settings)
@@ -100,6 +102,7 @@ def _build_missing(planner: Planner, settings: Settings, name: str, pins: Mappin
     upstream = call_with_retries(settings, partial(planner.upstream, name, pins))
     missing = [plan.name for plan in upstream if not plan.cached]
     check_trainable(settings, missing)
+    check_engine(settings, here(missing))
     check_stages_fit(settings, here(missing))
     for one in missing:
         plan = plan_stage(planner, settings, one)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from models.lifeline import leave_with_parent
 from tasks.pipeline.graph import REPOSITORY
-from tasks.pipeline.lifeline import leave_with_parent
 
 APP = "prefect.server.api.server:create_app"
 OF_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}

@@ -21,9 +21,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from configs.schema import Settings
-from models.errors import OutOfMemory, ThinkrewardError
+from models.errors import OutOfMemory, ThinkrewardError, is_out_of_memory
+from models.lifeline import die_with_starting_thread, leave_with_parent
 from tasks.pipeline.graph import STAGES, Stage, named
-from tasks.pipeline.lifeline import die_with_starting_thread, leave_with_parent
 from tasks.pipeline.watching import EVENTS, LOG, EventWriter
 from tasks.store.artifacts import ArtifactRef
 
@@ -53,15 +53,6 @@ class Done(BaseModel):
 def memory_of(stage: str) -> str:
     """The settings to lower when a stage runs out of memory."""
     return STAGES[stage].memory if stage in STAGES else Stage.memory
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory; by name and words, since torch may not be loaded."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 class Child:
@@ -124,9 +115,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # asked for when this process has stalled
-    rank = int(os.environ.get("RANK", "0"))
-    leave_with_parent()  # torchrun hands its standard input on to its ranks
-    die_with_starting_thread()  # which waits for this process, in `run_child` as in torchrun
+    leave_with_parent()
+    die_with_starting_thread()  # which waits for this process, in `run_child`
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     child = Child()
     try:
@@ -136,14 +126,13 @@ def main() -> int:
         child.failed(error, "")
         return 1
     except Exception as error:  # noqa: BLE001  (whatever a body raises is the parent's to report)
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             first = (str(error).strip() or "the machine has no more").split("\n")[0]
             child.failed(OutOfMemory(f"{job.stage} ran out of memory ({first}): lower {memory_of(job.stage)}"), "")
         else:
             child.failed(error, traceback.format_exc(limit=-6))
         return 1
-    if rank == 0:
-        child.done(done)
+    child.done(done)
     return 0
 
 

@@ -92,7 +92,7 @@ def _start(job: Job, scratch: Path, output: BinaryIO) -> "subprocess.Popen[bytes
     request.write_text(job.model_dump_json())
     own = {EVENTS: str(scratch / "events"), LOG: output.name}
     return subprocess.Popen(
-        [*_command(job.settings), str(request)],
+        [sys.executable, "-m", "tasks.pipeline.child", str(request)],
         cwd=os.getcwd(),
         env={**_environment(job.settings), **own},
         start_new_session=True,
@@ -161,20 +161,6 @@ def _open_log(job: Job) -> "BinaryIO":
     return cast("BinaryIO", file)
 
 
-def _command(settings: Settings) -> list[str]:
-    if settings.runtime.processes == 1:
-        return [sys.executable, "-m", "tasks.pipeline.child"]
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={settings.runtime.processes}",
-        "-m",
-        "tasks.pipeline.child",
-    ]
-
-
 def _environment(settings: Settings) -> dict[str, str]:
     threads = str(settings.runtime.threads)
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
@@ -227,7 +213,7 @@ def _follow(process: "subprocess.Popen[bytes]", channel: EventReader, received: 
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the group to end, then make it; also ranks, which torchrun starts in groups of their own."""
+    """Ask the group to end, then make it; also a training's processes, which torchrun starts in groups of their own."""
     below = descendants(process.pid)
     for how, wait_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
         if process.poll() is not None and how is signal.SIGTERM:

@@ -15,7 +15,7 @@ from configs.schema import Settings
 from models.pairs.dataset import PreferenceDataset
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
-from tasks.pipeline.run import open_store
+from tasks.pipeline.run import MEMORY, open_store
 from tasks.store.artifacts import ArtifactRef, Store, Work
 from tasks.tracking.outbox import About, Outbox
 from tasks.tracking.runs import Tracker
@@ -71,7 +71,7 @@ class Context:
 
     def done(self, outputs: dict[str, ArtifactRef], **facts: Any) -> Done:
         """Record the outputs in MLflow and hand them back with the figures of this process."""
-        facts = {**facts, "peak_memory_mib": peak_memory_mib()}
+        facts = {**facts, MEMORY: max(peak_memory_mib(), facts.get(MEMORY, 0))}  # of a trainer's processes too
         for name, ref in outputs.items():
             self.run.log_text(f"artifacts/{name}.txt", f"{ref.kind}/{ref.digest}\n{self.store.uri(ref)}\n")
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}

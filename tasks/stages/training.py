@@ -14,9 +14,14 @@ from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
 from models.training.curriculum import Curriculum, draw_validation, named_pairs, plan_curriculum
 from models.training.history import HISTORY, best_of
+from models.training.hooks import Hooks
+from models.training.worker.plan import Examples, TrainingPlan
 from tasks.pipeline.child import Child, Done, Job
+from tasks.pipeline.graph import STAGES
+from tasks.pipeline.run import MEMORY
 from tasks.stages.context import Context, stage_context
 from tasks.store.artifacts import ArtifactRef
+from tasks.training.start import train, training_folder
 
 if TYPE_CHECKING:
     from models.training.health import Ending
@@ -46,15 +51,9 @@ def fine_tune(
 
     `section` is the dotted name of the settings that it takes.
     """
-    from models.training.checkpoints import Hooks
-    from models.training.compute import Compute
-    from models.training.sft import train_sft
-
     sft: Sft = attrgetter(section)(context.settings)
     if not pairs:
         raise DataError(f"{context.job.stage} has nothing to fine-tune on: no reasoning was kept upstream")
-    trainer = context.new_folder("trainer")
-    out = context.new_folder("model")
     checkpoints = Checkpoints(context)
     hooks = Hooks(
         on_checkpoint=checkpoints.keep,
@@ -62,24 +61,32 @@ def fine_tune(
         on_progress=context.progress("steps"),
     )
     media = context.preferences()
-    facts = train_sft(
-        context.input(model_input),
-        pairs,
-        completions,
-        media,
-        out,
-        sft=sft,
-        section=section,
-        compute=Compute.of(context.settings),
-        scratch=trainer,
-        direct=[pair for task in Task for pair in answered_directly(media.pairs("train", task), sft.direct_pairs)],
-        resume_from=latest_checkpoint(context, trainer),
-        hooks=hooks,
-    )
-    history = context.new_folder("history")
-    write_history(history, facts.pop("log"))
-    outputs = {"model": context.publish("model", out), "history": context.publish("history", history)}
+    direct = [pair for task in Task for pair in answered_directly(media.pairs("train", task), sft.direct_pairs)]
+    with training_folder(context.job, context.scratch) as folder:
+        plan = plan_in(folder, context, context.input(model_input), section=section, sft=sft)
+        examples = Examples(pairs, completions, direct)
+        facts = train(folder, plan, examples, hooks, stage=context.job.stage, log=context.child.log)
+        history = context.new_folder("history")
+        write_history(history, facts.pop("log"))
+        outputs = {"model": context.publish("model", plan.out), "history": context.publish("history", history)}
     return outputs, {**facts, "trained_on": len(pairs)}
+
+
+def plan_in(folder: Path, context: Context, source: Path, **section: Any) -> TrainingPlan:
+    """The plan of a training in `folder`, from the model `source`, or from the newest checkpoint that is kept."""
+    settings = context.settings
+    return TrainingPlan(
+        seed=settings.seed,
+        model=settings.model,
+        runtime=settings.runtime,
+        source=source,
+        media=context.input("preferences"),
+        opens=STAGES[context.job.stage].opens,
+        out=folder / "model",
+        scratch=folder / "trainer",
+        resume_from=latest_checkpoint(context, folder / "trainer"),
+        **section,
+    )
 
 
 def answered_directly(pairs: Sequence[PreferencePair], count: int) -> list[PreferencePair]:
@@ -121,6 +128,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
             validation_best=result["best"]["accuracy"],
             **({} if ended.collapsed_at is None else {"collapsed_at": ended.collapsed_at}),
             **result["adapters"],
+            **({MEMORY: result[MEMORY]} if MEMORY in result else {}),
         )
 
 
@@ -152,33 +160,23 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
 
 
 def _optimise(context: Context, start: Path, chosen: Curriculum) -> dict[str, Any]:
-    from models.training.compute import Compute
-    from models.training.grpo import train_grpo
-    from models.training.rollouts import GrpoHooks
-
     settings, media = context.settings, context.preferences()
-    trainer = context.new_folder("trainer")
     checkpoints = Checkpoints(context)
-    hooks = GrpoHooks(
+    hooks = Hooks(
         on_checkpoint=checkpoints.keep,
         on_metrics=checkpoints.log,
         on_progress=context.progress("steps"),
         on_best=lambda folder, step: context.work.put_tree(f"{BEST}{step}", folder),
         on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
     )
-    result: dict[str, Any] = train_grpo(
-        start,
+    examples = Examples(
         named_pairs(chosen.train, media.pairs("train")),
-        draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
-        media,
-        grpo=settings.grpo,
-        compute=Compute.of(settings),
-        scratch=trainer,
-        resume_from=latest_checkpoint(context, trainer),
-        hooks=hooks,
+        validation=draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
         reserve=named_pairs(chosen.reserve, media.pairs("train")) if settings.grpo.refill else (),
     )
-    return result
+    with training_folder(context.job, context.scratch) as folder:
+        plan = plan_in(folder, context, start, section="grpo", grpo=settings.grpo)
+        return train(folder, plan, examples, hooks, stage=context.job.stage, log=context.child.log)
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -214,6 +212,20 @@ class Checkpoints:
         """
         context = self._context
         context.work.put_tree(folder.name, folder)
+        if any(folder.glob("*.safetensors")):  # of a sharded training there is no whole model before its end
+            self._show(folder, step)
+        names = sorted(context.work.trees(), key=_step_of)
+        old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
+        # A best model is needed while a kept checkpoint may still lead to it: the newest one publishes the one that its
+        # history names, which after a resume need not be the newest model there is.
+        named = best_step(folder)
+        best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]
+        for name in [*old, *best]:
+            context.work.delete(name)
+
+    def _show(self, folder: Path, step: int) -> None:
+        """The model of a checkpoint as an artifact, in MLflow."""
+        context = self._context
         model = context.new_folder("checkpoint")
         for file in folder.iterdir():
             if file.suffix == ".safetensors" or (file.suffix == ".json" and file.name not in TRAINER_FILES):
@@ -223,14 +235,6 @@ class Checkpoints:
         params = {"digest": ref.digest}
         context.run.log_checkpoint(name, step=step, metrics=self._figures, uri=context.store.uri(ref), params=params)
         shutil.rmtree(model)
-        names = sorted(context.work.trees(), key=_step_of)
-        old = [name for name in names if name.startswith(CHECKPOINT)][: -context.settings.runtime.checkpoints_kept]
-        # A best model is needed while a kept checkpoint may still lead to it: the newest one publishes the one that its
-        # history names, which after a resume need not be the newest model there is.
-        named = best_step(folder)
-        best = [name for name in names if name.startswith(BEST) and named is not None and _step_of(name) != named]
-        for name in [*old, *best]:
-            context.work.delete(name)
 
 
 def best_step(checkpoint: Path) -> int | None:

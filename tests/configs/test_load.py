@@ -216,14 +216,44 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+def many(processes: int) -> list[str]:
+    """So many training processes of torchrun."""
+    return ["runtime.distributed.engine=torchrun", f"runtime.distributed.processes={processes}"]
+
+
+class TestEngines:
+    @pytest.mark.parametrize(
+        ("overrides", "fix"),
+        [
+            (["runtime.processes=2"], r"this field has moved: set runtime\.distributed\.processes"),
+            (["runtime.distributed.processes=2"], r"engine none trains in one process.*engine=torchrun"),
+            (["runtime.distributed.strategy=fsdp2"], r"engine none has one.*engine=torchrun"),
+            (
+                ["runtime.distributed.engine=torchrun", "runtime.distributed.nodes=2"],
+                r"set runtime\.distributed\.rendezvous",
+            ),
+            (["runtime.distributed.rendezvous=node-0"], r"'node-0' is not host:port"),
+            (["runtime.distributed.engine=slurm"], "none, torchrun, ray"),
+        ],
+    )
+    def test_what_no_engine_can_start_is_refused_with_the_cure(self, overrides: list[str], fix: str) -> None:
+        with pytest.raises(SettingsError, match=fix):
+            load_settings("shapes", overrides)
+
+    def test_a_profile_with_the_field_that_has_moved_says_where_to(self, tmp_path: Path) -> None:
+        (tmp_path / "old.yaml").write_text("runtime:\n  processes: 2\n")
+        with pytest.raises(SettingsError, match=r"runtime\.processes: this field has moved"):
+            load_settings(str(tmp_path / "old.yaml"))
+
+
 class TestBatches:
     @pytest.mark.parametrize(
         ("overrides", "fix"),
         [
-            (["runtime.processes=3", "cold_start.batch=64"], "cold_start takes 64.*choose a number of processes"),
-            (["runtime.processes=2"], "cold_start takes 64 .*processes 2 x micro_batch 64 .*cold_start.micro_batch=32"),
+            ([*many(3), "cold_start.batch=64"], "cold_start takes 64.*choose a number of processes"),
+            (many(2), "cold_start takes 64 .* 2 processes .* x micro_batch 64 .*cold_start.micro_batch=32"),
             (
-                ["runtime.processes=2", "cold_start.micro_batch=32", "rejection_sampling.sft.micro_batch=16"],
+                [*many(2), "cold_start.micro_batch=32", "rejection_sampling.sft.micro_batch=16"],
                 "grpo takes 64 .*grpo.micro_batch=32",
             ),
         ],
@@ -234,7 +264,7 @@ class TestBatches:
 
     def test_what_the_refusal_says_to_set_is_taken(self) -> None:
         micro = ["cold_start.micro_batch=32", "rejection_sampling.sft.micro_batch=32", "grpo.micro_batch=32"]
-        assert load_settings("shapes", ["runtime.processes=2", *micro]).runtime.processes == 2
+        assert load_settings("shapes", [*many(2), *micro]).runtime.processes == 2
 
     def test_a_checkpoint_within_a_generation_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="checkpoint_every=12"):

@@ -29,9 +29,14 @@ class Whole:
 
 
 class StepwiseSft(SFTTrainer):
-    """`SFTTrainer` over the rows of `rows`, in parts of `micro_batch` rows and `micro_tokens` tokens at most."""
+    """`SFTTrainer` over the rows of `rows`, in parts of `micro_batch` rows and `micro_tokens` tokens at most.
 
-    def __init__(self, *, rows: Any, micro_tokens: int | None, micro_batch: int, **kwargs: Any) -> None:
+    With weights that are `sharded` over processes the forward pass is TRL's, since all run each layer together.
+    """
+
+    def __init__(
+        self, *, rows: Any, micro_tokens: int | None, micro_batch: int, sharded: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(train_dataset=numbered(len(rows)), **kwargs)
         self._rows = rows
         self._limits = {"tokens": micro_tokens or sys.maxsize, "rows": micro_batch}
@@ -41,11 +46,13 @@ class StepwiseSft(SFTTrainer):
         self.data_collator = whole
         self.model_accepts_loss_kwargs = True  # TRL's loss takes the count of tokens whether or not the model does
         model = self.accelerator.unwrap_model(self.model)
-        suited = PreparedRows.suit(model) and self.accelerator.distributed_type not in SHARDED
+        sharded = sharded or self.accelerator.distributed_type in SHARDED
+        suited = PreparedRows.suit(model) and not sharded
         self._prepared = PreparedRows(rows, self.processing_class, model) if suited else None
         self._flops_a_token = 0.0
-        score_labels_alone(model.get_base_model() if hasattr(model, "get_base_model") else model)
-        fuse_lora(model)
+        if not sharded:
+            score_labels_alone(model.get_base_model() if hasattr(model, "get_base_model") else model)
+            fuse_lora(model)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The step's rows in parts, and the number of tokens in all of them that are learnt."""

@@ -52,7 +52,8 @@ def test_without_a_limit_it_is_the_machines(tmp_path: Path, files: dict[str, str
 def test_processes_share_the_cpus_memory() -> None:
     halves = [f"{name}.micro_batch=32" for name in ("cold_start", "rejection_sampling.sft", "grpo")]
     one = devices_for(load_settings("shapes", ["runtime.device=cpu"]))
-    two = devices_for(load_settings("shapes", ["runtime.device=cpu", "runtime.processes=2", *halves]))
+    engine = ["runtime.distributed.engine=torchrun", "runtime.distributed.processes=2"]
+    two = devices_for(load_settings("shapes", ["runtime.device=cpu", *engine, *halves]))
     assert [len(one), len(two)] == [1, 2]
     assert two[0].total == two[1].total == one[0].total // 2
 

@@ -27,14 +27,18 @@ def test_direct_answers_favour_neither_place_and_need_a_better_candidate() -> No
     assert answered_directly(pairs, 0) == []
 
 
-def kept_after(folder: Path, found: list[int], checkpoint: int, history: list[dict[str, float]]) -> set[str]:
-    """The trees left when, with the best models of the steps `found` there, a checkpoint with `history` is kept."""
-    places = (
+def places(folder: Path) -> tuple[str, ...]:
+    """Settings that keep everything below a folder."""
+    return (
         f"storage.root={folder / 'store'}",
         f"storage.cache_dir={folder / 'cache'}",
         f"tracking.uri=sqlite:///{folder}/mlflow.db",
     )
-    job = Job(stage="grpo", key="0" * 64, body="", settings=load_settings("shapes", places), inputs={})
+
+
+def kept_after(folder: Path, found: list[int], checkpoint: int, history: list[dict[str, float]]) -> set[str]:
+    """The trees left when, with the best models of the steps `found` there, a checkpoint with `history` is kept."""
+    job = Job(stage="grpo", key="0" * 64, body="", settings=load_settings("shapes", places(folder)), inputs={})
     with stage_context(job, Child(), folder) as context:
         for step in found:
             best = context.new_folder("best")
@@ -68,6 +72,22 @@ def test_a_best_model_that_was_surpassed_goes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_no_best_model_is_kept_while_the_start_is_best(tmp_path: Path) -> None:
     assert kept_after(tmp_path, [20], 10, [entry(0, 0.70), entry(10, 0.70)]) == {"checkpoint-10"}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_shards_is_kept_as_the_tree_that_it_is_and_shows_no_model(tmp_path: Path) -> None:
+    settings = load_settings("shapes", places(tmp_path))
+    job = Job(stage="cold-start", key="0" * 64, body="", settings=settings, inputs={})
+    with stage_context(job, Child(), tmp_path) as context:
+        shards = tmp_path / "checkpoint-2" / "shards"
+        shards.mkdir(parents=True)
+        files = {".metadata": b"which shard is where", "__0_0.distcp": b"the first", "__1_0.distcp": b"the second"}
+        for name, content in files.items():
+            (shards / name).write_bytes(content)
+        Checkpoints(context).keep(tmp_path / "checkpoint-2", 2)
+        context.work.get_tree("checkpoint-2", tmp_path / "fetched")
+        assert list(context.store.artifacts("checkpoint")) == []
+    assert {one.name: one.read_bytes() for one in (tmp_path / "fetched" / "shards").iterdir()} == files
 
 
 def test_stages_that_train_are_refused_in_float16_and_others_are_not() -> None:
