@@ -179,21 +179,21 @@ _TO_JUDGE = "runtime.generation_batch or runtime.generation_tokens"
 base = BaseStage("base", "2", body="tasks.stages.prepare:base", sections=("model.base", "model.revision"), seeded=False)
 prepare = PrepareStage(
     "prepare",
-    "7",
+    "8",
     body="tasks.stages.prepare:prepare",
     sections=("prepare", "model.max_frames"),
     dynamic_inputs="tasks.stages.dynamic_inputs:gather",
 )
 distill = DistillStage(
     "distill",
-    "6",
+    "7",
     body="tasks.stages.distill:distill",
     sections=("distill", *_MEDIA_CAPS),
     opens=("train",),
 )
 cold_start = TrainingStage(
     "cold-start",
-    "4",
+    "5",
     body="tasks.stages.training:cold_start",
     sections=("cold_start", "model"),
     opens=("train",),
@@ -201,7 +201,7 @@ cold_start = TrainingStage(
 )
 sampling = SamplingStage(
     "sampling",
-    "1",
+    "2",
     body="tasks.stages.rejection_sampling:sample",
     sections=("rejection_sampling", "model"),
     excludes=("rejection_sampling.sft",),
@@ -212,7 +212,7 @@ sampling = SamplingStage(
 )
 rejection_sampling = RejectionSamplingStage(
     "rejection-sampling",
-    "7",
+    "8",
     body="tasks.stages.rejection_sampling:rejection_sampling",
     sections=("rejection_sampling.sft", "model"),
     opens=("train",),
@@ -220,7 +220,7 @@ rejection_sampling = RejectionSamplingStage(
 )
 grpo = TrainingStage(
     "grpo",
-    "7",
+    "8",
     body="tasks.stages.training:grpo",
     sections=("grpo", "model"),
     opens=("train", "validation"),
@@ -228,7 +228,7 @@ grpo = TrainingStage(
 )
 evaluate = EvaluateStage(
     "evaluate",
-    "5",
+    "6",
     body="tasks.stages.evaluate:evaluate",
     sections=("evaluate", "model"),
     opens=("held_out",),
@@ -237,7 +237,7 @@ evaluate = EvaluateStage(
 )
 promote = PromoteStage(
     "promote",
-    "6",
+    "7",
     body="tasks.stages.promote:promote",
     sections=("promote", "tracking", "evaluate", "model"),
     opens=("train", "held_out"),  # train: which pairs came through the inbox

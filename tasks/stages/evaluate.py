@@ -40,7 +40,7 @@ DIRECT_TOKENS = 24
 JUDGING = "judging"
 # Greedily, so that no seed matters; resamples and examples change the report, not the judgments.
 _JUDGED_BY = ("evaluate.pairs", "evaluate.max_tokens", "evaluate.stop_malformed", "model")
-JUDGED = Stage(JUDGING, "5", body="", sections=_JUDGED_BY, generates=True, seeded=False)
+JUDGED = Stage(JUDGING, "6", body="", sections=_JUDGED_BY, generates=True, seeded=False)
 NO_ORACLE = "none"
 ORACLE = "oracle"  # its name in reports, and the stage of its judgments in the index
 _ORACLE_BY = ("evaluate.oracle", *_JUDGED_BY)

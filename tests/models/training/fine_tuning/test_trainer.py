@@ -77,7 +77,7 @@ def stock(**options: Any) -> Any:
     from trl import SFTTrainer
 
     rows = options.pop("rows")
-    del options["micro_tokens"], options["micro_batch"]
+    del options["micro_tokens"], options["micro_batch"], options["sharded"]
     return SFTTrainer(train_dataset=rows, **options)
 
 
