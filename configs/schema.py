@@ -68,12 +68,24 @@ class Settings(Section):
     nightly: Nightly = Field(default_factory=Nightly, description="scheduled retraining on what came into the inbox")
     serve: Serve = Field(default_factory=Serve, description="the judge service")
 
+    @property
+    def oracle(self) -> str:
+        """`evaluate.oracle`, with what `auto` comes to."""
+        if self.evaluate.oracle != "auto":
+            return self.evaluate.oracle
+        return "embedded" if self.distill.teacher == "embedded" else "none"
+
     @model_validator(mode="after")
     def _teacher_knows_the_source(self) -> Self:
         if self.prepare.source != "shapes" and self.distill.teacher == "embedded":
             raise ValueError(
                 f"prepare.source is {self.prepare.source} but distill.teacher is embedded, which knows the shapes "
                 "world alone: set distill.teacher=openai and distill.model"
+            )
+        if self.prepare.source != "shapes" and self.evaluate.oracle == "embedded":
+            raise ValueError(
+                f"prepare.source is {self.prepare.source} but evaluate.oracle is embedded, which knows the shapes "
+                "world alone: set evaluate.oracle=none, or to endpoint:MODEL"
             )
         if self.prepare.source != "published" and self.distill.teacher == "published":
             raise ValueError(

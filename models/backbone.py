@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError
 from models.verdict.chat_template import normalise
+from models.vision_tower import quicken_vision
 
 if TYPE_CHECKING:  # a registered model carries this file, and no settings
     from configs.schema import Lora
@@ -67,6 +68,7 @@ def load_model(
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"no model can be loaded from {source}: {error}") from error
+    quicken_vision(model)
     placed: Any = model.to(resolve_device(device))  # type: ignore[arg-type]  # its decorator hides the signature
     return placed.eval()
 

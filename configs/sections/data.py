@@ -59,8 +59,15 @@ class Prepare(Section):
     )
     path: str | None = Field(None, description="folder with pairs.jsonl and its media, for source jsonl")
     train_pairs: int = Field(1600, ge=1, description="training pairs a task (source shapes)")
-    held_out_pairs: int = Field(400, ge=1, description="held-out pairs a task (source shapes)")
-    validation_pairs: int = Field(100, ge=1, description="validation pairs a task (source shapes)")
+    held_out_pairs: int = Field(
+        360,
+        ge=1,
+        description="held-out pairs a task (source shapes); 360, since the tasks have 8, 5, 9 and 6 kinds of pair, "
+        "which then have equal shares: 40 pairs or more each",
+    )
+    validation_pairs: int = Field(
+        360, ge=1, description="validation pairs a task (source shapes); 360 as for held_out_pairs"
+    )
     held_out_share: float = Field(
         0.1, gt=0, lt=1, description="share of the groups of pairs held out (sources jsonl and published)"
     )

@@ -1,8 +1,9 @@
 """Judging the held-out pairs, and the gate before a promotion."""
 
+import re
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.sections.base import Fraction, Positive, Section
 
@@ -12,8 +13,30 @@ class Evaluate(Section):
 
     pairs: int | None = Field(None, gt=0, description="held-out pairs a task at most; none: all of them")
     max_tokens: Positive = Field(1024, description="tokens of a thinking answer at most")
+    stop_malformed: bool = Field(
+        True,
+        description="end a thinking answer as soon as it cannot follow the grammar any more: what is right stays so, "
+        "and a model that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
+    )
     bootstrap: Positive = Field(2000, description="resamples of the 95 % intervals")
     examples: Positive = Field(6, description="right and wrong judgments shown in the report, each a task")
+    oracle: str = Field(
+        "auto",
+        description="a judge whose thinking answers to the same held-out pairs stand beside the models' as a ceiling: "
+        "embedded (the embedded teacher without its faults, from pixels alone; it knows shapes alone), endpoint:MODEL "
+        "(of OPENAI_BASE_URL), or a model of the store by the first 8 or more digits of its digest; none; "
+        "auto: embedded where the teacher is, else none",
+    )
+
+    @field_validator("oracle")
+    @classmethod
+    def _oracle_stays_what_it_is(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|none|embedded|endpoint:.+|[0-9a-f]{8,64}", name):
+            raise ValueError(
+                f"oracle is {name!r}, and an alias may be another model tomorrow: give embedded, endpoint:MODEL, or 8 "
+                "or more digits of a model's digest, or none"
+            )
+        return name
 
 
 class Promote(Section):

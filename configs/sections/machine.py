@@ -49,6 +49,11 @@ class Runtime(Section):
         description="tokens at most that training handles on a device at once, padding included, in micro-batches of "
         "like length beside micro_batch; one sequence that is longer is alone; none: micro_batch alone bounds them",
     )
+    shared_prefix: bool = Field(
+        True,
+        description="GRPO computes each prompt with its media once for all completions of its group, to the same "
+        "gradients; Qwen2-VL, Qwen2.5-VL and Qwen3-VL with model.attention=sdpa, others compute it for each",
+    )
     decoded_mib: float = Field(512.0, ge=0, description="memory of a process for media that stay decoded, MiB")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about a third slower")
     checkpoints_kept: int = Field(2, ge=1, description="training checkpoints kept in the store while a stage runs")

@@ -48,6 +48,11 @@ class RejectionSampling(Section):
     samples: int = Field(4, ge=1, le=256, description="samples a pair and presentation order")
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature")
     max_tokens: Positive = Field(1024, description="tokens of a completion at most")
+    stop_malformed: bool = Field(
+        True,
+        description="end a completion as soon as it cannot follow the grammar any more: what is right stays so, "
+        "and a model that cannot think costs a token instead of max_tokens; false keeps malformed texts whole",
+    )
     shard_pairs: Positive = Field(60, description="pairs a shard; an interrupted run redoes unfinished shards alone")
     keep_per_pair: Positive = Field(1, description="kept completions a pair at most")
     keep_cap: int | None = Field(None, gt=0, description="kept completions a task at most; none: all")
@@ -60,6 +65,19 @@ class Rewards(Section):
     format: float = Field(1.0, ge=0, description="weight of following the grammar")
     accuracy: float = Field(1.0, ge=0, description="weight of preferring what people prefer")
     consistency: float = Field(0.0, ge=0, description="weight of sums that add up and an answer that follows")
+    decided: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a right answer that follows from unequal totals; with an equal weight of accuracy, a "
+        "right answer after equal totals, which is a guess, earns half",
+    )
+    orders: float = Field(
+        0.0,
+        ge=0,
+        description="weight of being right in both presentation orders: what a right answer earns is the share of the "
+        "completions of the same pair swapped, in the same batch, that are right too; under presets that scale by the "
+        "group's spread it only shifts accuracy against the other rewards",
+    )
     accuracy_needs_format: bool | None = Field(
         None,
         description="whether accuracy is earned in the grammar alone; if not, the answer block is read whatever "
@@ -68,8 +86,10 @@ class Rewards(Section):
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> Self:
-        if not (self.format or self.accuracy or self.consistency):
-            raise ValueError("format, accuracy and consistency are all 0, so nothing is rewarded: set one above 0")
+        if not (self.format or self.accuracy or self.consistency or self.decided or self.orders):
+            raise ValueError(
+                "format, accuracy, consistency, decided and orders are all 0, so nothing is rewarded: set one above 0"
+            )
         return self
 
 
@@ -88,10 +108,10 @@ class Grpo(Section):
         "four steps a generation; dr_grpo: no scaling, no length bias; cispo: clipped weights, four steps a "
         "generation; all in docs/training.md",
     )
-    hard: Literal["wrong_only", "partial", "mixed", "below_one"] = Field(
+    hard: Literal["wrong_only", "partial", "contested", "mixed", "below_one"] = Field(
         "mixed",
-        description="pass rates trained on: wrong_only: 0 (paper); partial: strictly between 0 and 1; "
-        "mixed: below 1, those between 0 and 1 first; below_one: below 1 in any order",
+        description="pass rates trained on: wrong_only: 0 (paper); partial: strictly between 0 and 1; contested: "
+        "those, nearest to 1/2 first; mixed: below 1, those between 0 and 1 first; below_one: below 1 in any order",
     )
     pairs: Positive = Field(320, description="distinct pairs at most; each is shown in both presentation orders")
     solved_share: Fraction = Field(0.25, description="share of pairs already solved, mixed in against forgetting")
@@ -104,8 +124,30 @@ class Grpo(Section):
     micro_batch: Positive = Field(
         64, description="completions a device handles at once; divides group x prompts_per_step"
     )
+    steps_per_generation: int | None = Field(
+        None,
+        gt=0,
+        description="optimizer steps that the completions of one generation are shared out to, each of "
+        "prompts_per_step prompts; none: the preset's (gspo and cispo: 4, the others: 1)",
+    )
+    generation_passes: Positive = Field(
+        1, description="times that each generation is optimised on before the next is sampled (GRPO's mu)"
+    )
+    refill: int = Field(
+        0,
+        ge=0,
+        description="rounds of further prompts at most, sampled in place of pairs whose completions all earn the same "
+        "(DAPO's dynamic sampling); further hard pairs first, else those trained on; 0: none",
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; many distinct pairs once beat few repeated")
-    learning_rate: float = Field(1e-6, gt=0, le=1, description="learning rate (paper: 1e-6)")
+    learning_rate: float = Field(1e-6, gt=0, le=1, description="peak learning rate (paper: 1e-6)")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant", description="learning rate schedule after the warm-up; cosine and linear end at 0"
+    )
+    warmup: Fraction = Field(0.0, lt=1, description="share of the steps that warm up")
+    beta: float | None = Field(
+        None, ge=0, description="weight of the KL divergence from the start; none: the preset's (paper: 0.04)"
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="norm that a step's gradient is clipped to")
     no_spread_steps: int = Field(
         20,
@@ -137,13 +179,28 @@ class Grpo(Section):
             )
         return self
 
+    @property
+    def generation_steps(self) -> int:
+        """Optimizer steps that the completions of one generation are shared out to."""
+        return self.steps_per_generation or STEPS_A_GENERATION.get(self.preset, 1)
+
     @model_validator(mode="after")
     def _checkpoints_lie_between_generations(self) -> Self:
-        steps = STEPS_A_GENERATION.get(self.preset, 1)
+        steps = self.generation_steps * self.generation_passes
         if self.checkpoint_every % steps:
             raise ValueError(
-                f"checkpoint_every is {self.checkpoint_every}, within a generation of {steps} steps that preset "
-                f"{self.preset} takes, and a run resumed there would sample again: choose a multiple of {steps}, such "
+                f"checkpoint_every is {self.checkpoint_every}, within a generation of {steps} steps under preset "
+                f"{self.preset}, and a run resumed there would sample again: choose a multiple of {steps}, such "
                 f"as checkpoint_every={-(-self.checkpoint_every // steps) * steps}, and a validate_every to match"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _both_orders_share_a_batch(self) -> Self:
+        prompts = self.prompts_per_step * self.generation_steps
+        if self.rewards.orders and prompts % 2:
+            raise ValueError(
+                f"grpo.rewards.orders compares both orders of a pair, and a generation of {prompts} prompts parts "
+                f"them: choose prompts_per_step={self.prompts_per_step + 1}, or orders=0"
             )
         return self

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from configs.schema import Settings
 from flows.cli.console import out, plain_table, print_json, progress_bars, screen, stage_json, stage_lines
 from flows.cli.options import program
-from models.evaluation.report.table import stage_cells
+from models.evaluation.metrics import in_order, report_json
+from models.evaluation.report.table import kind_cells, stage_cells
 from tasks.data.inbox.records import is_empty
 from tasks.orchestration.temporary_server import is_temporary, tie_temporary_server
 from tasks.pipeline.engines import check_engine
@@ -120,8 +121,8 @@ def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> No
     results, seconds = ran
     report = _report(settings, results)
     if as_json:
-        accuracy = {name: _accuracy(scores) for name, scores in report["accuracy"].items()} if report else {}
-        print_json({"stages": [stage_json(result) for result in results], "accuracy": accuracy, "seconds": seconds})
+        said = {"stages": [stage_json(result) for result in results], **report_json(report or {}), "seconds": seconds}
+        print_json(said)
         return
     out.print()
     out.print(stage_lines(results))
@@ -132,7 +133,12 @@ def announce(settings: Settings, ran: Ran, *, as_json: bool, options: str) -> No
     )
     if report:
         out.print("\nheld-out accuracy, greedy, both presentation orders (% with 95 % interval)")
-        out.print(plain_table(_column_a_model({name: report["accuracy"][name] for name in EVALUATED})))
+        scores = in_order(report["accuracy"], EVALUATED)
+        out.print(plain_table(_column_a_model(scores)))
+        header, weakest = kind_cells(scores, by=EVALUATED[-1])
+        if weakest:
+            out.print(f"\nthe kinds that {EVALUATED[-1]} is weakest in, thinking (%)")
+            out.print(plain_table([header, *([cell.value for cell in row] for row in weakest)]))
     _where(settings, results, options)
 
 
@@ -196,10 +202,6 @@ def _report(settings: Settings, results: Sequence[StageResult]) -> dict[str, Any
     if evaluated is None:
         return None
     return read_output(open_store(settings), evaluated.outputs, "report")
-
-
-def _accuracy(scores: dict[str, Any]) -> dict[str, Any]:
-    return {name: scores[name] for name in ("think", "direct", "valid_rate", "both_orders", "unparsed")}
 
 
 def dry_run_lines(settings: Settings, stages: Sequence[str], refresh: Sequence[str], *, as_json: bool) -> None:

@@ -103,6 +103,17 @@ class JudgedRow:
         verdict = parse_lenient(self.text, Task(self.task), mode=self.mode)
         return None if isinstance(verdict, Malformed) else verdict.preferred
 
+    @cached_property
+    def totals_tie(self) -> bool:
+        """Whether both totals are equal as written: the scores decide nothing, and the answer is a coin."""
+        if self.mode != "think" or self.task not in set(Task):
+            return False
+        verdict = parse_verdict(self.text, Task(self.task), mode=self.mode)
+        if isinstance(verdict, Malformed) or verdict.totals is None:
+            return False
+        first, second = (total.value for total in verdict.totals)
+        return first == second
+
     @property
     def refused(self) -> bool:
         """Whether nothing was written, since an endpoint or a processor refused the request."""

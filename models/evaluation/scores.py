@@ -1,7 +1,8 @@
 """Figures of a judge from its judgments: accuracy with intervals, validity, consistency, bias.
 
 `score` sums up one model's rows, `paired_difference` compares two models on the pairs that both judged. The figures
-are those of `models.evaluation.statistics`; the strata of their intervals are the tasks.
+are those of `models.evaluation.statistics`; the strata of their intervals are the tasks and, of the macro average over
+kinds, the kinds of each task (`models.evaluation.kinds`).
 """
 
 from collections import Counter, defaultdict
@@ -13,6 +14,7 @@ import numpy as np
 
 from models.errors import DataError
 from models.evaluation.judged_rows import JudgedRow
+from models.evaluation.kinds import Over, kind_name, strata
 from models.evaluation.statistics import (
     Floats,
     check_resamples,
@@ -29,6 +31,7 @@ from models.pairs.preference import Task
 from models.verdict.grammar import Mode
 
 MODES: tuple[Mode, ...] = ("think", "direct")
+KIND_FIGURES = ("accuracy", "low", "high", "pairs")
 
 Scores = dict[str, Any]
 
@@ -51,16 +54,18 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
     more pairs. The other shares at the top are over all judgments together: `unparsed` of both modes,
     the rest of the thinking mode. `lenient` holds for each mode what a lenient reading of the same texts
     gives, and enters no other figure. `by_task`, `groups` and `counts` break both modes down, see `_measure`.
+    `macro` holds for each mode judged the unweighted mean over all kinds, `accuracy` with its `low` and `high`, and
+    each kind's own figures, `kinds`; where there are no kinds it is that over tasks again (`over`).
 
     `bootstrap` is the number of resamples. The result does not depend on the order of `rows`. Raises `DataError`
     for no rows at all and for two answers to one pair, mode and order.
     """
     _check(rows, bootstrap)
     scores: Scores = {"intervals": {}, "by_task": defaultdict(dict), "groups": defaultdict(dict), "counts": {}}
-    scores["lenient"] = {}
+    scores |= {"lenient": {}, "macro": {}}
     for mode in MODES:
         judged = [row for row in rows if row.mode == mode]
-        accuracies, replicates = {}, {}
+        accuracies, replicates, of_groups = {}, {}, {}
         parts: dict[str, list[tuple[float, int]]] = {"overall": []}
         for task, of_task in _by(judged, "task").items():
             measured, replicates[task] = _measure(of_task, mode, bootstrap, seed, f"{mode}/{task}")
@@ -69,9 +74,14 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
             parts[task] = [(measured["accuracy"], measured["pairs"])]
             parts["overall"] += parts[task]
             for group, of_group in _by(of_task, "group").items():
-                name = f"{task}/{group}"
-                scores["groups"][name][mode] = _measure(of_group, mode, bootstrap, seed, f"{mode}/{name}")[0]
+                name = kind_name(task, group)
+                of_groups[name] = _measure(of_group, mode, bootstrap, seed, f"{mode}/{name}")
+                scores["groups"][name][mode] = of_groups[name][0]
         if judged:
+            of_tasks = {task: (scores["by_task"][task][mode], found) for task, found in replicates.items()}
+            found = strata(judged)
+            measured_strata = of_groups if found.over == "kinds" else of_tasks
+            scores["macro"][mode] = _macro({name: measured_strata[name] for name in found.rows}, found.over)
             accuracies = {"overall": float(np.mean(list(accuracies.values()))), **accuracies}
             replicates = {"overall": macro(list(replicates.values())), **replicates}
         scores[mode] = accuracies
@@ -81,39 +91,46 @@ def score(rows: Sequence[JudgedRow], *, bootstrap: int, seed: int) -> Scores:
         scores["counts"][mode] = _counts(judged)
         scores["lenient"][mode] = _lenient(judged)
     thinking = _shares([row for row in rows if row.mode == "think"], "think")
-    shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees")
+    shares = ("valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees", "totals_tie")
     unparsed = {"unparsed": share(not row.parsed and not row.refused for row in rows)}
     plain = {"by_task": dict(scores["by_task"]), "groups": dict(scores["groups"])}
     return {**scores, **{name: thinking[name] for name in shares}, **unparsed, **plain}
 
 
 def paired_difference(
-    rows_a: Sequence[JudgedRow], rows_b: Sequence[JudgedRow], *, mode: Mode, bootstrap: int, seed: int
+    rows_a: Sequence[JudgedRow],
+    rows_b: Sequence[JudgedRow],
+    *,
+    mode: Mode,
+    bootstrap: int,
+    seed: int,
+    over: Over = "tasks",
 ) -> Difference:
     """Accuracy of A minus accuracy of B on the pairs (and orders) that both judged; macro average over tasks.
 
-    The differences pair by pair are resampled, so what both find hard widens nothing. Where every resample is alike,
-    as for judges that agree on everything, the interval is `paired_interval`. Raises `DataError` if
-    they have no pair in common.
+    With `over` kinds it is the macro average over the kinds of these pairs, if they have any. The differences pair by
+    pair are resampled within each task or kind, so what both find hard widens nothing. Where every resample is alike,
+    as for judges that agree on everything, the interval is `paired_interval`. Raises `DataError` if they have no pair
+    in common.
     """
     _check(rows_a, bootstrap)
     _check(rows_b, bootstrap)
     right_b = {(row.task, row.pair_id, row.swapped): row.right for row in rows_b if row.mode == mode}
-    gains: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows_a:
-        key = (row.task, row.pair_id, row.swapped)
-        if row.mode == mode and key in right_b:
-            gains[row.task][row.pair_id].append(row.right - right_b[key])
-    if not gains:
+    common = [row for row in rows_a if row.mode == mode and (row.task, row.pair_id, row.swapped) in right_b]
+    if not common:
         raise DataError(f"the two judges have no pair in common in {mode} mode: judge both on the same pairs")
+    counted = _by(common, "task") if over == "tasks" else strata(common).rows
     means, replicates, differences = [], [], []
-    for task in sorted(gains):
-        hits = _hits(gains[task])
+    for name in sorted(counted):
+        gains: dict[str, list[int]] = defaultdict(list)
+        for row in counted[name]:
+            gains[row.pair_id].append(row.right - right_b[row.task, row.pair_id, row.swapped])
+        hits = _hits(gains)
         differences.append(np.array([gained / answers for gained, answers in hits]))
         means.append(share_of(hits))
-        replicates.append(resample(hits, bootstrap, seed, f"{mode}/{task}"))
+        replicates.append(resample(hits, bootstrap, seed, f"{mode}/{name}"))
     low, high = difference_interval(macro(replicates), differences)
-    return Difference(mean=float(np.mean(means)), low=low, high=high, pairs=sum(map(len, gains.values())))
+    return Difference(mean=float(np.mean(means)), low=low, high=high, pairs=sum(map(len, differences)))
 
 
 def _check(rows: Sequence[JudgedRow], bootstrap: int) -> None:
@@ -148,6 +165,16 @@ def _measure(rows: Sequence[JudgedRow], mode: Mode, bootstrap: int, seed: int, n
     return {**accuracy, **_shares(rows, mode), "pairs": len(hits)}, replicates
 
 
+def _macro(measured: Mapping[str, tuple[Scores, Floats]], over: Over) -> Scores:
+    """The unweighted mean over kinds (or tasks) with its interval, and the kinds' own figures by name."""
+    figures = {name: figure for name, (figure, _) in measured.items()}
+    replicates = macro([found for _, found in measured.values()])
+    low, high = share_interval(replicates, [(one["accuracy"], one["pairs"]) for one in figures.values()])
+    kinds = {name: {key: one[key] for key in KIND_FIGURES} for name, one in figures.items()} if over == "kinds" else {}
+    accuracy = float(np.mean([one["accuracy"] for one in figures.values()]))
+    return {"over": over, "accuracy": accuracy, "low": low, "high": high, "kinds": kinds}
+
+
 def _hits(judgments: Mapping[str, Sequence[int]]) -> list[tuple[int, int]]:
     """For each pair, in order of its name, the sum over its judgments and their number."""
     return [(sum(judgments[name]), len(judgments[name])) for name in sorted(judgments)]
@@ -156,8 +183,8 @@ def _hits(judgments: Mapping[str, Sequence[int]]) -> list[tuple[int, int]]:
 def _shares(rows: Sequence[JudgedRow], mode: Mode) -> Scores:
     """The shares of one mode's judgments.
 
-    `both_orders`: pairs right in both orders, of the pairs judged in both. `position_bias`: see there. `sums_agree` and
-    `answer_agrees`: of the parsed ones, thinking only.
+    `both_orders`: pairs right in both orders, of the pairs judged in both. `position_bias`: see there. `sums_agree`,
+    `answer_agrees` and `totals_tie`: of the parsed ones, thinking only.
     """
     orders: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for row in rows:
@@ -170,6 +197,7 @@ def _shares(rows: Sequence[JudgedRow], mode: Mode) -> Scores:
         "position_bias": position_bias(row.preferred for row in rows),
         "sums_agree": share(row.sums_agree for row in reasoned),
         "answer_agrees": share(row.answer_agrees for row in reasoned),
+        "totals_tie": share(row.totals_tie for row in reasoned),
     }
 
 

@@ -66,6 +66,7 @@ def open_generator(source: str | Path, options: GeneratorOptions) -> "HostedGene
     model = load_model(
         source, dtype=options.dtype, attention=options.attention, device=options.device, revision=options.revision
     )
+    model.requires_grad_(False)  # it only generates: what its vision tower makes of a medium is kept (vision_cache)
     return LocalGenerator(model, processor, batch=options.batch, micro_tokens=options.tokens)
 
 

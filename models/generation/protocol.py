@@ -19,12 +19,16 @@ class SamplingParams:
     """How completions are drawn: `n` a conversation, each of `max_tokens` tokens at most.
 
     Temperature 0 is greedy; above it the seed, of all conversations or of each, fixes what is drawn.
+    `stop_malformed` lets a generator end a thinking completion as soon as no reading of verdicts can take it any more
+    (`models.verdict.reachable`): what is right and what is malformed stays the same, but malformed texts are shorter.
+    A generator may ignore it.
     """
 
     max_tokens: int
     n: int = 1
     temperature: float = 0.0
     seed: Seed = 0
+    stop_malformed: bool = False
 
     def seeds(self, count: int) -> list[int]:
         """A seed for each of `count` conversations. Raises `ValueError` where there are not as many seeds.

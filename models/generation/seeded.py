@@ -45,12 +45,16 @@ class SeededSampling(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` (batch, vocabulary) float32 with all but the chosen tokens excluded."""
+        chosen = self.draw(scores, range(len(scores)))[:, None]
+        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
+
+    def draw(self, scores: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """The next token of some `rows`, of each from its own stream; `scores` (rows, vocabulary) are float32."""
         if not self._streams:
             self._streams = [torch.Generator(scores.device).manual_seed(seed) for seed in self._seeds]
         noise = torch.empty_like(scores)
-        for row, stream in zip(noise, self._streams, strict=True):
-            row.exponential_(generator=stream)
+        for row, into in zip(rows, noise, strict=True):
+            into.exponential_(generator=self._streams[row])
         # exponential_ may round to 0, whose logarithm would choose a token of no probability.
         noise.clamp_(min=torch.finfo(noise.dtype).tiny).log_()
-        chosen = (scores / self._temperature).sub_(noise).argmax(dim=-1, keepdim=True)
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
+        return (scores / self._temperature).sub_(noise).argmax(dim=-1)

@@ -1,6 +1,8 @@
 """Which tokens end an answer, and which a model never writes: of sampling, judging and rollouts alike."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 # Tags of media among a tokenizer's added tokens: `<|image_pad|>`, `<|vision_start|>`, `<image_soft_token>`, `[IMG]`.
@@ -13,6 +15,23 @@ def stop_tokens(model: Any, processor: Any) -> list[int]:
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     others = [] if named is None else [named] if isinstance(named, int) else list(named)
     return list(dict.fromkeys([processor.tokenizer.eos_token_id, *others]))
+
+
+@contextlib.contextmanager
+def without_own_defaults(model: Any) -> Iterator[None]:
+    """Where `model.generate` takes nothing from the model's own generation config, which is saved with it as it is.
+
+    transformers fills up from it whatever a call leaves open: Qwen2.5-VL's penalty of repetitions would hold for greedy
+    answers and samples, and rollouts would be drawn from a distribution that the loss does not score.
+    """
+    from transformers import GenerationConfig
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own, inner.generation_config = inner.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        inner.generation_config = own
 
 
 def placeholder_tokens(model: Any, processor: Any) -> list[int]:

@@ -7,10 +7,9 @@ itself alone. When all fail the error is raised, since then the fault is not the
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-from models.errors import ThinkrewardError
+from models.errors import Cancelled, ThinkrewardError
 from models.generation.micro_batches import TokenCounter, by_tokens
 from models.generation.protocol import (
     Generated,
@@ -21,13 +20,13 @@ from models.generation.protocol import (
     transformers_identity,
 )
 from models.generation.tokens import placeholder_tokens, stop_tokens, written
+from models.media.vision_cache import cached_vision
 from models.verdict.chat_template import opening, prompt_text
 from models.verdict.grammar import Mode
 from models.verdict.prompts import Message, Part
+from models.verdict.reachable import UNFINISHED, opens_thinking
 
 logger = logging.getLogger(__name__)
-
-UNFINISHED = "\ufffd"  # what a tokenizer makes of a character whose bytes are not all there yet
 
 
 class LocalGenerator:
@@ -93,15 +92,15 @@ class LocalGenerator:
         seeds = params.seeds(len(texts))
         failures: list[Exception] = []
         done = 0
-        with self._lock, torch.random.fork_rng():  # a trainer that validates keeps its own random state
+        # A trainer that validates keeps its own random state.
+        with self._lock, torch.random.fork_rng(), cached_vision(self.model):
             for rows in self._batches(texts, media, params):
 
                 def batch(some: Sequence[int]) -> list[list[Generated]]:
-                    growing = partial(_Growing, self.processor.tokenizer, self.ends, some, params.n, begun)
-                    streamer = growing(on_text) if on_text else None
                     shown = [texts[at] for at in some], [part for at in some for part in media[at]]
                     streams = [row_seed(seeds[at], texts[at], sample) for at in some for sample in range(params.n)]
-                    return self._generate_batch(*shown, params, streams, streamer, begun, is_cancelled)
+                    watch = _Watch(self, some, params, mode, begun, on_text, is_cancelled)
+                    return self._generate_batch(*shown, params, streams, watch)
 
                 for at, result in zip(rows, each_alone_on_failure(batch, rows), strict=True):
                     results[at] = result if isinstance(result, list) else [refusal(result)] * params.n
@@ -133,18 +132,12 @@ class LocalGenerator:
         media: list[Part],
         params: SamplingParams,
         streams: list[int],
-        streamer: "_Growing | None",
-        begun: str,
-        is_cancelled: Callable[[], bool] | None,
+        watch: "_Watch",
     ) -> list[list[Generated]]:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
-
+        from models.generation.decoding.loop import Decoding
         from models.generation.seeded import SeededSampling
-        from models.generation.stopping import stopping_criteria
 
-        stopping = stopping_criteria(is_cancelled)
-
+        watch.check()
         inputs = self.processor(
             text=texts,
             images=[part["image"] for part in media if part["type"] == "image"] or None,
@@ -154,32 +147,22 @@ class LocalGenerator:
             padding_side="left",
             add_special_tokens=False,
         ).to(self.model.device)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        seeded = LogitsProcessorList([SeededSampling(streams, params.temperature)] if params.temperature > 0 else [])
-        config = GenerationConfig(
-            max_new_tokens=params.max_tokens,
-            num_return_sequences=params.n,
-            eos_token_id=self.ends,
-            suppress_tokens=self.never or None,
-            pad_token_id=self.pad,
-            # Room for all tokens at once: a cache that grows is copied at every token, a third of the time on a CPU.
-            cache_implementation="static",
-            disable_compile=True,  # every batch has another shape
-            **(sampling if params.temperature > 0 else {"do_sample": False}),
+        decoding = Decoding(
+            samples=params.n,
+            max_tokens=params.max_tokens,
+            stops=self.ends,
+            pad=self.pad,
+            never=self.never,
+            streams=SeededSampling(streams, params.temperature) if params.temperature > 0 else None,
+            on_tokens=watch.on_tokens,
+            is_over=watch.is_over if watch.stops_malformed else None,
         )
-        with torch.inference_mode():
-            whole = self.model.generate(
-                **inputs,
-                generation_config=config,
-                logits_processor=seeded,
-                stopping_criteria=stopping,
-                streamer=streamer,
-            )
-        tokens = whole[:, inputs["input_ids"].shape[1] :]
-        rows, ended = zip(*(written(row, self.ends) for row in tokens.tolist()), strict=True)
+        tokens = decoding.run(self.model, dict(inputs))
+        rows, ended = zip(*(written(row, self.ends) for row in tokens), strict=True)
         decoded = self.processor.tokenizer.batch_decode(list(rows), skip_special_tokens=True)
         flat_out = [
-            Generated(f"{begun}{text}".strip(), truncated=not done) for text, done in zip(decoded, ended, strict=True)
+            Generated(f"{watch.begun}{text}".strip(), truncated=not done and len(row) >= params.max_tokens)
+            for text, row, done in zip(decoded, rows, ended, strict=True)
         ]
         return [flat_out[row * params.n : (row + 1) * params.n] for row in range(len(texts))]
 
@@ -213,41 +196,61 @@ def refusal(error: Exception) -> Generated:
     return Generated("", truncated=False, refused=f"{type(error).__name__}: {error}".split("\n")[0][:200])
 
 
-class _Growing:
-    """A streamer for a whole batch, of which transformers' own take one sequence: passes each text on as it grows."""
+class _Watch:
+    """What is done with the tokens of a batch as they are written: texts are passed on, and some need not go on.
+
+    `begun` is what of each answer is in its prompt.
+    """
 
     def __init__(
-        self, tokenizer: Any, stops: list[int], rows: Sequence[int], n: int, begun: str, on_text: OnText
+        self,
+        generator: LocalGenerator,
+        conversations: Sequence[int],
+        params: SamplingParams,
+        mode: Mode,
+        begun: str,
+        on_text: OnText | None,
+        is_cancelled: Callable[[], bool] | None,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.stops = stops
-        self.begun = begun  # what of each answer is in its prompt
-        self.places = [(row, sample) for row in rows for sample in range(n)]
+        self.tokenizer = generator.processor.tokenizer
+        self.stops = generator.ends
+        self.begun = begun
+        self.places = [(at, sample) for at in conversations for sample in range(params.n)]
         self.on_text = on_text
+        self.is_cancelled = is_cancelled
+        self.stops_malformed = params.stop_malformed and mode == "think" and not opens_thinking(begun)
+        self.opened = [False] * len(self.places)
         self.tokens: list[list[int]] = [[] for _ in self.places]
         self.sent = [""] * len(self.places)
-        self.ended = [False] * len(self.places)
-        self.prompt_seen = False
 
-    def end(self) -> None:
-        """Called when all have ended; nothing is left to pass on."""
+    def check(self) -> None:
+        """Raise `Cancelled` once nobody waits for the batch."""
+        if self.is_cancelled is not None and self.is_cancelled():
+            raise Cancelled("nobody waits for this answer any more")
 
-    def put(self, value: Any) -> None:
-        """The prompts' tokens, and then the next token of each sequence."""
-        if not self.prompt_seen:
-            self.prompt_seen = True
-            for place in self.places if self.begun else ():
-                self.on_text(*place, self.begun)
+    def on_tokens(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """See `Decoding.on_tokens`."""
+        self.check()
+        if self.on_text is None:
             return
-        for at, token in enumerate(value.tolist()):
-            if self.ended[at] or token in self.stops:
-                self.ended[at] = True
+        for row, token in zip(rows, tokens, strict=True):
+            if self.begun and not self.tokens[row]:
+                self.on_text(*self.places[row], self.begun)
+            self.tokens[row].append(token)
+            if token in self.stops:
                 continue
-            self.tokens[at].append(token)
-            text = self.tokenizer.decode(self.tokens[at], skip_special_tokens=True)
-            if text != self.sent[at] and not text.endswith(UNFINISHED):
-                self.on_text(*self.places[at], text[len(self.sent[at]) :])
-                self.sent[at] = text
+            text = self.tokenizer.decode(self.tokens[row], skip_special_tokens=True)
+            if text != self.sent[row] and not text.endswith(UNFINISHED):
+                self.on_text(*self.places[row], text[len(self.sent[row]) :])
+                self.sent[row] = text
+
+    def is_over(self, row: int, tokens: Sequence[int]) -> bool:
+        """See `Decoding.is_over`: whether no reading of verdicts takes what begins so."""
+        if self.opened[row]:
+            return False
+        opens = opens_thinking(self.begun + self.tokenizer.decode(tokens, skip_special_tokens=True))
+        self.opened[row] = opens is True
+        return opens is False
 
 
 def _videos(parts: list[Part]) -> dict[str, Any]:

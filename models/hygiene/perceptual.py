@@ -36,7 +36,7 @@ def perceptual_hash(frames: Sequence[Image.Image]) -> tuple[int, ...]:
 
 def _difference_hash(frame: Image.Image) -> int:
     grey = frame.convert("L").resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
-    levels = np.asarray(grey)
+    levels = np.frombuffer(grey.tobytes(), np.uint8).reshape(_HEIGHT, _WIDTH)
     brighter = levels[:, 1:] > levels[:, :-1]
     return int.from_bytes(np.packbits(brighter).tobytes(), "big")
 

@@ -50,7 +50,9 @@ MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 MAX_RATIO = 200  # long to short side; Qwen-VL image processors raise above it (`smart_resize` in transformers)
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
-ACROSS = (5, 6, 7, 8)  # EXIF orientations that make a wide picture a tall one
+ORIENTATION = 0x0112  # of EXIF
+TURNED = (2, 3, 4, 5, 6, 7, 8)
+ACROSS = (5, 6, 7, 8)  # those that make a wide picture a tall one
 WHITE = (255, 255, 255, 255)
 
 
@@ -104,7 +106,9 @@ def inspect(data: bytes, uri: str) -> MediaInfo:
         return MediaInfo("video", first.width, first.height, count, 0.0)
     with _image(data, uri) as image:
         width, height = image.size
-        if image.getexif().get(0x0112) in ACROSS and image.format != "TIFF":  # of which Pillow gives the size as shown
+        if (
+            image.getexif().get(ORIENTATION) in ACROSS and image.format != "TIFF"
+        ):  # of which Pillow gives the size as shown
             width, height = height, width
         shown = durations(data)
         count = _count(image, uri)
@@ -139,8 +143,14 @@ def _decode_image(data: bytes, uri: str, max_frames: int) -> list[Image.Image]:
         for number in _chosen(data, _count(image, uri), max_frames):
             image.seek(number)
             _check_pixels(image, uri)  # pages of a TIFF differ in size
-            frames.append(_rgb(ImageOps.exif_transpose(image)))
+            frames.append(_rgb(_upright(image)))
         return frames
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The frame as its EXIF orientation asks; Pillow's own function copies those that are upright, as most are."""
+    image.load()  # some formats say how they lie behind their pixels
+    return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) in TURNED else image
 
 
 def _count(image: Image.Image, uri: str) -> int:

@@ -17,7 +17,9 @@ from models.verdict.instructions import mode_instructions, task_instructions
 
 END, PAD = "<|im_end|>", "<|endoftext|>"
 SPECIAL = (PAD, "<|im_start|>", END, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-VOCABULARY = 1000
+VOCABULARY = (
+    768  # beyond the words of this world there are scraps of dictated texts (models/shapes/lessons/dictation.py)
+)
 CONTEXT = 1024  # tokens
 HIDDEN, TEXT_LAYERS, VISION_LAYERS, HEADS = 128, 4, 3, 4
 PATCH, MERGE = 16, 2  # Qwen3-VL's own values: one token sees 32x32 pixels

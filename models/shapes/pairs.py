@@ -61,7 +61,8 @@ def make_pair(
 ) -> MadePair:
     """The pair `number` of a task and split. Even numbers prefer the first candidate, odd ones the second.
 
-    Its kind (of flaw, or of question) is by turns too, so that all kinds have equal shares in any split.
+    Its kind (of flaw, or of question) is by turns too, each for a pair of numbers. `number_at` is the order in which
+    a split takes them, so that all kinds have equal shares.
 
     `validation` pairs have random numbers and names of their own; their scenes are those that training is drawn from.
     """
@@ -73,6 +74,20 @@ def make_pair(
     make = _generation if task.judges_media else _understanding
     kinds = KINDS[task]
     return make(rng, task, kinds[number // 2 % len(kinds)], level, preferred, name, held_out)
+
+
+def number_at(task: Task, place: int) -> int:
+    """The number of the pair at a place of a split, counted from 0.
+
+    One kind after the other has its turn, and each prefers the first candidate one time and the second the next. So
+    among the first n pairs of a task the shares of its kinds differ by one pair at most, as do those of both labels;
+    they are equal where n is a multiple of the number of kinds.
+
+    >>> [number_at(Task.IMAGE_UNDERSTANDING, place) for place in range(6)]  # of five kinds
+    [0, 3, 4, 7, 8, 1]
+    """
+    turn, kind = divmod(place, len(KINDS[task]))
+    return 2 * (kind + turn // 2 * len(KINDS[task])) + (kind + turn) % 2
 
 
 def _generation(

@@ -9,7 +9,9 @@ import binascii
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -89,6 +91,11 @@ def answer_request(body: Json, faults: Faults, seed: int) -> str:
     return break_grammar(text, verdict, rng) if broken else text
 
 
+def answer_faultlessly(messages: list[Json], seed: int) -> str:
+    """The verdict of a teacher without faults on messages whose images are decoded. Raises as `answer_request` does."""
+    return _judge(read_request({"messages": messages}), Random(seed), misread=False)[0]
+
+
 def read_request(body: Json) -> JudgingRequest:
     """Take a request apart into what it shows. Raises `BadRequest` if it is no judging request of this world."""
     parts = message_parts(body)
@@ -102,7 +109,7 @@ def read_request(body: Json) -> JudgingRequest:
     texts = ["", ""]
     frames: tuple[list[Image.Image], ...] = ([], [], [])  # of the context and of both candidates
     for part in parts:
-        if part.get("type") == "image_url":
+        if part.get("type") in ("image_url", "image"):
             frames[at].append(_image(part))
             continue
         text = part.get("text", "")
@@ -134,6 +141,8 @@ def message_parts(body: Json) -> list[Json]:
 
 
 def _image(part: Json) -> Image.Image:
+    if isinstance(decoded := part.get("image"), Image.Image):
+        return decoded
     try:
         url: str = part["image_url"]["url"]
         data = base64.b64decode(url.partition("base64,")[2], validate=True)
@@ -161,13 +170,23 @@ def _judge(asked: JudgingRequest, rng: Random, misread: bool) -> tuple[str, Verd
 
 def _assess(asked: JudgingRequest, rng: Random, misread: bool) -> tuple[Assessment, ...]:
     if asked.task.judges_media:
-        first, second = (perceive(frames) for frames in asked.frames)
+        first, second = (_see(frames) for frames in asked.frames)
         if misread:
             first, second = (_misread(first, rng), second) if rng.random() < 0.5 else (first, _misread(second, rng))
         return assess_generation(asked.task, parse_caption(asked.prompt), (first, second))
-    seen = perceive(asked.context)
+    seen = _see(asked.context)
     truth = answer_to(parse_question(asked.prompt), (_misread(seen, rng) if misread else seen).scene)
     return assess_answers(asked.task, truth, asked.texts)
+
+
+def _see(frames: Sequence[Image.Image]) -> Seen:
+    """What frames show; looked at once for both presentation orders, which come one after the other."""
+    return _seen(tuple((frame.size, frame.convert("RGB").tobytes()) for frame in frames))
+
+
+@lru_cache(maxsize=8)
+def _seen(frames: tuple[tuple[tuple[int, int], bytes], ...]) -> Seen:
+    return perceive([Image.frombytes("RGB", size, pixels) for size, pixels in frames])
 
 
 def _misread(seen: Seen, rng: Random) -> Seen:

@@ -7,10 +7,10 @@ reader describes its layout alone. `row` is one object of a listing, `where` its
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
-from models.sources.rows import InFile, InRow, InvalidRow, Medium, Row
+from models.sources.rows import InFile, InRow, InvalidRow, Medium, Row, suffix_of
 
 Fields = Mapping[str, Any]
 Label = TypeVar("Label")
@@ -134,7 +134,7 @@ def medium(value: object, name: str, where: str) -> Medium:
         raise RowError(f"row: {name} holds no bytes but {type(data).__name__}")
     if not data:
         raise RowError(f"row: {name} is empty")
-    return InRow(f"{where}/{name}{PurePosixPath(str(path or '')).suffix}", data)
+    return InRow(f"{where}/{name}{suffix_of(str(path or ''))}", data)
 
 
 def below(root: Path, found: Medium, folder: str) -> Medium:

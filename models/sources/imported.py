@@ -21,6 +21,7 @@ from models.hygiene.dedup_record import DedupRecord, text_digest
 from models.pairs.preference import PreferencePair, Preferred
 
 ROW_GROUP_BYTES = 16 << 20  # of media held in memory before they are written
+SWAPPED = {"1": "2", "2": "1", "tie": "tie"}
 
 _PAIRS = pa.schema(
     [
@@ -195,11 +196,13 @@ def statistics(folder: Path) -> dict[str, Any]:
     """How many rows an imported set has and what they are; labels count the candidates as published."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("tasks", "groups", "labels")}
     usable = 0
-    for one in read_imported(folder):
-        usable += 1
-        counts["tasks"][one.pair.task] += 1
-        counts["groups"][one.pair.group] += 1
-        counts["labels"][str((one.pair.swapped() if one.swapped else one.pair).preferred)] += 1
+    for path in sorted(folder.glob("pairs-*.parquet")):
+        columns = pq.read_table(path, columns=["task", "group", "preferred", "turned"]).to_pydict()
+        usable += len(columns["task"])
+        counts["tasks"].update(columns["task"])
+        counts["groups"].update(columns["group"])
+        for label, is_swapped in zip(columns["preferred"], columns["turned"], strict=True):
+            counts["labels"][SWAPPED[label] if is_swapped else label] += 1
     reasons = Counter(one.reason for one in read_invalid(folder))
     found = {name: dict(sorted(counted.items())) for name, counted in counts.items()}
     return {

@@ -9,26 +9,28 @@ candidate first in every row; those with a published reasoning stay as they are,
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from models.errors import DataError, MediaError
-from models.media.decoding import Decoders
+from models.media.decoding import Decoding
 from models.pairs.preference import Media, PreferencePair, swapped_preference
 from models.sources.fields import RowError
 from models.sources.imported import Imported, ImportedShard, InvalidImport, MediaWriter
+from models.sources.lookahead import Key, Lookahead, Named, Numbered, Seen, key_of
 from models.sources.pair_format import pair_of
-from models.sources.probing import ProbeRequest, ProbeResult, probe, probe_all
-from models.sources.rows import TWICE, InRow, InvalidRow, Medium, Read, Row, name_of
+from models.sources.probing import ProbeResult
+from models.sources.rows import TWICE, InRow, InvalidRow, Medium, Read, Row
 from models.sources.submissions import in_drawn_order
 
 SHARD_ROWS = 1000
 SHARD_BYTES = 256 << 20  # of media that stand in the listing itself
-IMAGES_PER_REQUEST = 16  # for one process at a time: small pictures take longer to send alone than to decode
 JUDGED_FROM = 100  # rows, before a share of invalid ones means anything
-Key = Medium | str
 
 
 class ImportJob:
@@ -47,7 +49,7 @@ class ImportJob:
         into: Path,
         *,
         source: str,
-        decoders: Decoders,
+        decoders: Decoding,
         max_bad_share: float,
         max_media_bytes: int,
         as_published: bool = False,
@@ -55,12 +57,12 @@ class ImportJob:
         keep: Callable[[int], None] = lambda _: None,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._rows, self._root, self._into = read(root), root, into
-        self._source, self._decoders, self._as_published = source, decoders, as_published
-        self._max_bad_share, self._max_media_bytes = max_bad_share, max_media_bytes
+        self._shards, self._root, self._into = shards_of(read(root)), root, into
+        self._source, self._as_published, self._max_bad_share = source, as_published, max_bad_share
+        self._lookahead = Lookahead(decoders, root, max_media_bytes)
         self._kept, self._keep, self._on_progress = kept, keep, on_progress
         self._ids: set[str] = set()
-        self._probed: dict[Key, ProbeResult] = {}
+        self._unsettled: tuple[Future[None], ImportedShard, int] | None = None
         self._stored: set[str] = set()
         self._read = self._bad = 0
         self._reasons: Counter[str] = Counter()
@@ -70,16 +72,34 @@ class ImportJob:
 
         Raises `DataError` for too large a share of invalid rows, or none that is valid.
         """
-        for number, rows in enumerate(shards_of(self._rows)):
-            shard = ImportedShard(self._into, number)
-            if not (self._kept(number) and self._takes(shard)):
-                self._import(shard, rows)
-                self._keep(number)
-            self._count(shard, len(rows))
+        with ThreadPoolExecutor(1, thread_name_prefix="shard") as self._writing:
+            while (found := next(self._shards, None)) is not None:
+                self._import_from(*found)
+            self._settle()
         if self._read == self._bad:
             raise DataError(f"{self._root} has no valid row among {self._read}{self._most_common()}")
         check_share(self._read, self._bad, self._max_bad_share, self._root, self._most_common())
         return self._read, self._bad
+
+    def _import_from(self, number: int, rows: Iterator[Row | InvalidRow]) -> None:
+        """Take or import one shard, and import with it those after it up to the next that is kept."""
+        if not self._kept(number):
+            self._import(self._up_to_kept(number, rows))
+            return
+        self._settle()
+        shard, whole = ImportedShard(self._into, number), list(rows)
+        if self._takes(shard):
+            self._count(shard, len(whole))
+        else:
+            self._import((number, row) for row in whole)
+
+    def _up_to_kept(self, number: int, rows: Iterator[Row | InvalidRow]) -> Iterator[Numbered]:
+        yield from ((number, row) for row in rows)
+        for later, some in self._shards:
+            if self._kept(later):
+                self._shards = chain([(later, some)], self._shards)
+                return
+            yield from ((later, row) for row in some)
 
     def _takes(self, shard: ImportedShard) -> bool:
         """Take a kept shard as it is. Whether it is what would be made now, after the shards before it."""
@@ -97,63 +117,54 @@ class ImportJob:
         self._stored.update(stored)
         return True
 
-    def _import(self, shard: ImportedShard, rows: list[Row | InvalidRow]) -> None:
+    def _import(self, rows: Iterator[Numbered]) -> None:
+        """Import the rows of one shard after the other."""
+        for number, seen in groupby(self._lookahead.through(rows), key=attrgetter("number")):
+            self._import_shard(ImportedShard(self._into, number), number, seen)
+
+    def _import_shard(self, shard: ImportedShard, number: int, rows: Iterator[Seen]) -> None:
+        read = 0
         invalid: list[InvalidImport] = []
         imported: list[Imported] = []
-        with MediaWriter(shard.media) as media:
-            found = self._probe_new(rows, media)
-        for row in rows:
-            try:
-                imported.append(self._imported(row, found))
-            except MediaError as error:
-                reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
-                known: dict[str, Any] = {}
-                if isinstance(row, Row):
-                    known = {"task": row.task, "group": row.group, "preferred": row.preferred}
-                known |= {"passing": error.passing, "measured": error.measured}
-                invalid.append(InvalidImport(row.where, row.id, reason, error.uri, **known))
-            except RowError as error:
-                invalid.append(InvalidImport(row.where, row.id, str(error)))
-        shard.write(imported, invalid)
+        with ExitStack() as media_file:
+            media = media_file.enter_context(MediaWriter(shard.media))
+            for read, (_, row, named, new) in enumerate(rows, start=1):  # noqa: B007
+                for result, data in new:
+                    self._store(media, result, data)
+                try:
+                    imported.append(self._imported(row, named))
+                except MediaError as error:
+                    invalid.append(_without_medium(row, error))
+                except RowError as error:
+                    invalid.append(InvalidImport(row.where, row.id, str(error)))
+            open_media = media_file.pop_all()
 
-    def _probe_new(self, rows: list[Row | InvalidRow], media: MediaWriter) -> dict[Key, ProbeResult | MediaError]:
-        """What is known of each medium that these rows name; new ones are decoded, and their bytes written."""
-        named = {key_of(one): (one, row.task.media_kind) for row in rows if isinstance(row, Row) for one in row.media()}
-        found: dict[Key, ProbeResult | MediaError] = {key: self._probed[key] for key in named if key in self._probed}
-        unknown = {key: one for key, one in named.items() if key not in found}
-        for key, result in zip(unknown, self._probed_results(list(unknown.values())), strict=True):
-            if isinstance(result, MediaError):
-                found[key] = result
-                continue
-            if result.sha256 not in self._stored:
-                self._stored.add(result.sha256)
-                media.add(own_uri(result), result.sha256, result.data)
-            found[key] = self._probed[key] = replace(result, data=b"")
-        return found
+        def write() -> None:
+            open_media.close()
+            shard.write(imported, invalid)
+            self._keep(number)
 
-    def _probed_results(self, media: Sequence[tuple[Medium, str]]) -> Iterator[ProbeResult | MediaError]:
-        """What each medium turns out to be. Of a request that a codec ends, each medium is probed alone."""
-        requests = [
-            [ProbeRequest(one, self._root, self._max_media_bytes) for one in some] for some in requests_of(media)
-        ]
-        asked = ((name_of(request[0].medium), request) for request in requests)
-        for request, result in zip(requests, self._decoders.map(probe_all, asked), strict=True):
-            if isinstance(result, MediaError):
-                yield from self._decoders.map(probe, ((name_of(seen.medium), seen) for seen in request))
-            else:
-                yield from result
+        self._settle()
+        self._unsettled = self._writing.submit(write), shard, read
 
-    def _imported(self, row: Row | InvalidRow, found: Mapping[Key, ProbeResult | MediaError]) -> Imported:
+    def _settle(self) -> None:
+        """Wait until the shard that is being written, beside the rows of the next one, is whole, and count its rows."""
+        if self._unsettled is not None:
+            (written, shard, read), self._unsettled = self._unsettled, None
+            written.result()
+            self._count(shard, read)
+
+    def _store(self, media: MediaWriter, result: ProbeResult, data: bytes) -> None:
+        if result.sha256 not in self._stored:
+            self._stored.add(result.sha256)
+            media.add(own_uri(result), result.sha256, data)
+
+    def _imported(self, row: Row | InvalidRow, named: Named) -> Imported:
         if isinstance(row, InvalidRow):
             raise RowError(row.reason)
         if row.id in self._ids:
             raise RowError(TWICE)
-        probed: dict[Key, ProbeResult] = {}
-        for key in map(key_of, row.media()):
-            result = found[key]
-            if isinstance(result, MediaError):
-                raise result
-            probed[key] = result
+        probed = {key: self._lookahead.of(key) for key in named}
         pair = self._pair(row, probed)
         self._ids.add(row.id)
         shown = pair if row.reasoning or self._as_published else in_drawn_order(pair)
@@ -203,39 +214,30 @@ def check_share(rows: int, bad: int, most: float, where: object, reasons: str = 
         )
 
 
-def shards_of(rows: Iterator[Row | InvalidRow]) -> Iterator[list[Row | InvalidRow]]:
-    """The rows in parts, each within `SHARD_ROWS` and (but for a single row) `SHARD_BYTES`."""
-    shard: list[Row | InvalidRow] = []
-    size = 0
+def numbered_by_shard(rows: Iterable[Row | InvalidRow]) -> Iterator[Numbered]:
+    """Each row with its shard's number. A shard is within `SHARD_ROWS` and (but for a single row) `SHARD_BYTES`."""
+    number = count = size = 0
     for row in rows:
         own = sum(len(one.data) for one in row.media() if isinstance(one, InRow)) if isinstance(row, Row) else 0
-        if shard and (len(shard) == SHARD_ROWS or size + own > SHARD_BYTES):
-            yield shard
-            shard, size = [], 0
-        shard.append(row)
-        size += own
-    if shard:
-        yield shard
+        if count and (count == SHARD_ROWS or size + own > SHARD_BYTES):
+            number, count, size = number + 1, 0, 0
+        count, size = count + 1, size + own
+        yield number, row
 
 
-def requests_of(media: Sequence[tuple[Medium, str]]) -> Iterator[list[Medium]]:
-    """The media in the same order, in parts: images several at a time, each video alone."""
-    part: list[Medium] = []
-    for medium, kind in media:
-        if part and (kind == "video" or len(part) == IMAGES_PER_REQUEST):
-            yield part
-            part = []
-        part.append(medium)
-        if kind == "video":
-            yield part
-            part = []
-    if part:
-        yield part
+def shards_of(rows: Iterable[Row | InvalidRow]) -> Iterator[tuple[int, Iterator[Row | InvalidRow]]]:
+    """The shards by their numbers, each to be read before the next one is asked for."""
+    for number, some in groupby(numbered_by_shard(rows), key=itemgetter(0)):
+        yield number, (row for _, row in some)
 
 
-def key_of(medium: Medium) -> Key:
-    """What tells media of one data set apart, without their bytes."""
-    return medium.name if isinstance(medium, InRow) else medium
+def _without_medium(row: Row | InvalidRow, error: MediaError) -> InvalidImport:
+    reason = f"media: {error.reason.removeprefix('media: ').split(':')[0]}"
+    known: dict[str, Any] = {}
+    if isinstance(row, Row):
+        known = {"task": row.task, "group": row.group, "preferred": row.preferred}
+    known |= {"passing": error.passing, "measured": error.measured}
+    return InvalidImport(row.where, row.id, reason, error.uri, **known)
 
 
 def own_uri(probed: ProbeResult) -> str:

@@ -6,13 +6,13 @@ Runs in the processes of models/media/decoding.py, so it imports little, and not
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from models.errors import MediaError
 from models.hygiene.perceptual import perceptual_hash
 from models.media.frames import decode, pack_frames
 from models.sources.places import read
-from models.sources.rows import Frames, InFile, Medium
+from models.sources.rows import Frames, InFile, InRow, Medium, suffix_of
 
 HASHED_FRAMES = 3
 _FRAMES_SUFFIX = ".frames.zip"
@@ -29,7 +29,10 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a medium turned out to be. `suffix` is of its name, `hashes` are of its first, middle and last frame."""
+    """What a medium turned out to be. `suffix` is of its name, `hashes` are of its first, middle and last frame.
+
+    `data` are its bytes; empty for those of a listing (`InRow`), which the one who asks holds already.
+    """
 
     sha256: str
     suffix: str
@@ -58,14 +61,15 @@ def probe(seen: ProbeRequest) -> ProbeResult:
     else:
         data, name = medium.data, medium.name
     frames = decode(data, name, max_frames=HASHED_FRAMES)
-    suffix = _FRAMES_SUFFIX if isinstance(medium, Frames) else PurePosixPath(name).suffix.lower()
-    return ProbeResult(sha256(data).hexdigest(), suffix, perceptual_hash(frames), data)
+    suffix = _FRAMES_SUFFIX if isinstance(medium, Frames) else suffix_of(name).lower()
+    known = b"" if isinstance(medium, InRow) else data
+    return ProbeResult(sha256(data).hexdigest(), suffix, perceptual_hash(frames), known)
 
 
 def _bundled(seen: ProbeRequest) -> bytes:
     """A video's frames as one file: an uncompressed zip, which `models.media.frames.decode` reads."""
     assert isinstance(seen.medium, Frames)
     return pack_frames(
-        (f"{number:06d}{PurePosixPath(path).suffix.lower()}", read(seen.root, path, seen.max_bytes))
+        (f"{number:06d}{suffix_of(path).lower()}", read(seen.root, path, seen.max_bytes))
         for number, path in enumerate(seen.medium.paths)
     )

@@ -7,7 +7,7 @@ layout. It reads listings and names media; whether a medium is there, stays belo
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from models.pairs.preference import Preferred, Task
 
@@ -44,6 +44,19 @@ def name_of(medium: Medium) -> str:
     if isinstance(medium, InRow):
         return medium.name
     return medium.path if isinstance(medium, InFile) else medium.paths[0]
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a path with `/` between its parts, as pathlib has it, which takes ten times as long to find it.
+
+    >>> suffix_of("a.b/c.tar.gz"), suffix_of("a.b/c"), suffix_of(".png"), suffix_of("a.png/.")
+    ('.gz', '', '', '.png')
+    """
+    name = path.rpartition("/")[2]
+    if name in ("", ".") or name[-1] == ".":  # pathlib passes over the first two, and changed its mind on the third
+        return PurePosixPath(path).suffix
+    at = name.rfind(".")
+    return name[at:] if at > 0 else ""
 
 
 @dataclass(frozen=True)

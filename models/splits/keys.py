@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.hygiene.dedup_record import normalised_text, text_digest
-from models.pairs.preference import PreferencePair
+from models.pairs.preference import PreferencePair, swapped_preference
 
 Hashes = Mapping[str, tuple[int, ...]]  # the perceptual hashes of a medium's frames by its sha256
 
@@ -37,9 +37,8 @@ def keys_of(pair: PreferencePair, hashes: Hashes) -> Keys:
 
 def content(pair: PreferencePair) -> str:
     """What two rows that say the same have in common, whatever their ids, sources and presentation order."""
-    return min(_said(pair), _said(pair.swapped()))
-
-
-def _said(pair: PreferencePair) -> str:
-    shown = [one.text if one.media is None else one.media.sha256 for one in pair.candidates]
-    return json.dumps([pair.task, pair.prompt, [one.sha256 for one in pair.context], shown, pair.preferred])
+    first, second = (one.text if one.media is None else one.media.sha256 for one in pair.candidates)
+    about = [pair.task, pair.prompt, [one.sha256 for one in pair.context]]
+    # Not by `pair.swapped()`: an import asks for every row, and copying the pair takes longer than all of this.
+    orders = ([first, second], pair.preferred), ([second, first], swapped_preference(pair.preferred))
+    return min(json.dumps([*about, *one]) for one in orders)

@@ -15,22 +15,23 @@ from typing import Literal
 from models.errors import DataError
 from models.pairs.preference import PreferencePair, Task
 
-Band = Literal["wrong_only", "partial", "mixed", "below_one"]
+Band = Literal["wrong_only", "partial", "contested", "mixed", "below_one"]
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Pair ids to train on, in order, and how many of them were hard."""
+    """Pair ids to train on, in order, how many of them were hard, and the hard ones left over, the best first."""
 
     train: tuple[str, ...]
     hard: int
+    reserve: tuple[str, ...] = ()
 
 
 def in_band(rate: float, band: Band) -> bool:
-    """Whether a pass rate (0 to 1) counts as hard: 0 for `wrong_only`, between 0 and 1 for `partial`, else below 1."""
+    """Whether a pass rate counts as hard: 0 for `wrong_only`, else below 1; above 0 for `partial` and `contested`."""
     if band == "wrong_only":
         return rate == 0.0
-    return rate < 1.0 and (band != "partial" or rate > 0.0)
+    return rate < 1.0 and (band not in ("partial", "contested") or rate > 0.0)
 
 
 def plan_curriculum(
@@ -38,7 +39,8 @@ def plan_curriculum(
 ) -> Curriculum:
     """Choose at most `pairs` training pairs, `solved_share` of them solved.
 
-    `mixed` takes rates strictly between 0 and 1 before those at 0.
+    `mixed` takes rates strictly between 0 and 1 before those at 0, `contested` those nearest to 1/2 before others:
+    groups of G completions lack spread with probability p^G + (1 - p)^G, least at a pass rate p of 1/2.
     """
     rng = Random(seed)
     ids = sorted(pass_rates)
@@ -46,6 +48,8 @@ def plan_curriculum(
     hard = [one for one in ids if in_band(pass_rates[one], band)]
     if band == "mixed":
         hard.sort(key=lambda one: pass_rates[one] == 0.0)
+    if band == "contested":
+        hard.sort(key=lambda one: abs(pass_rates[one] - 0.5))
     solved = [one for one in ids if pass_rates[one] == 1.0]
     chosen = hard[: max(1, round(pairs * (1 - solved_share)))]
     # The share is of what is trained on, so that few hard pairs do not drown in solved ones.
@@ -53,7 +57,7 @@ def plan_curriculum(
     easy = solved[: min(share, max(0, pairs - len(chosen)))]  # rounding never passes `pairs`
     train = [*chosen, *easy]
     rng.shuffle(train)
-    return Curriculum(train=tuple(train), hard=len(chosen))
+    return Curriculum(train=tuple(train), hard=len(chosen), reserve=tuple(hard[len(chosen) :]))
 
 
 def named_pairs(ids: Sequence[str], train: Sequence[PreferencePair]) -> list[PreferencePair]:

@@ -28,11 +28,15 @@ from models.training.compute import Compute
 from models.training.health import FiniteGuard, SpreadGuard
 from models.training.history import HISTORY, best_of
 from models.training.hooks import Hooks
-from models.training.presets import NOT_SHARDED, PRESETS, needs_format
+from models.training.prefix.attention import attending_alone
+from models.training.presets import NOT_SHARDED, flags, needs_format
+from models.training.refill import Reserve
 from models.training.rollouts import CompletionsTrainer, TokenBoundTrainer
 from models.training.rows import training_rows
 from models.verdict.chat_template import opening
 from models.verdict.rewards import REWARDS, opened, reward_functions
+
+ALWAYS_LOGGED = ("format", "accuracy", "consistency")
 
 
 class Validator(TrainerCallback):
@@ -97,8 +101,11 @@ def train_grpo(
     scratch: Path,
     resume_from: Path | None = None,
     hooks: Hooks | None = None,
+    reserve: Sequence[PreferencePair] = (),
 ) -> dict[str, Any]:
     """Optimise the model at `source`; returns the validation history and the best step.
+
+    With `grpo.refill` pairs without spread are replaced by those of `reserve`, or without any by others of `pairs`.
 
     Best step 0 means that no checkpoint beat the start. Otherwise the best model is in `scratch/best`,
     unless it was found before `resume_from`, when the caller kept it through `on_best`.
@@ -133,8 +140,10 @@ def train_grpo(
         )
         accelerator = trainer.accelerator
         mine = validation[accelerator.process_index :: accelerator.num_processes]  # each of several judges a share
-        with accelerator.autocast():
-            judged = judge.judge(mine, "think", SamplingParams(max_tokens=grpo.max_tokens), both_orders=True)
+        with accelerator.autocast(), attending_alone(current):
+            # Right answers are counted, which no malformed text is.
+            how = SamplingParams(max_tokens=grpo.max_tokens, stop_malformed=True)
+            judged = judge.judge(mine, "think", how, both_orders=True)
         current.train()
         counts = torch.tensor([sum(one.correct for one in judged), len(judged)], device=accelerator.device)
         right, count = accelerator.reduce(counts, reduction="sum").tolist()
@@ -149,14 +158,15 @@ def train_grpo(
     spread = SpreadGuard(grpo.no_spread_steps)
     both_orders = [order for pair in pairs for order in (pair, pair.swapped())]
     begun = opening(processor, "think")
-    generation = grpo.prompts_per_step * PRESETS[grpo.preset].updates
+    generation = grpo.prompts_per_step * grpo.generation_steps
     if len(both_orders) < generation > grpo.prompts_per_step:
         raise DataError(
             f"{len(pairs)} pairs in both orders are fewer prompts than the {generation} of one generation under "
             f"grpo.preset={grpo.preset}: lower grpo.prompts_per_step, or choose a preset of one step a generation"
         )
-    # Those of weight 0 are logged all the same.
+    # The paper's are logged even with a weight of 0.
     weights = grpo.rewards.model_dump(include=set(REWARDS))
+    weights = {name: weight for name, weight in weights.items() if weight or name in ALWAYS_LOGGED}
     gated = needs_format(grpo.preset, grpo.rewards.accuracy_needs_format)
     rewards = reward_functions(weights, accuracy_needs_format=gated)
     bound: dict[str, Any] = {"micro_tokens": runtime.micro_tokens, "micro_batch": grpo.micro_batch}
@@ -165,7 +175,10 @@ def train_grpo(
         begun=begun,
         generation_batch=runtime.generation_batch,
         generation_tokens=runtime.generation_tokens,
+        shared_prefix=runtime.shared_prefix,
         completions_every=grpo.completions_every,
+        refill=grpo.refill,
+        reserve=_reserve(reserve or pairs, media),
         model=model,
         reward_funcs=[opened(reward, begun) for reward in rewards],
         args=_arguments(grpo, compute, scratch, list(weights.values()), placeholder_tokens(model, processor)),
@@ -187,6 +200,11 @@ def logged(checkpoint: Path) -> list[dict[str, float]]:
     return entries
 
 
+def _reserve(pairs: Sequence[PreferencePair], media: PreferenceDataset) -> Reserve:
+    by_id = {pair.id: pair for pair in pairs}
+    return Reserve(tuple(by_id), lambda one: list(training_rows([by_id[one], by_id[one].swapped()], media)))
+
+
 def _left_padding(processor: Any) -> Any:
     """The processor as TRL's GRPO needs it, beside one that is saved as it was.
 
@@ -203,16 +221,29 @@ def _arguments(grpo: Grpo, compute: Compute, scratch: Path, weights: list[float]
     device = resolve_device(compute.runtime.device)
     processes = PartialState(cpu=device == "cpu").num_processes
     completions = grpo.group * grpo.prompts_per_step
+    if grpo.refill and processes > 1:
+        raise ConfigError(
+            f"grpo.refill={grpo.refill} samples further prompts in one process, and there are {processes}: "
+            "set runtime.processes=1, or grpo.refill=0 with grpo.hard=contested"
+        )
+    if grpo.rewards.orders and (grpo.prompts_per_step * grpo.generation_steps // processes) % 2:
+        raise ConfigError(
+            f"{processes} processes part the two orders of a pair, of {grpo.prompts_per_step} prompts a step, which "
+            f"grpo.rewards.orders compares: choose a grpo.prompts_per_step that {2 * processes} divides, or orders=0"
+        )
     steps, whole = accumulated(completions, grpo.micro_batch, processes), bool(compute.runtime.micro_tokens)
     return GRPOConfig(
         output_dir=str(scratch),
         num_train_epochs=grpo.epochs,
         learning_rate=grpo.learning_rate,
-        lr_scheduler_type="constant",
+        # TRL's "constant" warms nothing up.
+        lr_scheduler_type="constant_with_warmup" if grpo.schedule == "constant" and grpo.warmup else grpo.schedule,
+        warmup_steps=grpo.warmup,  # below 1: a share of the steps
         # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
         per_device_train_batch_size=grpo.micro_batch * (steps if whole else 1),
         gradient_accumulation_steps=1 if whole else steps,
-        steps_per_generation=(1 if whole else steps) * PRESETS[grpo.preset].updates,
+        steps_per_generation=(1 if whole else steps) * grpo.generation_steps,
+        num_iterations=grpo.generation_passes,
         num_generations=grpo.group,
         max_completion_length=grpo.max_tokens,
         # Of the reference model, which TRL would load in the type of the model's first weight.
@@ -229,6 +260,6 @@ def _arguments(grpo: Grpo, compute: Compute, scratch: Path, weights: list[float]
         shuffle_dataset=False,  # both orders of a pair stay in one batch; the curriculum has shuffled the pairs
         seed=compute.seed,
         data_seed=compute.seed,
-        **PRESETS[grpo.preset].flags,
+        **flags(grpo),
         **training_arguments(device, compute.model.dtype),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from configs.sections.training import STEPS_A_GENERATION
+from configs.sections.training import STEPS_A_GENERATION, Grpo
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Preset:
 
 _PLAIN: dict[str, Any] = {
     "beta": 0.0,
+    "use_bias_correction_kl": False,  # with a beta it is GRPO's own KL term, unlike TRL's default now
     "epsilon": 0.2,
     "epsilon_high": 0.2,
     "mask_truncated_completions": False,
@@ -31,10 +32,10 @@ _PLAIN: dict[str, Any] = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # UnifiedReward-Think, section 3.4, on GRPO (2402.03300). Its KL term is GRPO's own, unlike TRL's default now.
+    # UnifiedReward-Think, section 3.4, on GRPO (2402.03300).
     "paper": Preset(
         ("2505.03318", "2402.03300"),
-        {**_PLAIN, "loss_type": "grpo", "scale_rewards": "group", "beta": 0.04, "use_bias_correction_kl": False},
+        {**_PLAIN, "loss_type": "grpo", "scale_rewards": "group", "beta": 0.04},
         accuracy_needs_format=False,
     ),
     # DAPO; the batch's spread from 2508.08221; the gate is ours.
@@ -76,6 +77,15 @@ PRESETS: dict[str, Preset] = {
         updates=STEPS_A_GENERATION["cispo"],
     ),
 }
+
+
+def flags(grpo: Grpo) -> dict[str, Any]:
+    """What a preset hands to TRL, with the settings that were made over it.
+
+    >>> flags(Grpo())["beta"], flags(Grpo(beta=0.0))["beta"]
+    (0.04, 0.0)
+    """
+    return {**PRESETS[grpo.preset].flags, **({} if grpo.beta is None else {"beta": grpo.beta})}
 
 
 def needs_format(preset: str, said: bool | None) -> bool:

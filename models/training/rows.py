@@ -24,8 +24,8 @@ def training_rows(
     `LocalGenerator` prompts and is answered; TRL's own rendering would lose reasoning that a template leaves out of
     earlier turns, and put the part of the answer that a prompt opens into the completion.
     `modes` says how each pair is asked; without it all are asked to think. Rows hold the pair's JSON; images are
-    decoded as they are read, so memory does not grow with the data. `task` and `preferred` (as text) ride along for
-    the rewards.
+    decoded as they are read, so memory does not grow with the data. `task`, `preferred` (as text) and `pair_id` ride
+    along for the rewards.
     """
     from datasets import Dataset
 
@@ -45,6 +45,7 @@ def training_rows(
             "images": list(images),
             "task": [str(pair.task) for pair in shown],
             "preferred": [str(pair.preferred) for pair in shown],
+            "pair_id": [pair.id for pair in shown],
         }
         if "text" in batch:
             rows["completion"] = [[{"role": "assistant", "content": text}] for text in batch["text"]]

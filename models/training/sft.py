@@ -5,7 +5,6 @@ frozen. Departs in nothing but size; the same code trains the tiny model and an 
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from configs.schema import Sft
 from models.backbone import load_for_training, load_processor, lora_config, lora_targets, resolve_device, save
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
-from models.training.checkpoints import HookCallback, Hooks, accumulated, training_arguments
+from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.compute import Compute
 from models.training.health import FiniteGuard
+from models.training.hooks import Hooks
 from models.training.parallel.fsdp2 import whole_model
 from models.training.parallel.strategies import spread, strategy_arguments, weights_in
 from models.training.rows import training_rows
@@ -53,9 +53,8 @@ def train_sft(
     Raises `TrainingDiverged` at the first step whose numbers are not finite, before it is saved.
     """
     from peft import get_peft_model
-    from trl import SFTTrainer
 
-    from models.training.token_bound import TokenBoundSft
+    from models.training.fine_tuning.trainer import StepwiseSft
 
     # The weights come from the checkpoint itself: the Trainer's own non-strict reload loses those of
     # full Qwen2.5-VL models, whose saved names differ from their module names (DESIGN, platform facts).
@@ -77,11 +76,13 @@ def train_sft(
     adapters = {"lora_layers": len(lora_targets(model))} if sft.lora else {}
     modes: list[Mode] = [*["think"] * len(pairs), *["direct"] * len(direct)]  # type: ignore[list-item]
     answers = [answer_text(pair.task, pair.preferred) for pair in direct]
-    bound: dict[str, Any] = {"micro_tokens": compute.runtime.micro_tokens, "micro_batch": sft.micro_batch}
-    trainer = (partial(TokenBoundSft, **bound) if compute.runtime.micro_tokens else SFTTrainer)(
+    trainer = StepwiseSft(
         model=model,
         args=_arguments(sft, compute, scratch),
-        train_dataset=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
+        rows=training_rows([*pairs, *direct], media, [*completions, *answers], modes, processor),
+        micro_tokens=compute.runtime.micro_tokens,
+        micro_batch=sft.micro_batch,
+        sharded=distributed.strategy != "ddp",
         processing_class=processor,
         peft_config=lora_config(model, sft.lora) if sft.lora else None,
         callbacks=[FiniteGuard(section, compute.model.dtype), HookCallback(hooks or Hooks())],
@@ -115,9 +116,9 @@ def _arguments(sft: Sft, compute: Compute, scratch: Path) -> Any:
         warmup_steps=sft.warmup,  # below 1: a share of the steps
         weight_decay=sft.weight_decay,
         max_grad_norm=sft.max_grad_norm,
-        # Bounded by tokens, the trainer's batch is that of a step (models/training/token_bound.py).
-        per_device_train_batch_size=sft.micro_batch * (steps if compute.runtime.micro_tokens else 1),
-        gradient_accumulation_steps=1 if compute.runtime.micro_tokens else steps,
+        # The trainer's batch is that of a step, which it divides itself (models/training/fine_tuning/trainer.py).
+        per_device_train_batch_size=sft.micro_batch * steps,
+        gradient_accumulation_steps=1,
         gradient_checkpointing=compute.runtime.gradient_checkpointing,
         save_steps=sft.checkpoint_every,
         max_length=None,  # truncation would cut image tokens

@@ -39,7 +39,7 @@ _SAME = str.maketrans(
     | dict(zip("：（）；／＝＋［］．", ":();/=+[].", strict=True))  # noqa: RUF001
     | dict.fromkeys("*`", "")
 )
-_FENCE = re.compile(r"\s*```\w{0,20}\s*")
+FENCE = re.compile(r"\s*```\w{0,20}\s*")
 _TAG = re.compile(r"< ?(/?) ?(think|answer) ?>", re.IGNORECASE)
 _MARKER = re.compile(r"(?:#{1,6} |[-+•] )?(?:\(?[0-9]{1,3}[.)] ?)?")
 _HEADING = re.compile(r"(?:totals?|sums?|(?:total|final|overall) scores?) ?(?::|$)", re.IGNORECASE)
@@ -74,16 +74,16 @@ def parse_lenient(text: str, task: Task, *, mode: Mode = "think") -> Verdict | M
     strict = parse_verdict(text, task, mode=mode)
     if isinstance(strict, Verdict):
         return strict
-    plain = _plain(text)
+    plain = unadorned(text)
     try:
         return _read_direct(plain, task) if mode == "direct" else _read_thinking(plain, task)
     except _UnreadableError:
         return strict
 
 
-def _plain(text: str) -> str:
+def unadorned(text: str) -> str:
     """The text without marks of emphasis and code fences, its look-alike characters made one."""
-    lines = [line for line in text.split("\n") if not _FENCE.fullmatch(line)]
+    lines = [line for line in text.split("\n") if not FENCE.fullmatch(line)]
     return "\n".join(lines).translate(_SAME).replace("__", "")
 
 

@@ -17,9 +17,9 @@ from models.generation.open import EndpointOptions, identify_generator, open_gen
 from models.generation.protocol import GeneratorIdentity, HostedGenerator
 from models.judging.reward_model import RewardModel
 from tasks.judging.files import find_model
-from tasks.stages.generators import local_options
+from tasks.stages.generators import ENDPOINT, local_options
 
-ENDPOINT = "endpoint:"
+__all__ = ["ENDPOINT", "generator_of", "identity_of", "reward_model"]
 
 
 def reward_model(name: str = "champion", settings: Settings | None = None, *, base_url: str = "") -> RewardModel:

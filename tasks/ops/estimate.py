@@ -143,7 +143,8 @@ def sft_steps(sft: Sft, reasoning: int, work: StageWork) -> float:
 
 def grpo_steps(settings: Settings, work: StageWork) -> float:
     """Optimizer steps of the policy optimisation."""
-    return ceil(work.optimised * ORDERS / settings.grpo.prompts_per_step) * settings.grpo.epochs
+    g = settings.grpo
+    return ceil(work.optimised * ORDERS / g.prompts_per_step) * g.epochs * g.generation_passes
 
 
 def _memory(settings: Settings) -> list[Quantity]:

@@ -16,7 +16,6 @@ from models.errors import ConfigError
 from models.generation.protocol import SamplingParams
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import Task
-from models.training.presets import PRESETS
 from tasks.ops.base_shape import base_config
 from tasks.ops.stage_memory import ALL, cold_start_tasks
 from tasks.pipeline.child import Child, Done, Job
@@ -133,7 +132,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
     from models.training.grpo import train_grpo
     from models.training.hooks import Hooks
 
-    media, clock, updates = _media(job), _Clock(job.settings), PRESETS[job.settings.grpo.preset].updates
+    media, clock, updates = _media(job), _Clock(job.settings), job.settings.grpo.generation_steps
     prompts = STEPS * updates * job.settings.grpo.prompts_per_step
     pairs = longest(media, ALL, -(-prompts // 2))  # each is shown in both orders
     result = train_grpo(
@@ -146,7 +145,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         scratch=scratch / "trainer",
         hooks=Hooks(on_progress=clock.tick),
     )
-    return clock.done(result["log"], last=updates)
+    return clock.done(result["log"], last=updates * job.settings.grpo.generation_passes)
 
 
 def sampling(job: Job, child: Child, scratch: Path) -> Done:

@@ -16,7 +16,7 @@ from models.shapes.draw import SIZE
 from models.shapes.world import FRAMES
 from models.sizing.memory import Memory, Sequences, Weights, generating, states, training
 from models.sizing.shape import ModelShape
-from models.training.presets import PRESETS
+from models.training.presets import flags
 from models.verdict.instructions import instructions
 from tasks.pipeline.graph import find_base
 
@@ -79,8 +79,8 @@ def parts(settings: Settings, shape: ModelShape, *, device: str, shards: int = 1
 def _grpo(settings: Settings, shape: ModelShape, device: str, shards: int) -> StagePart:
     """The worst moment of a policy optimisation: its steps, or its rollouts and validations."""
     g, runtime, dtype = settings.grpo, settings.runtime, settings.model.dtype
-    how = _weights(settings, g, shards, reference=PRESETS[g.preset].flags["beta"] != 0.0)
-    generation = max(1, g.prompts_per_step * g.group * PRESETS[g.preset].updates // runtime.processes)
+    how = _weights(settings, g, shards, reference=flags(g)["beta"] != 0.0)
+    generation = max(1, g.prompts_per_step * g.group * g.generation_steps // runtime.processes)
     (held,) = together(settings, shape, ALL, generation, g.max_tokens)
     checkpointing = runtime.gradient_checkpointing
     train = partial(training, shape, how, checkpointing=checkpointing, device=device, held=held)

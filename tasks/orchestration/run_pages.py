@@ -14,7 +14,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 
 from configs.schema import Settings
-from models.evaluation.report.table import stage_table
+from models.evaluation.metrics import in_order
+from models.evaluation.report.table import kind_cells, stage_table
 from tasks.pipeline.graph import EVALUATED
 from tasks.pipeline.retries import run_logger
 from tasks.pipeline.run import StageResult, open_store, read_output
@@ -131,6 +132,10 @@ def yield_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def report_markdown(accuracy: dict[str, Any], path: str) -> str:
-    """The table of stages, and where the whole report lies."""
-    table = _markdown_table(stage_table({name: accuracy[name] for name in EVALUATED}))
-    return f"# Held-out accuracy (% with 95 % interval)\n\n{table}\n\nThe whole report: {path}\n"
+    """The table of stages, the weakest kinds, and where the whole report lies."""
+    scores = in_order(accuracy, EVALUATED)
+    header, rows = kind_cells(scores, by=EVALUATED[-1])
+    weakest = _markdown_table([header, *([str(cell) for cell in row] for row in rows)])
+    kinds = f"\n\n## Kinds that {EVALUATED[-1]} is weakest in\n\n{weakest}" if rows else ""
+    table = _markdown_table(stage_table(scores))
+    return f"# Held-out accuracy (% with 95 % interval)\n\n{table}{kinds}\n\nThe whole report: {path}\n"

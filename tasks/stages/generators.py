@@ -3,11 +3,15 @@
 from typing import TYPE_CHECKING
 
 from configs.schema import Settings
-from models.generation.open import LocalOptions, open_generator
+from models.generation.open import EndpointOptions, LocalOptions, identify_generator, open_generator
+from models.generation.protocol import Generator, GeneratorIdentity
 from models.judging.judge import Judge
 
 if TYPE_CHECKING:
     from tasks.stages.context import Context
+
+ENDPOINT = "endpoint:"  # before the name of a model behind an OpenAI-compatible server
+EMBEDDED = "embedded"  # the embedded teacher without its faults
 
 
 def local_options(settings: Settings, *, batch: int | None = None) -> LocalOptions:
@@ -25,3 +29,32 @@ def load_judge(context: "Context", model_input: str) -> Judge:
     """A judge over one of the stage's input models, with the dataset's media."""
     generator = open_generator(context.input(model_input), local_options(context.settings))
     return Judge(generator, context.preferences().frames)
+
+
+def load_oracle(context: "Context") -> Judge:
+    """A judge over what `evaluate.oracle` names, with the dataset's media. It is shown what the models are shown."""
+    return Judge(_oracle(context), context.preferences().frames)
+
+
+def _oracle(context: "Context") -> Generator:
+    name = context.settings.oracle
+    if name == EMBEDDED:
+        from models.shapes.oracle import EmbeddedOracle
+
+        return EmbeddedOracle()
+    if name.startswith(ENDPOINT):
+        return open_generator(name.removeprefix(ENDPOINT), EndpointOptions())
+    folder = context.store.fetch(context.store.resolve(f"model/{name}"))
+    return open_generator(folder, local_options(context.settings))
+
+
+def identify_oracle(settings: Settings) -> GeneratorIdentity:
+    """The identity of what `load_oracle` asks, without loading it."""
+    name = settings.oracle
+    if name == EMBEDDED:
+        from models.shapes.oracle import IDENTITY
+
+        return IDENTITY
+    if name.startswith(ENDPOINT):
+        return identify_generator(name.removeprefix(ENDPOINT), EndpointOptions())
+    return identify_generator(name, local_options(settings))

@@ -146,6 +146,7 @@ def _register(
         MODEL_TAG: model.digest,
         "thinkreward.profile": settings.profile,
         "thinkreward.accuracy.think": scores["think"]["overall"],
+        **{f"thinkreward.accuracy.{mode}_macro": one["accuracy"] for mode, one in scores.get("macro", {}).items()},
         "thinkreward.accuracy.direct": scores["direct"]["overall"],
         "thinkreward.valid_rate": scores["valid_rate"],
         "thinkreward.both_orders": scores["both_orders"],

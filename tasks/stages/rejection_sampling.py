@@ -100,6 +100,7 @@ def _sample_shard(
             n=config.samples,
             temperature=config.temperature,
             max_tokens=config.max_tokens,
+            stop_malformed=config.stop_malformed,
             seed=context.settings.seed,
         ),
         both_orders=True,

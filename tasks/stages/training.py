@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from configs.schema import Sft
 from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
-from models.training.curriculum import draw_validation, named_pairs, plan_curriculum
+from models.training.curriculum import Curriculum, draw_validation, named_pairs, plan_curriculum
 from models.training.history import HISTORY, best_of
 from models.training.hooks import Hooks
 from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
@@ -114,7 +114,7 @@ def grpo(job: Job, child: Child, scratch: Path) -> Done:
         if not chosen.hard:
             child.log(f"no pair is hard under grpo.hard={settings.grpo.hard}: the model is passed through unchanged")
             return context.done(passed_through(context), hard_pairs=0, passed_through=True)
-        result = _optimise(context, start, chosen.train)
+        result = _optimise(context, start, chosen)
         ended = _report_ending(context, result)
         history = context.new_folder("history")
         write_history(history, result["log"], validation=result["validation"], best=result["best"])
@@ -159,7 +159,7 @@ def passed_through(context: Context) -> dict[str, ArtifactRef]:
     return {"model": context.job.inputs["model"], "history": context.publish("history", history)}
 
 
-def _optimise(context: Context, start: Path, train_on: tuple[str, ...]) -> dict[str, Any]:
+def _optimise(context: Context, start: Path, chosen: Curriculum) -> dict[str, Any]:
     settings, media = context.settings, context.preferences()
     checkpoints = Checkpoints(context)
     hooks = Hooks(
@@ -170,8 +170,9 @@ def _optimise(context: Context, start: Path, train_on: tuple[str, ...]) -> dict[
         on_completions=lambda step, rows: context.run.log_table("completions", columns_of(rows), step=step),
     )
     examples = Examples(
-        named_pairs(train_on, media.pairs("train")),
+        named_pairs(chosen.train, media.pairs("train")),
         validation=draw_validation(media.pairs("validation"), settings.grpo.validation_pairs, settings.seed),
+        reserve=named_pairs(chosen.reserve, media.pairs("train")) if settings.grpo.refill else (),
     )
     with training_folder(context.job, context.scratch) as folder:
         plan = plan_in(folder, context, start, section="grpo", grpo=settings.grpo)

@@ -66,6 +66,7 @@ def entries() -> dict[str, tuple[str, str]]:
 
     found = {name: (stage.version, stage.body) for name, stage in STAGES.items()}
     found[evaluate.JUDGING] = (evaluate.JUDGED.version, "tasks.stages.evaluate:judged_rows")
+    found[evaluate.ORACLE] = (evaluate.ORACLE_JUDGED.version, "tasks.stages.evaluate:oracle_rows")
     found[benchmarks.BENCHMARKING] = (benchmarks.VERSION, "tasks.judging.benchmarks:judged")
     found[importing.IMPORTING] = (importing.VERSION, "tasks.data.importing:import_set")
     return found

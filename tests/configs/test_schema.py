@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs.explain import section_of
-from configs.schema import Distill, Grpo, Section, Settings, Sft
+from configs.schema import Distill, Grpo, Rewards, Section, Settings, Sft
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -66,6 +66,25 @@ def test_a_batch_that_its_micro_batch_does_not_divide_is_refused() -> None:
 def test_grpo_micro_batches_hold_whole_groups_and_divide_the_step(micro_batch: int) -> None:
     with pytest.raises(ValidationError, match="choose 8 times a divisor of 8"):
         Grpo(micro_batch=micro_batch)
+
+
+def test_a_resumed_run_of_several_steps_a_generation_never_samples_again() -> None:
+    with pytest.raises(ValidationError, match=r"generation of 6 steps .* checkpoint_every=12,"):
+        Grpo(steps_per_generation=2, generation_passes=3)
+    made = Grpo(steps_per_generation=2, generation_passes=3, checkpoint_every=12, validate_every=12)
+    assert (made.generation_steps, Grpo(preset="cispo", checkpoint_every=4, validate_every=4).generation_steps) == (
+        2,
+        4,
+    )
+    assert Grpo(preset="cispo", steps_per_generation=1).generation_steps == 1
+
+
+def test_rewards_for_both_orders_need_both_in_one_generation() -> None:
+    orders = Rewards(orders=1.0)
+    with pytest.raises(ValidationError, match=r"a generation of 3 prompts .* prompts_per_step=4, or orders=0"):
+        Grpo(rewards=orders, prompts_per_step=3, micro_batch=24)
+    assert Grpo(rewards=orders, prompts_per_step=3, micro_batch=24, steps_per_generation=2).rewards == orders
+    assert Grpo(prompts_per_step=3, micro_batch=24).rewards.orders == 0
 
 
 def test_sections_are_frozen() -> None:

@@ -38,18 +38,32 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 def test_every_stage_is_computed_and_scored(recipe: tuple[Path, dict[str, Any]]) -> None:
     _, said = recipe
     assert set(small.states(said).values()) == {"computed"}
-    assert set(said["accuracy"]) == set(MODELS)
+    assert set(said["accuracy"]) == {*MODELS, "oracle"}
     for scores in said["accuracy"].values():
-        assert set(scores) == {"think", "direct", "valid_rate", "both_orders", "unparsed"}
+        assert set(scores) == {"think", "direct", "valid_rate", "both_orders", "unparsed", "totals_tie"}
+    for name in MODELS:
         for mode in ("think", "direct"):
-            assert set(scores[mode]) == {"overall", *TASKS}
+            found = said["accuracy"][name][mode]
+            assert set(found) == {"overall", *TASKS, "macro", "macro_over", "kinds", "intervals"}
+            assert (found["macro"], found["macro_over"]) == (found["overall"], "tasks")  # so few pairs are of no kinds
+    assert said["accuracy"]["oracle"]["think"]["overall"] == 1.0
+    assert {(one["from"], one["to"]) for one in said["differences"]} >= {
+        ("rejection-sampling", "grpo"),
+        ("base", "grpo"),
+    }
+    assert all("macro" in one for one in said["differences"])
 
 
 def test_the_accuracies_are_those_of_the_judgments_in_the_store(recipe: tuple[Path, dict[str, Any]]) -> None:
     folder, said = recipe
     store = open_store(load_settings("shapes", small.sets(folder)))
-    counted = [by_hand(read_rows(store.fetch(ref) / "judgments.parquet")) for ref in store.artifacts("judgments")]
-    stated = [{mode: scores[mode] for mode in ("think", "direct")} for scores in said["accuracy"].values()]
+    kept = [store.fetch(entry.outputs["judgments"]) for entry in store.entries("judging")]
+    counted = [by_hand(read_rows(folder / "judgments.parquet")) for folder in kept]
+    names = ("overall", *TASKS)
+    stated = [
+        {mode: {which: said["accuracy"][name][mode][which] for which in names} for mode in ("think", "direct")}
+        for name in MODELS
+    ]
     assert counted  # one a model, but of models with the same bytes one
     for scores in stated:
         assert scores in counted

@@ -58,8 +58,10 @@ class ReportData:
     """Everything `render_report` shows. Each part may be absent.
 
     - `models`: in the order of the stages; the last one is the final model.
+    - `oracle`: the judge that is the ceiling, if one was asked.
     - `differences`: `{"from", "to", "mean", "low", "high", "pairs"}` each, accuracy of `to` minus that of `from`,
-      with `mode` if it is not thinking. The one from `cold-start` to the final model also feeds the headline.
+      with `mode` if it is not thinking, and the same over kinds in `macro`. The one from `cold-start` to the final
+      model also feeds the headline.
     - `distill_yield`: `{"asked", "answered", "kept", "rejected": {reason: count}}`.
     - `pass_rates`: `{"pass_rate", "task"}` a pair of rejection sampling.
     - `grpo_history`: rows with a `step` and any of TRL's metrics, and `validation/accuracy`. The chosen checkpoint
@@ -70,6 +72,7 @@ class ReportData:
     """
 
     models: Sequence[ModelEntry] = ()
+    oracle: ModelEntry | None = None
     differences: Sequence[Mapping[str, Any]] = ()
     distill_yield: Mapping[str, Any] | None = None
     pass_rates: Sequence[Mapping[str, Any]] | None = None

@@ -21,7 +21,7 @@ from models.evaluation.report.sections import (
     training_figures,
     yield_figure,
 )
-from models.evaluation.report.table import MISSING, group_cells, signed, stage_cells, task_name
+from models.evaluation.report.table import MISSING, group_cells, macro_over_kinds, signed, stage_cells, task_name
 
 TEMPLATE = "report.html.j2"
 
@@ -30,13 +30,16 @@ def render_report(data: ReportData) -> str:
     """The report as one self-contained HTML page. The same data gives the same bytes."""
     environment = page_environment()
     environment.filters.update(signed=signed, task_name=task_name, duration=duration, gain_words=gain_words)
-    scores = {model.name: model.scores for model in data.models}
+    shown = [*data.models, *([data.oracle] if data.oracle else [])]
+    scores = {model.name: model.scores for model in shown}
     header, rows = stage_cells(scores)
     group_header, group_rows = group_cells(scores)
     cards = [card(example) for example in data.examples]
     return environment.get_template(TEMPLATE).render(
-        tiles=headline(data.models, data.differences),
-        accuracy=accuracy_figure(data.models),
+        tiles=headline(data.models, data.differences, data.oracle),
+        accuracy=accuracy_figure(shown),
+        oracle=data.oracle,
+        over_kinds=any(macro_over_kinds(one) for one in scores.values()),
         header=header,
         rows=rows,
         group_header=group_header,

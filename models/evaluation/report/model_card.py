@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.evaluation.report.table import percent, task_name
+from models.evaluation.report.table import macro_over_kinds, percent, task_name
 from models.pairs.preference import Task
 
 
@@ -76,11 +76,15 @@ def model_card(facts: CardFacts) -> str:
 def _scores(scores: Mapping[str, Any]) -> list[str]:
     modes = [mode for mode in ("think", "direct") if mode in scores]
     lines = [f"| | {' | '.join(modes)} |", f"|---|{'---|' * len(modes)}"]
+    if any(over := [macro_over_kinds(scores, mode) for mode in modes]):
+        cells = [percent(one["accuracy"] if one else None) for one in over]
+        lines.append(f"| Macro over kinds | {' | '.join(cells)} |")
     for name in ("overall", *map(str, Task)):
         cells = [percent(scores[mode].get(name)) for mode in modes]
         lines.append(f"| {'All tasks' if name == 'overall' else task_name(name)} | {' | '.join(cells)} |")
     shares = {"valid_rate": "valid reasoning", "both_orders": "right in both orders", "position_bias": "position bias"}
     lines.append("")
+    shares["totals_tie"] = "totals tie"
     parts = [f"{words} {percent(scores[name])} %" for name, words in shares.items() if scores.get(name) is not None]
     return [*lines, f"Of thinking answers: {', '.join(parts)}."]
 

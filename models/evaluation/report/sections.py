@@ -9,7 +9,15 @@ from markupsafe import Markup
 
 from models.evaluation.report.data import PASS_RATE_BINS, ModelEntry, chosen_step, pass_rate_bins, points
 from models.evaluation.report.plots import Bar, Series, Whisker, bar_chart, column_chart, line_chart, whisker_chart
-from models.evaluation.report.table import MISSING, interval_text, percent, signed, task_name
+from models.evaluation.report.table import (
+    MISSING,
+    interval_text,
+    kind_cells,
+    macro_over_kinds,
+    percent,
+    signed,
+    task_name,
+)
 
 COLD_START = "cold-start"
 VALIDATION = "validation/accuracy"
@@ -44,25 +52,44 @@ class Figure:
     legend: tuple[str, ...] = ()
 
 
-def headline(models: Sequence[ModelEntry], differences: Sequence[Mapping[str, Any]]) -> list[Tile]:
-    """The final model's thinking accuracy next to the cold start's, the gain, validity, and the direct mode."""
+def headline(
+    models: Sequence[ModelEntry], differences: Sequence[Mapping[str, Any]], oracle: ModelEntry | None = None
+) -> list[Tile]:
+    """The final model's thinking accuracy next to the cold start's, the gain, validity, and the direct mode.
+
+    Accuracies are macro averages over kinds where there are kinds, beside the mean over tasks.
+    """
     if not models:
         return []
     first, final = models[0], models[-1]
-    tiles = [Tile(f"Thinking accuracy, {final.name}", _percent_sign(_overall(final)), _bounds(final))]
+    tiles = [_thinking(final)]
     cold = next((model for model in models[:-1] if model.name == COLD_START), None)
     if cold is not None:
-        tiles.append(Tile(f"Thinking accuracy, {COLD_START}", _percent_sign(_overall(cold)), _bounds(cold)))
+        tiles.append(_thinking(cold))
         ends = (COLD_START, final.name, "think")
         gain = next((row for row in differences if (row["from"], row["to"], row.get("mode", "think")) == ends), None)
         if gain is not None:
+            gain = gain["macro"] if macro_over_kinds(final.scores) and "macro" in gain else gain
             tiles.append(Tile("Gain over the cold start, points", signed(gain["mean"]), gain_words(gain)))
+    if oracle is not None:
+        tiles.append(Tile(f"Ceiling, {oracle.name}", _percent_sign(_headline(oracle)), _bounds(oracle)))
+    _, weakest = kind_cells({final.name: final.scores}, by=final.name, most=1)
+    tiles += [Tile(f"Weakest kind, {row[0].value}", f"{row[2].value} %", f"95 %: {row[2].interval}") for row in weakest]
     tiles.append(Tile("Valid reasoning", _percent_sign(final.scores.get("valid_rate"))))
-    direct = _overall(final, "direct")
+    direct = _headline(final, "direct")
     if direct is not None:
-        was = f"{first.name}: {_percent_sign(_overall(first, 'direct'))}" if first is not final else ""
+        was = f"{first.name}: {_percent_sign(_headline(first, 'direct'))}" if first is not final else ""
         tiles.append(Tile(f"Direct accuracy, {final.name}", _percent_sign(direct), was))
     return tiles
+
+
+def _thinking(model: ModelEntry) -> Tile:
+    """A model's thinking accuracy, the mean over tasks below it where it is over kinds."""
+    below = _bounds(model)
+    over = ""
+    if macro_over_kinds(model.scores):
+        over, below = ", macro over kinds", f"{below}; over tasks {_percent_sign(_overall(model))}"
+    return Tile(f"Thinking accuracy, {model.name}{over}", _percent_sign(_headline(model)), below)
 
 
 def gain_words(gain: Mapping[str, Any]) -> str:
@@ -72,15 +99,17 @@ def gain_words(gain: Mapping[str, Any]) -> str:
 
 
 def accuracy_figure(models: Sequence[ModelEntry]) -> Figure:
-    """Each model's thinking accuracy with its interval."""
+    """Each model's thinking accuracy with its interval: over kinds where every model has them, else over tasks."""
+    over_kinds = all(macro_over_kinds(model.scores) for model in models)
     rows = []
     for model in models:
-        value, bounds = _overall(model), _interval(model)
+        value = _headline(model) if over_kinds else _overall(model)
         if value is not None:
-            low, high = bounds or (value, value)
+            low, high = (_bounds_of(model) if over_kinds else _interval(model)) or (value, value)
             rows.append(Whisker(model.name, value, low, high, f"{percent(value)} % ({interval_text((low, high))})"))
-    alt = "Thinking accuracy by stage: " + "; ".join(f"{row.label} {row.note}" for row in rows)
-    return Figure("Thinking accuracy by stage", whisker_chart(rows, alt=alt) if rows else None)
+    title = f"Thinking accuracy by stage{', macro over kinds' if over_kinds and rows else ''}"
+    alt = f"{title}: " + "; ".join(f"{row.label} {row.note}" for row in rows)
+    return Figure(title, whisker_chart(rows, alt=alt) if rows else None)
 
 
 def yield_figure(counted: Mapping[str, Any]) -> Figure:
@@ -189,6 +218,18 @@ def _interval(model: ModelEntry) -> tuple[float, float] | None:
     return (bounds[0], bounds[1]) if bounds else None
 
 
+def _headline(model: ModelEntry, mode: str = "think") -> float | None:
+    """The macro average over kinds, or without kinds that over tasks."""
+    macro = macro_over_kinds(model.scores, mode)
+    return macro["accuracy"] if macro else _overall(model, mode)
+
+
+def _bounds_of(model: ModelEntry) -> tuple[float, float] | None:
+    """The interval of `_headline`, thinking."""
+    macro = macro_over_kinds(model.scores)
+    return (macro["low"], macro["high"]) if macro else _interval(model)
+
+
 def _bounds(model: ModelEntry) -> str:
-    bounds = _interval(model)
+    bounds = _bounds_of(model)
     return f"95 %: {interval_text(bounds)}" if bounds else ""

@@ -13,7 +13,9 @@ SHARES = {
     "position_bias": "Position bias",
     "sums_agree": "Sums agree",
     "answer_agrees": "Answer agrees",
+    "totals_tie": "Totals tie",
 }
+WEAKEST = 5  # kinds named where there is no room for all
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,21 @@ def task_name(task: str) -> str:
 
 
 def stage_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
-    """The header, and one row of cells a model. Tasks that no model was judged on have no column."""
+    """The header, and one row of cells a model. Tasks that no model was judged on have no column.
+
+    Nor have the macro averages over kinds where the pairs are of no kinds (`models.evaluation.kinds`).
+    """
     tasks = _tasks(scores_by_model.values())
-    header = ["Model", "Thinking", *map(task_name, tasks), "Direct", *SHARES.values()]
+    of_kinds = any(macro_over_kinds(scores) for scores in scores_by_model.values())
+    header = ["Model", *(["Macro over kinds"] if of_kinds else []), "Thinking", *map(task_name, tasks)]
+    header += [*(["Direct, macro over kinds"] if of_kinds else []), "Direct", *SHARES.values()]
     rows = []
     for name, scores in scores_by_model.items():
+        macro = [[_macro(scores, mode)] if of_kinds else [] for mode in ("think", "direct")]
         accuracies = [_accuracy(scores, "think", which) for which in ("overall", *tasks)]
         shares = [Cell((signed if share == "position_bias" else percent)(scores.get(share))) for share in SHARES]
-        rows.append([Cell(name), *accuracies, _accuracy(scores, "direct", "overall"), *shares])
+        direct = [*macro[1], _accuracy(scores, "direct", "overall")]
+        rows.append([Cell(name), *macro[0], *accuracies, *direct, *shares])
     return header, rows
 
 
@@ -74,6 +83,29 @@ def stage_table(scores_by_model: Mapping[str, Mapping[str, Any]]) -> list[list[s
     """Header and rows as plain text: accuracies in percent with their 95 % intervals, position bias in points."""
     header, rows = stage_cells(scores_by_model)
     return [header, *([str(cell) for cell in row] for row in rows)]
+
+
+def macro_over_kinds(scores: Mapping[str, Any], mode: str = "think") -> Mapping[str, Any] | None:
+    """The macro average over kinds in `models.evaluation.scores.score`; None where there are no kinds."""
+    found: Mapping[str, Any] | None = scores.get("macro", {}).get(mode)
+    return found if found is not None and found["over"] == "kinds" else None
+
+
+def kind_cells(
+    scores_by_model: Mapping[str, Mapping[str, Any]], *, by: str, most: int = WEAKEST
+) -> tuple[list[str], list[list[Cell]]]:
+    """The header, and a row for each of the kinds that the model `by` is weakest in, thinking: every model's accuracy.
+
+    No rows where there are no kinds.
+    """
+    found = {name: macro["kinds"] for name, scores in scores_by_model.items() if (macro := macro_over_kinds(scores))}
+    weakest = sorted(found.get(by, {}).items(), key=lambda item: (item[1]["accuracy"], item[0]))[:most]
+    rows = [
+        [Cell(kind.replace("_", " ")), Cell(str(figures["pairs"]))]
+        + [_measured(found.get(name, {}).get(kind)) for name in scores_by_model]
+        for kind, figures in weakest
+    ]
+    return ["Kind", "Pairs", *scores_by_model], rows
 
 
 def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
@@ -85,12 +117,17 @@ def group_cells(scores_by_model: Mapping[str, Mapping[str, Any]]) -> tuple[list[
         task, group = name.split("/", 1)
         judged = [groups.get(name, {}).get("think", {}) for groups in found]
         pairs = max((one.get("pairs", 0) for one in judged), default=0)
-        cells = [
-            Cell(percent(one["accuracy"]), interval_text((one["low"], one["high"]))) if one else Cell(MISSING)
-            for one in judged
-        ]
-        rows.append([Cell(task_name(task)), Cell(group or MISSING), Cell(str(pairs)), *cells])
+        rows.append([Cell(task_name(task)), Cell(group or MISSING), Cell(str(pairs)), *map(_measured, judged)])
     return header, rows
+
+
+def _measured(one: Mapping[str, Any] | None) -> Cell:
+    """An accuracy with its `low` and `high`."""
+    return Cell(percent(one["accuracy"]), interval_text((one["low"], one["high"]))) if one else Cell(MISSING)
+
+
+def _macro(scores: Mapping[str, Any], mode: str) -> Cell:
+    return _measured(macro_over_kinds(scores, mode))
 
 
 def _accuracy(scores: Mapping[str, Any], mode: str, which: str) -> Cell:

@@ -57,10 +57,15 @@ def both_changed(made: MadePair, rng: Random) -> MadePair:
 
 
 def altered(scene: Scene, level: Level, rng: Random) -> Scene:
-    """Another scene of the training split: about every other shape differs."""
-    more = (Flaw.COUNT, Flaw.MISSING, Flaw.DIRECTION if scene.motion else Flaw.RELATION)
+    """Another scene of the training split: about every other shape differs, and every other motion.
+
+    Where most motions were those that the caption asks for, the base wrote the path that it expected and did not look.
+    """
+    more = (Flaw.COUNT, Flaw.MISSING) if scene.motion else (Flaw.COUNT, Flaw.MISSING, Flaw.RELATION)
     while True:
         shown = scene
+        if scene.motion and rng.random() < 0.5:
+            shown = violate(shown, Flaw.DIRECTION, level, rng) or shown
         for _ in range(scene.count):
             change = rng.choice((None, None, None, Flaw.COLOUR, Flaw.FORM, *more))
             shown = violate(shown, change, level, rng) or shown if change else shown

@@ -5,8 +5,18 @@ from random import Random
 from models.pairs.preference import Task
 from models.shapes.assess import draw_marks, totals
 from models.shapes.lessons.changing import both_changed, much_changed, some_pair, worse_changed
-from models.shapes.lessons.lesson import CHECK, LOOK, VERIFY, Lesson, any_names, request_for, with_names, with_one_alone
-from models.shapes.lessons.seeing import all_seen
+from models.shapes.lessons.lesson import (
+    CHECK,
+    GLANCE,
+    LOOK,
+    VERIFY,
+    Lesson,
+    any_names,
+    request_for,
+    with_names,
+    with_one_alone,
+)
+from models.shapes.lessons.seeing import all_seen, any_question
 from models.shapes.lessons.styles import STYLES, Style, random_style
 from models.shapes.pairs import make_pair
 from models.verdict.grammar import answer_text, is_better
@@ -58,6 +68,21 @@ def point_lesson(rng: Random, seed: int) -> Lesson:
     messages = with_names(request_for(made, LOOK), task, names)
     messages[0]["content"].append({"type": "text", "text": f"\n{names[which]}"})
     return Lesson(messages, made.frames, all_seen(made.seen[which]))
+
+
+def ask_lesson(rng: Random, seed: int) -> Lesson:
+    """A question in a word about one of two candidates, of which the request gives the name alone.
+
+    What is where in which of them, with the caption and the other candidate beside it, is what all judging rests on; of
+    the words of a comparison few say it.
+    """
+    task = rng.choice([task for task in Task if task.judges_media])
+    made = make_pair(task, rng.getrandbits(40), seed=seed, held_out=False)
+    made, names, which = both_changed(made, rng), any_names(rng), rng.randrange(2)
+    asked, answer = any_question(rng, made.seen[which])
+    messages = with_names(request_for(made, GLANCE), task, names)
+    messages[0]["content"].append({"type": "text", "text": f"\n{names[which]} {asked}"})
+    return Lesson(messages, made.frames, answer)
 
 
 def compare_lesson(rng: Random, seed: int) -> Lesson:

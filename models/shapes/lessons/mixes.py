@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from models.shapes.lessons.judging import (
+    ask_lesson,
     check_lesson,
     compare_lesson,
     judge_lesson,
@@ -22,19 +23,19 @@ SEEING: Mix = {rendering_lesson: 0.35, look_lesson: 0.3, question_lesson: 0.2, f
 # Then to match words. Who can do neither learns from comparisons to repeat what is asked as what is shown and to
 # call it the same, which is mostly right, and then stays with it for thousands of steps.
 MATCHING: Mix = {
-    look_lesson: 0.08, rendering_lesson: 0.14, follow_lesson: 0.08, question_lesson: 0.1, match_lesson: 0.15,
-    check_lesson: 0.18, verify_lesson: 0.08, point_lesson: 0.15, add_lesson: 0.04,
+    look_lesson: 0.08, rendering_lesson: 0.12, follow_lesson: 0.08, question_lesson: 0.12, match_lesson: 0.15,
+    check_lesson: 0.15, verify_lesson: 0.06, point_lesson: 0.12, ask_lesson: 0.15, add_lesson: 0.04,
 }  # fmt: skip
 COMPARING: Mix = {
-    compare_lesson: 0.33, point_lesson: 0.1, check_lesson: 0.1, judge_lesson: 0.12, verify_lesson: 0.06,
-    rendering_lesson: 0.08, follow_lesson: 0.05, add_lesson: 0.04, question_lesson: 0.07, look_lesson: 0.03,
-    match_lesson: 0.02,
+    compare_lesson: 0.26, point_lesson: 0.1, ask_lesson: 0.18, check_lesson: 0.09, judge_lesson: 0.09,
+    verify_lesson: 0.05, rendering_lesson: 0.05, follow_lesson: 0.05, add_lesson: 0.04, question_lesson: 0.08,
+    look_lesson: 0.02, match_lesson: 0.02,
 }  # fmt: skip
 # Last, what it has learned at the request to think.
 REASONING: Mix = {
-    reason_lesson: 0.35, compare_lesson: 0.2, point_lesson: 0.12, judge_lesson: 0.12, check_lesson: 0.05,
-    rendering_lesson: 0.05, add_lesson: 0.03, follow_lesson: 0.02, question_lesson: 0.04, verify_lesson: 0.01,
-    match_lesson: 0.01,
+    reason_lesson: 0.35, compare_lesson: 0.18, point_lesson: 0.08, ask_lesson: 0.12, judge_lesson: 0.1,
+    check_lesson: 0.05, rendering_lesson: 0.03, add_lesson: 0.03, follow_lesson: 0.02, question_lesson: 0.04,
+    verify_lesson: 0.01, match_lesson: 0.01,
 }  # fmt: skip
 # For a base that knows all of it in other words: what it has to read again, above all.
 REREADING: Mix = {

@@ -9,8 +9,10 @@ from models.shapes.draw import Look, draw_scene
 from models.shapes.lessons.changing import rendering_flaw
 from models.shapes.lessons.lesson import FOLLOW, GLANCE, LOOK, Lesson
 from models.shapes.pairs import as_seen
-from models.shapes.questions import answer_to, random_question
+from models.shapes.questions import SceneQuestion, answer_to, random_question
 from models.shapes.world import PLACES, TRACKS, Flaw, Level, Scene, random_scene
+
+DRAWN, MOVES, WHOLE = "how is it drawn ?", "how does it move ?", "is it whole ?"
 
 
 def look_lesson(rng: Random, seed: int) -> Lesson:
@@ -27,12 +29,12 @@ def rendering_lesson(rng: Random, seed: int) -> Lesson:
     video = rng.random() < 0.5
     if rng.random() < 0.5:
         seen, frames = drawn_medium(rng, rng.choice((None, Flaw.NOISE, Flaw.BLUR)), video=video)
-        return about_medium(f"{GLANCE} how is it drawn ?", seen, frames, seen.quality)
+        return about_medium(f"{GLANCE} {DRAWN}", seen, frames, seen.quality)
     if video:
         seen, frames = drawn_medium(rng, rng.choice((None, Flaw.FLICKER, Flaw.JUMP)), video=True)
-        return about_medium(f"{GLANCE} how does it move ?", seen, frames, seen.flow)
+        return about_medium(f"{GLANCE} {MOVES}", seen, frames, seen.flow)
     seen, frames = drawn_medium(rng, rng.choice((None, Flaw.CUT)), video=False)
-    return about_medium(f"{GLANCE} is it whole ?", seen, frames, _wholeness(seen))
+    return about_medium(f"{GLANCE} {WHOLE}", seen, frames, _wholeness(seen))
 
 
 def follow_lesson(rng: Random, seed: int) -> Lesson:
@@ -52,6 +54,25 @@ def question_lesson(rng: Random, seed: int) -> Lesson:
     seen, frames = drawn_medium(rng, None, video=rng.random() < 0.5)
     question = random_question(rng, seen.scene)
     return about_medium(f"{GLANCE} {question}", seen, frames, answer_to(question, seen.scene))
+
+
+def any_question(rng: Random, seen: Seen) -> tuple[str, str]:
+    """A question about what a medium holds, or one of how it is rendered, and its answer."""
+    if rng.random() < 0.8:
+        question = random_question(rng, seen.scene)
+        while _several(question, seen.scene):
+            question = random_question(rng, seen.scene)
+        return str(question), answer_to(question, seen.scene)
+    if rng.random() < 0.3:
+        return DRAWN, seen.quality
+    return (MOVES, seen.flow) if seen.scene.motion else (WHOLE, _wholeness(seen))
+
+
+def _several(question: SceneQuestion, scene: Scene) -> bool:
+    """Whether several shapes have the colour or the form that a question asks about, as in scenes that were altered."""
+    moving = [scene.motion.shape] if scene.motion else []
+    shapes = [shape for shape in (*scene.places, *moving) if shape]
+    return question.kind in ("colour", "form") and sum(question.subject in str(one).split() for one in shapes) > 1
 
 
 def all_seen(seen: Seen) -> str:

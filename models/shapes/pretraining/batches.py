@@ -1,6 +1,6 @@
 """Lessons as padded batches with labels on the answers alone, and the loss that is taken of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -58,11 +58,40 @@ def _rough_length(lesson: Lesson) -> int:
     return (len(lesson.answer) + 25 * sum(len(frames) for frames in lesson.frames.values())) // 60
 
 
-def lesson_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+class _Stream(torch.utils.data.IterableDataset[Any]):
+    """What an iterator yields that is made where it is consumed."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.make()
+
+
+def ahead(make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """What `make()` yields, drawn by a process of its own while the model learns: drawing takes a fifth of a step."""
+    return iter(torch.utils.data.DataLoader(_Stream(make), batch_size=None, num_workers=1, prefetch_factor=8))
+
+
+def labelled_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits that predict what has a label, tokens x vocabulary, and which places those are, lessons x tokens.
+
+    Most of a batch is prompts, whose logits would cost as much as a layer.
+    """
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    labelled = batch["labels"][:, 1:] != -100
+    states = model.model(**inputs).last_hidden_state[:, :-1]
+    logits: torch.Tensor = model.lm_head(states[labelled])
+    return logits, labelled
+
+
+def lesson_loss(logits: torch.Tensor, labels: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
     """The mean loss of a token, where a lesson of n tokens weighs as much as the square root of n.
 
-    A direct answer of five tokens, of which one decides, would be drowned out by comparisons of a hundred.
+    `logits` and `labels` are of the places that `labelled` marks. A direct answer of five tokens, of which one decides,
+    would be drowned out by comparisons of a hundred.
     """
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    weights = (labels != -100).sum(dim=1).sqrt()
-    return (losses.sum(dim=1) / weights).sum() / weights.sum()
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    weights = labelled.sum(dim=1).sqrt()
+    lessons = labelled.nonzero()[:, 0]
+    return (losses / weights[lessons]).sum() / weights.sum()

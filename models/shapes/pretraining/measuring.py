@@ -28,7 +28,7 @@ class Recall:
         self.found, self.all = dict.fromkeys(self.tokens, 0), dict.fromkeys(self.tokens, 0)
 
     def count(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add one batch's predictions (`logits`, batch x positions x tokens) of `labels`."""
+        """Add one batch's predictions (`logits`, places x tokens) of `labels`, places."""
         for word, token in self.tokens.items():
             places = labels == token
             self.all[word] += int(places.sum())

@@ -6,6 +6,7 @@ about where to look.
 """
 
 import logging
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from models.shapes.draw import Look, draw_scene
+from models.shapes.pretraining.batches import ahead
 from models.shapes.world import COLOURS, PLACES, SHAPES, Flaw, Level, Scene, random_scene
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,7 @@ def train_sight(
     optimizer = torch.optim.AdamW(parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_lr, total_steps=steps, pct_start=0.1)
     right: dict[str, list[float]] = {name: [] for name in HEADS}
-    for step in range(1, steps + 1):
-        inputs, truth = _pictures(processor, batch, rng)
+    for step, (inputs, truth) in enumerate(ahead(lambda: _batches(processor, steps, batch, rng)), start=1):
         seen = visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
         places = seen.unflatten(0, (batch, len(PLACES)))
         loss = torch.zeros(())
@@ -58,6 +59,11 @@ def train_sight(
     return {name: sum(one[-50:]) / len(one[-50:]) for name, one in right.items()}
 
 
+def _batches(processor: Any, steps: int, batch: int, rng: Random) -> Iterator[tuple[Any, dict[str, torch.Tensor]]]:
+    for _ in range(steps):
+        yield _pictures(processor, batch, rng)
+
+
 def _pictures(processor: Any, count: int, rng: Random) -> tuple[Any, dict[str, torch.Tensor]]:
     """So many pictures as the processor gives them, and what each head should predict."""
     images, rows = [], []
@@ -69,7 +75,7 @@ def _pictures(processor: Any, count: int, rng: Random) -> tuple[Any, dict[str, t
         rendering = RENDERINGS.index(flaw) if flaw in RENDERINGS else 0
         rows.append((colours, forms, list(range(len(PLACES))), rendering, int(flaw is Flaw.CUT)))
     truth = {name: torch.tensor(column) for name, column in zip(HEADS, zip(*rows, strict=True), strict=True)}
-    return processor.image_processor(images=images, return_tensors="pt"), truth
+    return dict(processor.image_processor(images=images, return_tensors="pt")), truth
 
 
 def _picture(rng: Random) -> tuple[Image.Image, Scene, Flaw | None]:

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,11 +15,12 @@ from transformers import AutoModelForImageTextToText
 
 from models.shapes.base_model import build_config, build_processor, build_tokenizer, reworded_tokenizer
 from models.shapes.lessons.lesson import REQUESTS
-from models.shapes.pretraining.batches import batches, lesson_loss
+from models.shapes.pretraining.batches import ahead, batches, labelled_logits, lesson_loss
 from models.shapes.pretraining.measuring import Recall, direct_accuracy, measure_base
 from models.shapes.pretraining.schedule import LEGS, REWORDED, SIGHT, Leg
 from models.shapes.pretraining.sight import train_sight
 from models.shapes.pretraining.vocabulary import tokenizer_texts
+from models.vision_tower import quicken_vision
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1000  # steps between looks at direct judging
@@ -32,6 +34,7 @@ def pretrain(out: Path, *, seed: int) -> None:
     processor = build_processor(build_tokenizer(tokenizer_texts(seed), REQUESTS))
     model = AutoModelForImageTextToText.from_config(build_config(processor.tokenizer))
     log.info("%.2f M parameters, %d tokens", model.num_parameters() / 1e6, len(processor.tokenizer))
+    quicken_vision(model)
     (pictures,) = SIGHT.phases
     tower = model.model.visual
     rng = Random(f"{seed}/sight")
@@ -57,6 +60,7 @@ def go_on(base: Path, out: Path, *, seed: int) -> None:
     processor = build_processor(reworded_tokenizer(base))
     model = AutoModelForImageTextToText.from_pretrained(base)
     model.resize_token_embeddings(len(processor.tokenizer))
+    quicken_vision(model)
     _keep_sight(model.model.visual)
     train_leg(model, processor, REWORDED, seed=seed, rng=Random(f"{seed}/reworded"), settling=1)
     save_base(model, processor, out)
@@ -100,12 +104,12 @@ def train_leg(model: Any, processor: Any, leg: Leg, *, seed: int, rng: Random, s
     recall = Recall(processor.tokenizer)
     started, losses = time.monotonic(), []
     seen: set[int] = set()
-    for step, batch in enumerate(batches(processor, leg.phases, seed, rng), start=1):
+    for step, batch in enumerate(ahead(partial(batches, processor, leg.phases, seed, rng)), start=1):
         model.train()
         seen.update(batch["input_ids"].unique().tolist())
-        labels = batch.pop("labels")[:, 1:]
-        logits = model(**batch).logits[:, :-1]
-        loss = lesson_loss(logits, labels)
+        logits, labelled = labelled_logits(model, batch)
+        labels = batch["labels"][:, 1:][labelled]
+        loss = lesson_loss(logits, labels, labelled)
         recall.count(logits.detach(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

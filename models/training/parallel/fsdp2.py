@@ -135,22 +135,22 @@ def _states(trainer: Any) -> dict[str, Any]:
 
 
 def _save(trainer: Any, folder: str) -> None:
-    import torch.distributed.checkpoint as distributed_checkpoint
+    from torch.distributed.checkpoint import state_dict_saver
 
     Path(folder).mkdir(parents=True, exist_ok=True)
-    distributed_checkpoint.save(_states(trainer), checkpoint_id=str(Path(folder) / SHARDS))
+    state_dict_saver.save(_states(trainer), checkpoint_id=str(Path(folder) / SHARDS))
     if trainer.is_world_process_zero():
         torch.save(trainer.lr_scheduler.state_dict(), Path(folder) / "scheduler.pt")
 
 
 def _load(trainer: Any, checkpoint: str | None) -> None:
-    import torch.distributed.checkpoint as distributed_checkpoint
+    from torch.distributed.checkpoint import state_dict_loader
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
     if checkpoint is None:
         return
     states = _states(trainer)
-    distributed_checkpoint.load(states, checkpoint_id=str(Path(checkpoint) / SHARDS))
+    state_dict_loader.load(states, checkpoint_id=str(Path(checkpoint) / SHARDS))
     optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
     set_state_dict(
         trainer.model,

@@ -20,25 +20,27 @@ from models.pairs.preference import PreferencePair, Split
 from models.training.hooks import Hooks
 
 PLAN, EXAMPLES = "plan.json", "examples.parquet"
-TRAIN, DIRECT, VALIDATION = "train", "direct", "validation"
+TRAIN, DIRECT, VALIDATION, RESERVE = "train", "direct", "validation", "reserve"
 
 
 @dataclass(frozen=True)
 class Examples:
     """What is trained on: pairs, with their completions for fine-tuning; and of GRPO what it is validated on.
 
-    `direct` pairs are asked for the answer alone.
+    `direct` pairs are asked for the answer alone; `reserve` pairs replace those of GRPO without spread (`grpo.refill`).
     """
 
     pairs: Sequence[PreferencePair]
     completions: Sequence[str] = ()
     direct: Sequence[PreferencePair] = ()
     validation: Sequence[PreferencePair] = ()
+    reserve: Sequence[PreferencePair] = ()
 
     def write(self, folder: Path) -> None:
         """Write them into a folder."""
         rows: list[dict[str, str]] = []
-        for role, pairs in ((TRAIN, self.pairs), (DIRECT, self.direct), (VALIDATION, self.validation)):
+        roles = {TRAIN: self.pairs, DIRECT: self.direct, VALIDATION: self.validation, RESERVE: self.reserve}
+        for role, pairs in roles.items():
             texts = self.completions if role == TRAIN and self.completions else [""] * len(pairs)
             rows += [
                 {"role": role, "pair": pair.model_dump_json(), "completion": text}
@@ -49,13 +51,13 @@ class Examples:
     @classmethod
     def read(cls, folder: Path, *, completed: bool) -> "Examples":
         """Read them again; `completed`: with completions."""
-        found: dict[str, list[PreferencePair]] = {TRAIN: [], DIRECT: [], VALIDATION: []}
+        found: dict[str, list[PreferencePair]] = {role: [] for role in (TRAIN, DIRECT, VALIDATION, RESERVE)}
         texts: list[str] = []
         for row in pq.read_table(folder / EXAMPLES).to_pylist():
             found[row["role"]].append(PreferencePair.model_validate_json(row["pair"]))
             if row["role"] == TRAIN:
                 texts.append(row["completion"])
-        return cls(found[TRAIN], texts if completed else (), found[DIRECT], found[VALIDATION])
+        return cls(found[TRAIN], texts if completed else (), found[DIRECT], found[VALIDATION], found[RESERVE])
 
 
 class TrainingPlan(BaseModel):
@@ -149,4 +151,5 @@ def optimised(plan: TrainingPlan, examples: Examples, hooks: Hooks) -> dict[str,
         scratch=plan.scratch,
         resume_from=plan.resume_from,
         hooks=hooks,
+        reserve=examples.reserve,
     )

@@ -1,5 +1,6 @@
 """What a run says of its time, and when it says it without Prefect."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from configs.schema import Settings
 from flows.cli import running
 from flows.cli.console import out
 from flows.cli.running import Ran, _seconds, announce, run_recipe
+from models.evaluation.scores import score
 from tasks.orchestration.temporary_server import is_temporary
-from tasks.pipeline.graph import RECIPE
+from tasks.pipeline.graph import EVALUATED, RECIPE
 from tasks.pipeline.run import open_store
 from tasks.store.artifacts import Store
+from tests.models.evaluation.test_kinds import BOTH, NEITHER, rows_of
 from tests.tasks.pipeline.test_run import everything_computed
 
 
@@ -38,6 +41,55 @@ def test_the_table_is_followed_by_where_the_rest_of_the_time_went() -> None:
     said = " ".join(captured.get().split())
     assert "44.0 s by the clock: 13.0 s in stages, 21.5 s before the first" in said
     assert "9.5 s around them (planning, Prefect)" in said
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A report of models that are right about every second pair of two kinds, and of an oracle."""
+    half = [*rows_of("cut", [BOTH] * 10), *rows_of("jump", [NEITHER] * 10, task="video_generation")]
+    whole = [*rows_of("cut", [BOTH] * 10), *rows_of("jump", [BOTH] * 10, task="video_generation")]
+    more = [*half, *rows_of("blur", [BOTH] * 20)]
+    accuracy = {name: score(more, bootstrap=20, seed=0) for name in EVALUATED}
+    accuracy["oracle"] = score([*whole, *rows_of("blur", [BOTH] * 20)], bootstrap=20, seed=0)
+    gain = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    found = {
+        "accuracy": dict(sorted(accuracy.items())),
+        "differences": [{"from": "base", "to": "grpo", "mode": "think", **gain, "pairs": 40, "macro": gain}],
+    }
+    monkeypatch.setattr(running, "_report", lambda settings, results: found)
+    return found
+
+
+SECONDS = {"total": 1.0, "stages": 0.5, "start": 0.25, "rest": 0.25}
+
+
+def test_the_table_has_a_row_of_the_macro_average_and_the_weakest_kinds_below_it(report: dict[str, Any]) -> None:
+    with out.capture() as captured:
+        announce(load_settings("shapes"), Ran([], SECONDS), as_json=False, options="")
+    lines = captured.get().splitlines()
+    macro = next(line.split() for line in lines if line.startswith("Macro over"))
+    assert macro[2:] == ["66.7", "66.7", "66.7", "66.7", "100.0"]  # cut and blur, not jump; "kinds" is on the next line
+    at = lines.index("the kinds that grpo is weakest in, thinking (%)")
+    header, weakest, folded = lines[at + 1 : at + 4]
+    assert header.split() == ["Kind", "Pairs", *EVALUATED, "oracle"]
+    assert (weakest.split()[0], folded.strip()) == ("video", "generation/jump")
+    assert weakest.split()[1:] == ["10", "0.0", "0.0", "0.0", "0.0", "100.0"]
+    assert max(len(line.rstrip()) for line in lines[at:]) <= 80
+
+
+def test_json_says_the_macro_average_the_kinds_and_the_differences(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(load_settings("shapes"), Ran([], SECONDS), as_json=True, options="")
+    said = json.loads(capsys.readouterr().out)
+    think = said["accuracy"]["grpo"]["think"]
+    assert think["macro"] == pytest.approx(2 / 3)
+    assert (think["kinds"]["video_generation/jump"]["accuracy"], think["kinds"]["image_generation/blur"]["count"]) == (
+        0.0,
+        20,
+    )
+    assert said["accuracy"]["oracle"]["think"]["macro"] == 1.0
+    assert said["differences"] == report["differences"] and said["seconds"] == SECONDS
 
 
 FLOW = Ran([], {"total": 0.0, "stages": 0.0, "start": 0.0, "rest": 0.0})

@@ -162,8 +162,8 @@ def test_tasks_and_groups_are_broken_down() -> None:
 def test_a_score_has_the_names_that_reports_read_and_no_other() -> None:
     got = small([row("a"), row("b", mode="direct", preferred=2)])
     assert set(got) == {
-        "think", "direct", "intervals", "by_task", "groups", "counts", "lenient",
-        "valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees", "unparsed",
+        "think", "direct", "intervals", "by_task", "groups", "counts", "lenient", "macro",
+        "valid_rate", "both_orders", "position_bias", "sums_agree", "answer_agrees", "totals_tie", "unparsed",
     }  # fmt: skip
     assert got["by_task"][IMAGES]["think"]["sums_agree"] == 1.0
     assert got["by_task"][IMAGES]["direct"]["sums_agree"] is None  # direct answers have no sums

@@ -9,7 +9,7 @@ from PIL import Image
 from models.media.frames import decode
 from models.pairs.preference import Task
 from models.shapes.assess import Seen, compare_content
-from models.shapes.pairs import MadePair, make_pair
+from models.shapes.pairs import KINDS, MadePair, make_pair, number_at
 from models.shapes.questions import answer_to, parse_question
 from models.shapes.world import IMAGE_FLAWS, TIMES, VIDEO_FLAWS, Level, caption_of, parse_caption
 
@@ -53,6 +53,28 @@ def test_every_flaw_and_every_kind_of_question_occurs(made: list[MadePair]) -> N
         Task.VIDEO_UNDERSTANDING: questions | {"way"},
     }
     assert {one.pair.group for one in made} == expected[task]
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_kinds_and_labels_take_turns_so_that_any_beginning_has_equal_shares(task: Task) -> None:
+    kinds = len(KINDS[task])
+    numbers = [number_at(task, place) for place in range(4 * kinds)]
+    assert sorted(numbers) == list(range(4 * kinds)), "each pair is taken once"
+    for count in range(1, 4 * kinds + 1):
+        by_kind = Counter(number // 2 % kinds for number in numbers[:count])
+        assert max(by_kind.values()) - min(by_kind[kind] for kind in range(kinds)) <= 1
+        assert abs(2 * sum(number % 2 for number in numbers[:count]) - count) <= 1
+    for kind in range(kinds):
+        labels = [number % 2 for number in numbers if number // 2 % kinds == kind]
+        assert labels in ([0, 1, 0, 1], [1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_pairs_kind_is_its_numbers_and_its_group(task: Task) -> None:
+    kinds = KINDS[task]
+    for number in (0, 1, 2, 7, 2 * len(kinds)):
+        for held_out in (False, True):
+            assert make_pair(task, number, seed=3, held_out=held_out).pair.group == kinds[number // 2 % len(kinds)]
 
 
 def test_the_scenes_that_prompts_are_about_stay_in_their_split(made: list[MadePair]) -> None:

@@ -7,7 +7,7 @@ from models.pairs.preference import Task
 from models.shapes.assess import Seen
 from models.shapes.pairs import MadePair, make_pair
 from models.shapes.perceive import perceive
-from models.shapes.world import EMPTY, Level
+from models.shapes.world import EMPTY, IMAGE_FLAWS, VIDEO_FLAWS, Level
 
 PAIRS = 24
 
@@ -27,7 +27,7 @@ def test_perceives_what_was_drawn(task: Task, level: Level) -> None:
     assert agreed / total >= 0.97, f"{agreed} of {total}"
 
 
-@pytest.mark.parametrize("group", ["noise", "blur", "cut", "attribute"])
+@pytest.mark.parametrize("group", IMAGE_FLAWS)
 def test_each_flaw_of_a_picture_is_seen_at_the_hard_level(group: str) -> None:
     made = [one for one in fresh(Task.IMAGE_GENERATION, Level.HARD, 80) if one.pair.group == group]
     assert made, "no pair with this flaw among those drawn"
@@ -35,7 +35,7 @@ def test_each_flaw_of_a_picture_is_seen_at_the_hard_level(group: str) -> None:
         assert tuple(perceive(frames) for frames in one.frames.values()) == one.seen
 
 
-@pytest.mark.parametrize("group", ["direction", "flicker", "jump"])
+@pytest.mark.parametrize("group", VIDEO_FLAWS)
 def test_each_flaw_of_a_video_is_seen_at_the_hard_level(group: str) -> None:
     made = [one for one in fresh(Task.VIDEO_GENERATION, Level.HARD, 60) if one.pair.group == group]
     assert made, "no pair with this flaw among those drawn"

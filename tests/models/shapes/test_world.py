@@ -20,6 +20,7 @@ from models.shapes.world import (
     Scene,
     Shape,
     caption_of,
+    other_colour,
     parse_caption,
     random_scene,
     violate,
@@ -78,7 +79,7 @@ def test_a_path_is_told_frame_by_frame_with_its_flaw() -> None:
 @pytest.mark.parametrize("level", list(Level))
 def test_levels_have_their_number_of_shapes_and_every_shape_can_be_named(level: Level) -> None:
     rng = Random(1)
-    wanted = {Level.EASY: ({1, 2}, {1}), Level.NORMAL: ({2, 3}, {1, 2}), Level.HARD: ({3, 4}, {2, 3})}[level]
+    wanted = {Level.EASY: ({1, 2}, {1, 2}), Level.NORMAL: ({2, 3}, {2}), Level.HARD: ({3, 4}, {2, 3})}[level]
     for video, counts in zip((False, True), wanted, strict=True):
         drawn = [random_scene(rng, level, video=video, held_out=False) for _ in range(200)]
         assert {scene.count for scene in drawn} == counts
@@ -107,6 +108,21 @@ def test_a_flaw_of_content_changes_the_caption_and_one_of_rendering_does_not(fla
 def test_near_colours_are_mutual_and_other() -> None:
     assert set(NEAR_COLOURS) == set(COLOURS)
     assert all(NEAR_COLOURS[near] == colour != near for colour, near in NEAR_COLOURS.items())
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_near_colours_are_shown_and_answered_at_every_level(level: Level) -> None:
+    rng = Random(4)
+    drawn = [other_colour("red", level, rng) for _ in range(300)]
+    near = drawn.count(NEAR_COLOURS["red"]) / len(drawn)
+    assert near == 1.0 if level is Level.HARD else 0.5 < near < 0.7  # a half, and a fifth of the other half
+    assert set(drawn) <= set(COLOURS) - {"red"}
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_videos_have_shapes_at_rest_at_every_level(level: Level) -> None:
+    rng = Random(5)
+    assert any(any(random_scene(rng, level, video=True, held_out=False).places) for _ in range(50))
 
 
 def test_questions_read_back_and_have_one_answer_in_their_scene() -> None:

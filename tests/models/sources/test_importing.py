@@ -13,7 +13,7 @@ from models.errors import DataError, MediaError
 from models.media.decoding import Decoders
 from models.pairs.media_files import MediaFiles
 from models.pairs.preference import Preferred, Task
-from models.sources import importing
+from models.sources import importing, lookahead
 from models.sources.imported import ImportedShard, read_imported, read_invalid, statistics
 from models.sources.importing import ImportJob
 from models.sources.probing import ProbeRequest, ProbeResult, probe
@@ -155,7 +155,7 @@ def test_media_in_the_listing_are_stored_as_they_are(root: Path, decoders: Decod
 def test_shards_are_cut_by_the_bytes_in_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "SHARD_BYTES", 100)
     rows = [row(n, candidates=(InRow(f"{n}/1", b"x" * 30), InRow(f"{n}/2", b"x" * 30))) for n in range(3)]
-    assert [len(shard) for shard in importing.shards_of(iter(rows))] == [1, 1, 1]
+    assert [len(list(shard)) for _, shard in importing.shards_of(rows)] == [1, 1, 1]
 
 
 def test_a_killed_import_begins_with_its_first_missing_shard(
@@ -184,6 +184,38 @@ def test_a_killed_import_begins_with_its_first_missing_shard(
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == bytes_of
 
 
+def test_a_shard_that_cannot_be_kept_ends_the_import(
+    root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "SHARD_ROWS", 2)
+    kept: list[int] = []
+
+    def keep(number: int) -> None:
+        if number == 1:
+            raise OSError("the disk is full")
+        kept.append(number)
+
+    with pytest.raises(OSError, match="full"):
+        imported(reader(*(row(number) for number in range(8))), root, decoders, keep=keep)
+    assert kept == [0]
+
+
+def test_a_kept_shard_between_others_is_taken_in_its_place(
+    root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "SHARD_ROWS", 2)
+    rows = [row(number) for number in range(10)]
+    whole = imported(reader(*rows), root, decoders)
+    bytes_of = {path.name: path.read_bytes() for path in whole.iterdir()}
+    made: list[int] = []
+    counted: list[int] = []
+    again = {"kept": lambda number: number in (0, 2, 3), "keep": made.append, "on_progress": counted.append}
+    imported(reader(*rows), root, decoders, **again)
+    assert made == [1, 4]
+    assert counted == [2, 4, 6, 8, 10]
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == bytes_of
+
+
 def test_an_id_of_a_finished_shard_is_not_taken_twice(
     root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +230,8 @@ def test_an_id_of_a_finished_shard_is_not_taken_twice(
 def test_a_codec_that_crashes_costs_its_row_alone(
     root: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "probe_all", crash_in_company)
-    monkeypatch.setattr(importing, "probe", crash_on_b)
+    monkeypatch.setattr(lookahead, "probe_all", crash_in_company)
+    monkeypatch.setattr(lookahead, "probe", crash_on_b)
     folder = imported(reader(row(1, candidates=(InFile("a.png"), InFile("c.png"))), row(2)), root, decoders)
     assert [one.pair.id for one in read_imported(folder)] == ["r1"]
     (invalid,) = read_invalid(folder)

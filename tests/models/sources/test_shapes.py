@@ -4,8 +4,13 @@ import hashlib
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from configs.sections.data import Prepare
 from models.pairs.dataset import PreferenceDataset, write_dataset
-from models.pairs.preference import Task
+from models.pairs.preference import PreferencePair, Split, Task
+from models.shapes.pairs import KINDS
+from models.shapes.world import NEAR_COLOURS, Level
 from models.sources.shapes import read_shapes
 
 
@@ -42,3 +47,53 @@ def test_what_is_stored_is_read_back_pixel_for_pixel(tmp_path: Path) -> None:
             frames = read.frames(media.uri)
             assert len(frames) == (4 if media.kind == "video" else 1)
             assert all(frame.size == (64, 64) for frame in frames)
+
+
+EVERY = 2 * 360  # pairs a task that every task's number of kinds divides, twice so that each level has its share
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[Split, list[PreferencePair]]:
+    """Splits of the sizes that the settings have as their defaults, but for the training split."""
+    sizes = Prepare()
+    splits, _ = read_shapes(
+        train_pairs=EVERY, held_out_pairs=sizes.held_out_pairs, validation_pairs=sizes.validation_pairs, seed=4
+    )
+    return splits
+
+
+def of_level(pairs: list[PreferencePair], level: Level) -> list[PreferencePair]:
+    return [pair for pair in pairs if f"-{level}-" in pair.id]
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "held_out"])
+def test_all_kinds_of_a_task_have_equal_shares_in_every_split(
+    split: Split, whole: dict[Split, list[PreferencePair]]
+) -> None:
+    for task in Task:
+        there = [pair for pair in whole[split] if pair.task == task]
+        assert Counter(pair.group for pair in there) == dict.fromkeys(KINDS[task], len(there) / len(KINDS[task]))
+        for kind in KINDS[task]:
+            firsts = sum(pair.preferred == 1 for pair in there if pair.group == kind)
+            assert abs(2 * firsts - len(there) / len(KINDS[task])) <= 1
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("split", ["train", "validation", "held_out"])
+def test_temporal_flaws_where_questions_and_near_colours_occur_at_every_level(
+    split: Split, level: Level, whole: dict[Split, list[PreferencePair]]
+) -> None:
+    pairs = of_level(whole[split], level)
+    found = Counter((pair.task, pair.group) for pair in pairs)
+    for flaw in ("flicker", "jump", "direction"):
+        assert found[Task.VIDEO_GENERATION, flaw] >= 3
+    for task in (Task.IMAGE_UNDERSTANDING, Task.VIDEO_UNDERSTANDING):
+        assert found[task, "where"] >= 3
+        answers = [
+            {str(candidate.text) for candidate in pair.candidates}
+            for pair in pairs
+            if (pair.task, pair.group) == (task, "colour")
+        ]
+        near = [pair for pair in answers if any({one, other} == pair for one, other in NEAR_COLOURS.items())]
+        assert len(near) >= 3
+        assert (len(near) == len(answers)) == (level is Level.HARD)

@@ -29,6 +29,7 @@ def kinds(chosen: Curriculum) -> set[str]:
     [
         ("wrong_only", (True, False, False)),
         ("partial", (False, True, False)),
+        ("contested", (False, True, False)),
         ("mixed", (True, True, False)),
         ("below_one", (True, True, False)),
     ],
@@ -47,6 +48,27 @@ def test_mixed_takes_what_is_sometimes_right_first() -> None:
     more = plan(pairs=30, solved_share=0.0)
     assert sum(one.startswith("half") for one in more.train) == 20
     assert sum(one.startswith("never") for one in more.train) == 10
+
+
+def test_contested_takes_rates_nearest_to_a_half_first_in_an_order_of_the_seed() -> None:
+    rates = {f"{rate}-{n}": rate for rate in (0.0, 0.25, 0.4, 0.5, 0.75, 0.9, 1.0) for n in range(10)}
+    assert kinds(plan("contested", rates, pairs=10, solved_share=0.0)) == {"0.5"}
+    assert kinds(plan("contested", rates, pairs=20, solved_share=0.0)) == {"0.5", "0.4"}
+    first, second = (plan("contested", rates, pairs=25, solved_share=0.0, seed=seed).train for seed in (3, 4))
+    assert {one.split("-")[0] for one in first} == {"0.5", "0.4", "0.25", "0.75"}  # those at a quarter on either side
+    assert set(first) != set(second)
+    assert kinds(plan("contested", rates, pairs=100, solved_share=0.0)) == {"0.25", "0.4", "0.5", "0.75", "0.9"}
+
+
+@pytest.mark.parametrize("band", ["wrong_only", "partial", "contested", "mixed", "below_one"])
+def test_hard_pairs_left_over_are_in_reserve_the_best_first(band: Band) -> None:
+    few, many = (plan(band, pairs=pairs, solved_share=0.0) for pairs in (5, 1000))
+    assert not set(few.train) & set(few.reserve)
+    assert {*few.train, *few.reserve} == set(many.train)
+    assert many.reserve == ()
+    assert not [one for one in few.reserve if one.startswith("always")]
+    if band == "mixed":
+        assert [one.split("-")[0] for one in few.reserve] == ["half"] * 15 + ["never"] * 40
 
 
 def test_mixed_goes_by_the_rate_and_not_by_the_name() -> None:

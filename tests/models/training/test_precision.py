@@ -228,12 +228,21 @@ def test_optimisation_samples_validates_and_trains_in_the_compute_type(
 
     seen: set[tuple[str, bool, torch.dtype]] = set()
     references: list[Any] = []
+    sampling: list[bool] = []
+    sample = rollouts.seeded_rollouts
+
+    def sampled(*args: Any, **more: Any) -> Any:
+        sampling.append(True)
+        found = sample(*args, **more)
+        sampling.clear()
+        return found
 
     def watched(*args: Any, **more: Any) -> Any:
         model = load_for_training(*args, **more)
 
         def note(module: Any, inputs: Any, output: Any) -> None:
-            how = "inference" if torch.is_inference_mode_enabled() else "training"
+            how = "validation" if torch.is_inference_mode_enabled() else "training"
+            how = "sampling" if sampling else how
             seen.add((how, torch.is_grad_enabled(), output.dtype))
 
         model.model.language_model.layers[1].mlp.down_proj.register_forward_hook(note)
@@ -245,11 +254,13 @@ def test_optimisation_samples_validates_and_trains_in_the_compute_type(
         prepared(trainer, *args, **more)
         references.append(trainer.ref_model)
 
+    monkeypatch.setattr(rollouts, "seeded_rollouts", sampled)
     monkeypatch.setattr(grpo, "load_for_training", watched)
     monkeypatch.setattr(rollouts.GRPOTrainer, "__init__", remembered)
     result = optimised(data, tmp_path, epochs=0.25, lora=lora, gradient_checkpointing=True)
     half = torch.bfloat16
-    assert seen == {("inference", False, half), ("training", False, half), ("training", True, half)}
+    how = {("validation", False, half), ("sampling", False, half), ("training", True, half)}
+    assert seen - {("training", False, half)} == how  # with adapters the reference is this model
     (reference,) = references
     assert (reference is None) == bool(lora)  # with adapters it is the model without them
     assert reference is None or {weight.dtype for weight in reference.parameters()} == {half}

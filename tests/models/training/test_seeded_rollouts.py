@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import GenerationMixin
 
 from configs.schema import Lora
-from models.generation.seeded import SeededSampling
+from models.generation.decoding.loop import Decoding
 from models.training.rollouts import CompletionsTrainer
 from tests.models.training.test_precision import data, optimised, spread
 from tests.models.training.test_token_bound import figures
@@ -24,20 +23,22 @@ class Sampled:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.completions: list[list[list[int]]] = []
         self.shapes: list[tuple[int, int]] = []
-        generate, turn = GenerationMixin.generate, CompletionsTrainer._generate_single_turn
+        self.prefilled: list[int] = []
+        run, turn = Decoding.run, CompletionsTrainer._generate_single_turn
 
-        def watched(model: Any, **given: Any) -> Any:
-            if any(isinstance(one, SeededSampling) for one in given.get("logits_processor") or ()):
-                rows, width = given["input_ids"].shape
-                self.shapes.append((rows, width + given["generation_config"].max_new_tokens))
-            return generate(model, **given)
+        def watched(decoding: Decoding, model: Any, inputs: Any) -> Any:
+            if decoding.streams is not None:  # not a validation
+                rows, width = inputs["input_ids"].shape
+                self.prefilled.append(rows)
+                self.shapes.append((rows * decoding.samples, width + decoding.max_tokens))
+            return run(decoding, model, inputs)
 
         def kept(trainer: Any, *given: Any, **more: Any) -> Any:
             found = turn(trainer, *given, **more)
             self.completions.append(found[0])
             return found
 
-        patch.setattr(GenerationMixin, "generate", watched)
+        patch.setattr(Decoding, "run", watched)
         patch.setattr(CompletionsTrainer, "_generate_single_turn", kept)
 
 
@@ -57,6 +58,7 @@ def test_batches_of_rollouts_keep_the_limits_and_change_no_text(
         runs.append((sampled, facts))
     (whole, plain), (bound, tokens), (few, rows) = runs
     assert [count for count, _ in whole.shapes] == [16, 16]
+    assert whole.prefilled == [4, 4], "a prompt is prefilled more than once"
     assert len(bound.shapes) > 4
     assert all(count * width <= LIMIT for count, width in bound.shapes)
     assert max(count for count, _ in few.shapes) == 3

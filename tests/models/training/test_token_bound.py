@@ -9,6 +9,8 @@ from transformers import Trainer
 
 from configs.schema import Lora
 from models.training.health import FiniteGuard
+from models.training.prefix import scoring
+from models.training.prefix.packing import packed
 from tests.models.training.ranks import learn, learn_on_two
 from tests.models.training.test_precision import data, fine_tuned, optimised, spread
 
@@ -40,6 +42,20 @@ class Watched:
 
         patch.setattr(Trainer, "training_step", noted)
         patch.setattr(FiniteGuard, "on_pre_optimizer_step", keep)
+
+
+class PackedShapes:
+    """How many tokens each packed sequence has."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.tokens: list[int] = []
+
+        def noted(*given: Any) -> Any:
+            row = packed(*given)
+            self.tokens.append(len(row.ids))
+            return row
+
+        patch.setattr(scoring, "packed", noted)
 
 
 def compared(plain: Watched, bound: Watched) -> None:
@@ -105,21 +121,28 @@ def test_fine_tuning_in_parts_resumes_bit_for_bit(data: Any, tmp_path: Path, lor
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("preset", ["paper", "modern", "dr_grpo"])
+@pytest.mark.parametrize(("preset", "shared"), [("paper", True), ("modern", True), ("dr_grpo", False)])
 def test_optimisation_takes_the_same_steps_in_parts_of_so_many_tokens(
-    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, preset: str
+    data: Any, tmp_path: Path, spread: None, monkeypatch: pytest.MonkeyPatch, preset: str, shared: bool
 ) -> None:
+    """Next to a step at once in which each completion computes its own prompt."""
     from models.training import presets
 
     # In so few tokens all are truncated, and the preset would mask them.
     monkeypatch.setitem(presets.PRESETS[preset].flags, "mask_truncated_completions", False)  # type: ignore[arg-type]
     with monkeypatch.context() as patch:
         plain = Watched(patch)
-        whole = optimised(data, tmp_path / "whole", preset=preset, **OPTIMISED)
+        whole = optimised(data, tmp_path / "whole", preset=preset, shared_prefix=False, **OPTIMISED)
     with monkeypatch.context() as patch:
-        bound = Watched(patch)
-        parts = optimised(data, tmp_path / "parts", preset=preset, micro_tokens=350, **OPTIMISED)
-    assert all(rows * width <= 350 for rows, width in bound.shapes)
+        bound, packed = Watched(patch), PackedShapes(patch)
+        parts = optimised(
+            data, tmp_path / "parts", preset=preset, micro_tokens=350, shared_prefix=shared, **OPTIMISED
+        )  # fmt: skip
+    held = packed.tokens if shared else [rows * width for rows, width in bound.shapes]
+    assert max(held) <= 350
+    assert shared == bool(packed.tokens)
+    if shared:
+        assert any(rows * width > 350 for rows, width in bound.shapes), "no prompt is shared"
     assert len(bound.shapes) > len(bound.gradients) == len(plain.gradients) == 1
     compared(plain, bound)
     for name in ("loss", "reward", "entropy", "kl"):

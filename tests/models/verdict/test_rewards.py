@@ -1,15 +1,20 @@
 """What earns a reward: a whole verdict, the right answer, sums that agree. Nothing that merely looks like one."""
 
+from typing import Any
+
 import pytest
 
 from models.verdict.rewards import (
     REWARDS,
     accuracy_reward,
     answer_reward,
+    answered_orders_reward,
     completion_text,
     consistency_reward,
+    decided_reward,
     format_reward,
     opened,
+    orders_reward,
     reward_functions,
 )
 
@@ -104,10 +109,13 @@ def test_rewards_go_by_name_and_accuracy_has_two_readings() -> None:
     names = ["consistency", "format", "accuracy"]
     assert reward_functions(names, accuracy_needs_format=True) == [consistency_reward, format_reward, accuracy_reward]
     assert reward_functions(names, accuracy_needs_format=False) == [consistency_reward, format_reward, answer_reward]
+    names = ["decided", "orders"]  # totals are in the grammar alone
+    assert reward_functions(names, accuracy_needs_format=True) == [decided_reward, orders_reward]
+    assert reward_functions(names, accuracy_needs_format=False) == [decided_reward, answered_orders_reward]
 
 
 def test_no_completions_earn_no_rewards() -> None:
-    assert all(reward(completions=[], task=[], preferred=[]) == [] for reward in REWARDS.values())
+    assert all(reward(completions=[], task=[], preferred=[], pair_id=[]) == [] for reward in REWARDS.values())
 
 
 @pytest.mark.parametrize(
@@ -137,3 +145,69 @@ def test_no_completions_earn_no_rewards() -> None:
 )
 def test_without_the_gate_the_one_answer_is_what_counts(text: str, earned: float) -> None:
     assert answer_reward([text], task=[TASK], preferred=["1"]) == [earned]
+
+
+TIED = RIGHT.replace("(3/10)", "(8/10)").replace("3=3", "8=8")
+WRONG = RIGHT.replace("8/10", "2/10").replace("8=8", "2=2").replace("Image 1 is better", "Image 2 is better")
+
+
+@pytest.mark.parametrize(
+    ("text", "earned"),
+    [
+        (RIGHT, 1.0),
+        (TIED, 0.0),  # right by a guess
+        (TIED.replace("Image 1 is better", "Image 2 is better"), 0.0),  # a guess, and wrong
+        (WRONG, 0.0),  # decided, for the wrong candidate
+        (RIGHT.replace("Image 1 is better", "Image 2 is better"), 0.0),  # wrong, against its totals
+        (RIGHT.replace("8=8", "8=2"), 0.0),  # right, against its totals
+        (RIGHT.replace("8=8", "8=9"), 1.0),  # a wrong sum that decides the same
+        (RIGHT + " Thank you!", 0.0),  # outside the grammar
+        ("<answer>Image 1 is better</answer>", 0.0),  # no totals at all
+        ("", 0.0),
+    ],
+)
+def test_a_right_answer_is_decided_by_totals_that_differ(text: str, earned: float) -> None:
+    columns = {"task": [TASK], "preferred": ["1"], "pair_id": ["a"], "prompts": ["p"]}
+    assert decided_reward([text], **columns) == [earned]
+    assert decided_reward([text], task=[TASK], preferred=["tie"]) == [0.0]
+
+
+def both_orders(*rows: tuple[str, str, str], reward: Any = orders_reward) -> list[float]:
+    """What completions of (text, label, pair) earn together."""
+    texts, labels, pairs = zip(*rows, strict=True) if rows else ((), (), ())
+    earned: list[float] = reward(
+        completions=list(texts), task=[TASK] * len(rows), preferred=list(labels), pair_id=list(pairs)
+    )
+    return earned
+
+
+RIGHT_SWAPPED = WRONG  # of the swapped presentation, whose better candidate is the second
+
+
+@pytest.mark.parametrize(
+    ("rows", "earned"),
+    [
+        ([(RIGHT, "1", "a"), (RIGHT_SWAPPED, "2", "a")], [1.0, 1.0]),
+        ([(RIGHT, "1", "a"), (RIGHT, "2", "a")], [0.0, 0.0]),  # the first candidate whatever it is
+        ([(WRONG, "1", "a"), (RIGHT, "2", "a")], [0.0, 0.0]),  # the same candidate in both orders, and wrong
+        ([(RIGHT, "1", "a"), (RIGHT, "1", "a"), (RIGHT_SWAPPED, "2", "a"), (RIGHT, "2", "a")], [0.5, 0.5, 1.0, 0.0]),
+        ([(RIGHT, "1", "a"), (RIGHT_SWAPPED, "2", "b")], [0.0, 0.0]),  # of another pair
+        ([(RIGHT, "1", "a"), (RIGHT, "1", "a")], [0.0, 0.0]),  # alone in the batch
+        ([(RIGHT, "1", "a"), (RIGHT_SWAPPED + " Thank you!", "2", "a")], [0.0, 0.0]),  # right outside the grammar
+        ([(RIGHT, "tie", "a"), (RIGHT_SWAPPED, "tie", "a")], [0.0, 0.0]),  # no candidate is better
+        ([(RIGHT_SWAPPED, "2", "a"), (RIGHT, "1", "b"), (RIGHT, "1", "a"), (RIGHT, "2", "b")], [1.0, 0.0, 1.0, 0.0]),
+    ],
+)
+def test_a_pair_earns_for_being_right_in_both_orders(rows: list[tuple[str, str, str]], earned: list[float]) -> None:
+    assert both_orders(*rows) == earned
+
+
+def test_without_the_gate_both_orders_are_read_from_the_answers() -> None:
+    rows = [("<answer>Image 1 is better</answer>", "1", "a"), ("<answer>Image 2 is better</answer>", "2", "a")]
+    assert both_orders(*rows) == [0.0, 0.0]
+    assert both_orders(*rows, reward=answered_orders_reward) == [1.0, 1.0]
+
+
+def test_both_orders_need_as_many_pair_ids_as_completions() -> None:
+    with pytest.raises(ValueError, match="longer"):
+        orders_reward([RIGHT, RIGHT], task=[TASK, TASK], preferred=["1", "2"], pair_id=["a"])

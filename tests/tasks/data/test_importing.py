@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,9 +11,11 @@ from configs.schema import Settings
 from models.errors import DataChanged, DataError, MediaError
 from models.pairs.media_files import MediaFiles
 from models.sources import importing as rows
+from models.sources import lookahead
 from models.sources.imported import read_imported, read_invalid
+from models.sources.lookahead import Lookahead
 from models.sources.probing import ProbeRequest, ProbeResult, probe_all
-from models.sources.rows import name_of
+from models.sources.rows import Medium, name_of
 from tasks.data.importing import IMPORTING, Place, import_set
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.plan import stage_key
@@ -96,8 +96,8 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "SHARD_ROWS", 4)
-    monkeypatch.setattr(rows, "probe_all", hang_while_told)
-    monkeypatch.setattr(rows, "probe", hang_alone)
+    monkeypatch.setattr(lookahead, "probe_all", hang_while_told)
+    monkeypatch.setattr(lookahead, "probe", hang_alone)
     settings = load_settings(
         "shapes", ["prepare.decoding_processes=1", "prepare.decoding_timeout_s=2", "prepare.max_bad_share=0.5"]
     )
@@ -112,27 +112,18 @@ def test_a_timeout_is_not_kept_and_only_its_shard_is_read_again(
     busy.unlink()
     looked: list[str] = []
 
-    def told(several: Iterable[ProbeRequest]) -> None:
-        looked.extend(name_of(seen.medium) for seen in several)
+    seen = Lookahead._request
 
-    monkeypatch.setattr(rows.ImportJob, "_probed_results", noting(told))
+    def noting(media: Lookahead, medium: Medium) -> ProbeRequest:
+        looked.append(name_of(medium))
+        return seen(media, medium)
+
+    monkeypatch.setattr(Lookahead, "_request", noting)
     again = import_set(store, settings, place)
     assert read_invalid(store.fetch(again)) == []
     assert late in looked and len(looked) < len(list(MediaFiles(store.fetch(again)))) / 2
     assert again == import_set(store_at(tmp_path / "another"), settings, place)  # as if it had never been busy
     assert import_set(store, settings, place) == again
-
-
-def noting(told: Callable[[list[ProbeRequest]], None]) -> Any:
-    """`ImportJob._probed_results`, which tells what it is asked."""
-    seen = rows.ImportJob._probed_results
-
-    def asked(job: rows.ImportJob, media: Any) -> Any:
-        media = list(media)
-        told([ProbeRequest(medium, Path(), 0) for medium, _ in media])
-        return seen(job, media)
-
-    return asked
 
 
 def test_a_file_in_place_of_a_link_is_another_import(tmp_path: Path, settings: Settings, place: Place) -> None:

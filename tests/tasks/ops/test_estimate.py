@@ -179,4 +179,4 @@ def test_a_file_that_is_no_rehearsal_is_refused(tmp_path: Path, text: str) -> No
 def test_the_embedded_worlds_pairs_are_as_many_as_it_is_asked_for() -> None:
     found = pairs_there(load_settings("shapes"))
     assert isinstance(found, There)
-    assert (found.total, found.held_out[Task.VIDEO_GENERATION]) == (4 * (1600 + 100 + 400), 400)
+    assert (found.total, found.held_out[Task.VIDEO_GENERATION]) == (4 * (1600 + 360 + 360), 360)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from configs.schema import Settings
 from models.errors import ArtifactMissing
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import SPLITS, Split, Task
-from models.shapes.pairs import make_pair
+from models.shapes.pairs import KINDS, make_pair
 from models.sources.shapes import read_shapes
 from tasks.data.decoders import prepare_decoders
 from tasks.data.inbox.inbox import ingest
@@ -86,6 +87,26 @@ def test_drops_among_the_inputs_come_first_and_change_no_held_out_pair(settings:
 def opened(settings: Settings, done: Done) -> PreferenceDataset:
     folder = open_store(settings).fetch(done.outputs["preferences"])
     return PreferenceDataset(folder, max_pixels=64 * 64, max_frames=8)
+
+
+def test_what_is_published_has_equal_shares_of_all_kinds_in_its_sealed_splits(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Whatever the splits' rule leaves out, in a first version and in one that knows the splits of that."""
+    sizes = {"held_out_pairs": 72, "validation_pairs": 45}
+    whole = settings.model_copy(update={"prepare": settings.prepare.model_copy(update=sizes)})
+    first = made(whole, tmp_path / "first", {})
+    later = made(whole, tmp_path / "later", {"previous": first.outputs["splits"]})
+    for done in (first, later):
+        assert done.facts["quarantined"] == 0
+        for split in ("held_out", "validation"):
+            pairs = opened(whole, done).pairs(split)  # type: ignore[arg-type]
+            for task, kinds in KINDS.items():
+                found = Counter(pair.group for pair in pairs if pair.task == task)
+                assert set(found) == set(kinds) and max(found.values()) - min(found.values()) <= 1
+                assert sum(found.values()) == sizes[f"{split}_pairs"]
+                if sizes[f"{split}_pairs"] % len(kinds) == 0:
+                    assert len(set(found.values())) == 1
 
 
 def jpeg(data: bytes) -> bytes:

@@ -32,3 +32,12 @@ def test_what_is_not_known_is_not_told() -> None:
     assert "direct" not in card.split("## Held-out accuracy")[1]
     assert "position bias" not in card
     assert "hygiene" not in card
+
+
+def test_the_macro_average_over_kinds_stands_above_that_over_tasks() -> None:
+    macro = {"over": "kinds", "accuracy": 0.874, "low": 0.8, "high": 0.9, "kinds": {}}
+    scores = {**SCORES, "macro": {"think": macro, "direct": {**macro, "over": "tasks"}}, "totals_tie": 0.012}
+    card = model_card(CardFacts("mine", "f" * 64, "base", scores, {}, {}))
+    assert f"| Macro over kinds | 87.4 | {chr(0x2013)} |\n| All tasks | 91.2 | 70.0 |" in card
+    assert "right in both orders 85.0 %, totals tie 1.2 %." in card
+    assert "Macro" not in model_card(FACTS)

@@ -20,7 +20,7 @@ from models.evaluation.report.data import (
 from models.evaluation.report.html import render_report
 from models.evaluation.report.plots import Series, line_chart, ticks
 from models.evaluation.report.sections import artifact_digests, duration, headline, yield_figure
-from models.evaluation.report.table import MISSING, group_cells, stage_table, task_name
+from models.evaluation.report.table import MISSING, group_cells, kind_cells, stage_table, task_name
 from models.evaluation.scores import paired_difference, score
 from models.pairs.preference import Task
 from models.shapes.pairs import MadePair, make_pair
@@ -222,6 +222,83 @@ def test_the_stage_table_has_a_row_a_model_and_dashes_for_what_is_not_known(full
     assert table[1][1] == "0.0 (0.0 to 19.5)"
     assert table[2][1].startswith("50.0 (")
     assert table[5] == ["other", *[MISSING] * (len(table[0]) - 1)]
+
+
+def of_kinds(name: str, right: dict[str, Callable[[int], bool]]) -> ModelEntry:
+    """A model judged on ten pairs of each kind, `task/kind`, right where its function says so."""
+    rows = []
+    for at in range(10):
+        for kind, is_right in right.items():
+            task, group = kind.split("/")
+            made = make_pair(Task(task), at, seed=5, held_out=True).pair.model_copy(update={"group": group})
+            made = made.model_copy(update={"id": f"{kind}-{at}"})
+            for swapped in (False, True):
+                pair = made.swapped() if swapped else made
+                answer = pair.preferred if is_right(at) else pair.swapped().preferred
+                rows.append(JudgedRow.read(pair, "think", swapped, written(pair, answer), False))
+    return ModelEntry(name, score(rows, bootstrap=50, seed=0))
+
+
+@pytest.fixture(scope="module")
+def kinds() -> ReportData:
+    """A cold start and a final model on three kinds, and an oracle that is right about all."""
+    blur, cut, jump = "image_generation/blur", "image_generation/cut", "video_generation/jump"
+    cold = of_kinds("cold-start", {blur: lambda at: at < 5, cut: lambda at: at < 8, jump: lambda at: at < 2})
+    final = of_kinds("grpo", {blur: lambda at: at < 9, cut: lambda at: True, jump: lambda at: at < 5})
+    oracle = of_kinds("oracle", dict.fromkeys((blur, cut, jump), lambda at: True))
+    gain = {"mean": 0.275, "low": 0.1, "high": 0.4, "pairs": 30}
+    macro = {**gain, "mean": 0.3, "low": 0.15, "high": 0.45}
+    return ReportData(
+        models=[cold, final],
+        oracle=oracle,
+        differences=[{"from": "cold-start", "to": "grpo", "mode": "think", **gain, "macro": macro}],
+    )
+
+
+def test_the_stage_table_has_the_macro_average_over_kinds_where_there_are_kinds(kinds: ReportData) -> None:
+    scores = {one.name: one.scores for one in (*kinds.models, kinds.oracle) if one}
+    header, cold, final, oracle = stage_table(scores)
+    assert header[:5] == ["Model", "Macro over kinds", "Thinking", "Image generation", "Video generation"]
+    assert header[-6:] == ["Valid", "Both orders", "Position bias", "Sums agree", "Answer agrees", "Totals tie"]
+    assert cold[1].startswith("50.0 (") and cold[2].startswith("42.5 (")  # (5 + 8 + 2) / 30; the mean of 65 and 20
+    assert final[1].startswith("80.0 (") and final[2].startswith("72.5 (")
+    assert oracle[:2] == ["oracle", oracle[1]] and oracle[1].startswith("100.0 (") and oracle[-1] == "0.0"
+    assert oracle[header.index("Direct, macro over kinds")] == MISSING  # it was asked to think alone
+
+
+def test_the_weakest_kinds_come_first_with_every_models_accuracy(kinds: ReportData) -> None:
+    scores = {one.name: one.scores for one in (*kinds.models, kinds.oracle) if one}
+    header, rows = kind_cells(scores, by="grpo", most=2)
+    assert header == ["Kind", "Pairs", "cold-start", "grpo", "oracle"]
+    assert [[cell.value for cell in row] for row in rows] == [
+        ["video generation/jump", "10", "20.0", "50.0", "100.0"],
+        ["image generation/blur", "10", "50.0", "90.0", "100.0"],
+    ]
+    assert len(kind_cells(scores, by="grpo")[1]) == 3 and kind_cells({}, by="grpo")[1] == []
+
+
+def test_the_headline_is_the_macro_average_with_its_gain_its_weakest_kind_and_the_ceiling(kinds: ReportData) -> None:
+    tiles = {tile.label: tile for tile in headline(kinds.models, kinds.differences, kinds.oracle)}
+    final = tiles["Thinking accuracy, grpo, macro over kinds"]
+    assert final.value == "80.0 %" and final.detail.endswith("; over tasks 72.5 %")
+    assert tiles["Thinking accuracy, cold-start, macro over kinds"].value == "50.0 %"
+    assert tiles["Gain over the cold start, points"].value == "+30.0"
+    assert tiles["Ceiling, oracle"].value == "100.0 %"
+    assert tiles["Weakest kind, video generation/jump"].value == "50.0 %"
+
+
+def test_the_page_has_the_kinds_the_oracle_and_both_gains(kinds: ReportData) -> None:
+    page = Page(render_report(kinds))
+    assert "Macro over kinds" in page.text and "Thinking accuracy by kind of pairs" in page.text
+    assert "The row oracle is the ceiling" in page.text
+    assert "+30.0" in page.text and "95 %: +15.0 to +45.0" in page.text and "+27.5" in page.text
+    assert any("macro over kinds" in str(svg.get("aria-label")) for svg in page.all("svg"))
+
+
+def test_without_kinds_no_page_speaks_of_them(full: ReportData) -> None:
+    text = Page(render_report(full)).text
+    assert "over kinds" not in text and "ceiling" not in text.lower()
+    assert stage_table({model.name: model.scores for model in full.models})[0][1] == "Thinking"
 
 
 def test_groups_have_a_row_each_with_every_models_accuracy_on_their_pairs(full: ReportData) -> None:
