@@ -224,7 +224,7 @@ def _arguments(grpo: Grpo, compute: Compute, scratch: Path, weights: list[float]
     if grpo.refill and processes > 1:
         raise ConfigError(
             f"grpo.refill={grpo.refill} samples further prompts in one process, and there are {processes}: "
-            "set runtime.processes=1, or grpo.refill=0 with grpo.hard=contested"
+            "set runtime.distributed.engine=none for it, or grpo.refill=0 with grpo.hard=contested"
         )
     if grpo.rewards.orders and (grpo.prompts_per_step * grpo.generation_steps // processes) % 2:
         raise ConfigError(

@@ -55,8 +55,8 @@ def check_engine(settings: Settings, stages: Iterable[str]) -> None:
     trained = [name for name in stages if name in TRAINED]
     if not trained:
         return
-    if "grpo" in trained and distributed.strategy != "ddp":
-        raise ConfigError(NOT_SHARDED.format(distributed.strategy))
+    if "grpo" in trained:
+        _check_optimisation(settings)
     if distributed.strategy == "deepspeed":
         _check_installed("deepspeed", "strategy=deepspeed", "`pip install deepspeed`, or set strategy=fsdp2")
     if distributed.engine == "ray":
@@ -65,6 +65,18 @@ def check_engine(settings: Settings, stages: Iterable[str]) -> None:
         _check_reachable(distributed.address)
     if distributed.engine == "torchrun":
         _check_cores(settings)
+
+
+def _check_optimisation(settings: Settings) -> None:
+    """What policy optimisation does in one process alone; its trainer would refuse it too, with the model loaded."""
+    distributed, grpo = settings.runtime.distributed, settings.grpo
+    if distributed.strategy != "ddp":
+        raise ConfigError(NOT_SHARDED.format(distributed.strategy))
+    if grpo.refill and distributed.world > 1:
+        raise ConfigError(
+            f"grpo.refill={grpo.refill} samples further prompts in one process, and runtime.distributed starts "
+            f"{distributed.world}: set grpo.refill=0, or runtime.distributed.engine=none for grpo"
+        )
 
 
 def _check_installed(package: str, setting: str, cure: str) -> None:

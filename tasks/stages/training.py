@@ -15,7 +15,7 @@ from models.pairs.preference import PreferencePair, Task
 from models.training.curriculum import Curriculum, draw_validation, named_pairs, plan_curriculum
 from models.training.history import HISTORY, best_of
 from models.training.hooks import Hooks
-from models.training.worker.plan import Examples, TrainingPlan
+from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
 from tasks.pipeline.child import Child, Done, Job
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.run import MEMORY
@@ -65,7 +65,7 @@ def fine_tune(
     with training_folder(context.job, context.scratch) as folder:
         plan = plan_in(folder, context, context.input(model_input), section=section, sft=sft)
         examples = Examples(pairs, completions, direct)
-        facts = train(folder, plan, examples, hooks, stage=context.job.stage, log=context.child.log)
+        facts = train(folder, plan, examples, hooks, trainer=fine_tuned, stage=context.job.stage, log=context.child.log)
         history = context.new_folder("history")
         write_history(history, facts.pop("log"))
         outputs = {"model": context.publish("model", plan.out), "history": context.publish("history", history)}
@@ -176,7 +176,7 @@ def _optimise(context: Context, start: Path, chosen: Curriculum) -> dict[str, An
     )
     with training_folder(context.job, context.scratch) as folder:
         plan = plan_in(folder, context, start, section="grpo", grpo=settings.grpo)
-        return train(folder, plan, examples, hooks, stage=context.job.stage, log=context.child.log)
+        return train(folder, plan, examples, hooks, trainer=optimised, stage=context.job.stage, log=context.child.log)
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -51,7 +51,9 @@ def take_part_in_all(cache_dir: Path, *, idle_s: float, **place: int | str) -> i
             continue
         joined.add(new)
         logger.info("taking part in %s", new.name)
-        code = subprocess.run(torchrun_command(new, **place), stdin=subprocess.PIPE, check=False).returncode  # type: ignore[arg-type]
+        # Its processes live as long as this end of their standard input is open.
+        with subprocess.Popen(torchrun_command(new, **place), stdin=subprocess.PIPE) as agent:  # type: ignore[arg-type]
+            code = agent.wait()
         logger.info("%s has ended here with exit status %d", new.name, code)
         last = time.monotonic()
     return 0

@@ -20,7 +20,7 @@ import models.errors as errors
 from models.errors import OutOfMemory, StageFailed, StageKilled, ThinkrewardError
 from models.training.hooks import Hooks
 from models.training.worker.events import Follower
-from models.training.worker.plan import Examples, TrainingPlan, execute
+from models.training.worker.plan import Examples, TrainingPlan
 from tasks.pipeline.child import Job, memory_of
 from tasks.pipeline.engines import engine_command
 from tasks.pipeline.watching import descendants
@@ -31,16 +31,24 @@ TRAINING = "training"  # the folder of trainings that several machines see, belo
 
 
 def train(
-    folder: Path, plan: TrainingPlan, examples: Examples, hooks: Hooks, *, stage: str, log: Callable[[str], None]
+    folder: Path,
+    plan: TrainingPlan,
+    examples: Examples,
+    hooks: Hooks,
+    *,
+    trainer: Callable[[TrainingPlan, Examples, Hooks], dict[str, Any]],
+    stage: str,
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train as planned; returns what the trainer does, and calls `hooks` in this process.
 
-    `folder` is a new one (`training_folder`), `log` takes lines for people. Raises what a process raised by name,
-    `OutOfMemory`, and `StageKilled` where processes were killed more often than they are started again.
+    `folder` is a new one (`training_folder`), `trainer` what trains in this process where no engine is set, and `log`
+    takes lines for people. Raises what a process raised by name, `OutOfMemory`, and `StageKilled` where processes were
+    killed more often than they are started again.
     """
     distributed = plan.runtime.distributed
     if distributed.engine == "none":  # another process would load the same libraries again: 6 s of a core a stage
-        return execute(plan, examples, hooks)
+        return trainer(plan, examples, hooks)
     examples.write(folder)
     plan.write(folder)  # last, since other nodes begin with it
     follower = Follower(folder, hooks, log)

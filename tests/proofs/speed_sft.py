@@ -46,8 +46,8 @@ def child(steps: int) -> None:
     from models.pairs.preference import Task
     from models.shapes.pairs import make_pair
     from models.shapes.teacher_answers import Faults, answer_request
-    from models.training.checkpoints import Hooks
     from models.training.compute import Compute
+    from models.training.hooks import Hooks
     from models.training.sft import train_sft
     from models.verdict.prompts import with_data_urls
 

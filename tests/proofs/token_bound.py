@@ -52,8 +52,8 @@ def taking_photographs(folder: Path) -> Path:
 
 def child(micro_batch: int, micro_tokens: int, folder: Path) -> None:
     """One run; prints its figures as JSON."""
-    from models.training.checkpoints import Hooks
     from models.training.compute import Compute
+    from models.training.hooks import Hooks
     from models.training.sft import train_sft
     from tests.models.training.peak import Peak
 

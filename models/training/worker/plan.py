@@ -17,6 +17,7 @@ from configs.schema import Grpo, Model, Runtime, Sft
 from models.errors import ConfigError
 from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair, Split
+from models.training.hooks import Hooks
 
 PLAN, EXAMPLES = "plan.json", "examples.parquet"
 TRAIN, DIRECT, VALIDATION, RESERVE = "train", "direct", "validation", "reserve"
@@ -110,41 +111,45 @@ class TrainingPlan(BaseModel):
         return cls.model_validate_json(text)
 
 
-def execute(plan: TrainingPlan, examples: Examples, hooks: Any) -> dict[str, Any]:
-    """Train as planned, in this process or as one of several; returns what `train_sft` or `train_grpo` does."""
+def fine_tuned(plan: TrainingPlan, examples: Examples, hooks: Hooks) -> dict[str, Any]:
+    """Fine-tune as planned, in this process or as one of several; returns what `train_sft` does."""
     from models.training.compute import Compute
-
-    compute, media = Compute(plan.seed, plan.model, plan.runtime), plan.dataset()
-    if plan.grpo is not None:
-        from models.training.grpo import train_grpo
-
-        return train_grpo(
-            plan.source,
-            examples.pairs,
-            examples.validation,
-            media,
-            grpo=plan.grpo,
-            compute=compute,
-            scratch=plan.scratch,
-            resume_from=plan.resume_from,
-            hooks=hooks,
-            reserve=examples.reserve,
-        )
-    if plan.sft is None:
-        raise ConfigError(f"the plan of {plan.section} has neither sft nor grpo: it was not written by this release")
     from models.training.sft import train_sft
 
+    if plan.sft is None:
+        raise ConfigError(f"the plan of {plan.section} has no section sft: it is none of fine-tuning")
     return train_sft(
         plan.source,
         examples.pairs,
         examples.completions,
-        media,
+        plan.dataset(),
         plan.out,
         sft=plan.sft,
         section=plan.section,
-        compute=compute,
+        compute=Compute(plan.seed, plan.model, plan.runtime),
         scratch=plan.scratch,
         direct=examples.direct,
         resume_from=plan.resume_from,
         hooks=hooks,
+    )
+
+
+def optimised(plan: TrainingPlan, examples: Examples, hooks: Hooks) -> dict[str, Any]:
+    """Optimise the policy as planned, in this process or as one of several; returns what `train_grpo` does."""
+    from models.training.compute import Compute
+    from models.training.grpo import train_grpo
+
+    if plan.grpo is None:
+        raise ConfigError(f"the plan of {plan.section} has no section grpo: it is none of policy optimisation")
+    return train_grpo(
+        plan.source,
+        examples.pairs,
+        examples.validation,
+        plan.dataset(),
+        grpo=plan.grpo,
+        compute=Compute(plan.seed, plan.model, plan.runtime),
+        scratch=plan.scratch,
+        resume_from=plan.resume_from,
+        hooks=hooks,
+        reserve=examples.reserve,
     )

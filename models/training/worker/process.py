@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.errors import ConfigError
 from models.training.worker.events import Reporter
-from models.training.worker.plan import Examples, TrainingPlan, execute
+from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
 
 
 def take_part(folder: Path, rank: int) -> BaseException | None:
@@ -20,7 +20,9 @@ def take_part(folder: Path, rank: int) -> BaseException | None:
         latest = reporter.begin(plan.scratch) or plan.resume_from
         reporter.emit(started=_started(latest))
         plan = plan.model_copy(update={"resume_from": latest})
-        facts = execute(plan, Examples.read(folder, completed=plan.sft is not None), reporter.hooks())
+        facts = (fine_tuned if plan.sft else optimised)(
+            plan, Examples.read(folder, completed=plan.sft is not None), reporter.hooks()
+        )
         reporter.done({**facts, "peak_memory_mib": _peak_memory_mib()})
     except Exception as error:  # noqa: BLE001  (whatever a training raises is reported to whoever started it)
         reporter.failed(error, traceback.format_exc(limit=-6))

@@ -8,8 +8,8 @@ import pytest
 
 from configs.schema import Model, Runtime, Sft
 from models.errors import TrainingDiverged
-from models.training.checkpoints import Hooks
 from models.training.health import NO_SPREAD, NoSpread, ending, no_spread
+from models.training.hooks import Hooks
 from tests.models.training.test_precision import BASE, data, optimised, spread
 
 __all__ = ["data", "spread"]  # fixtures

@@ -9,7 +9,7 @@ from configs.schema import Lora, Model, Runtime, Sft
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
-from models.training.checkpoints import Hooks
+from models.training.hooks import Hooks
 from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
 

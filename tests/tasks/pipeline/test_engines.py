@@ -12,8 +12,8 @@ from tasks.pipeline.engines import check_engine, engine_command
 SMALL = [f"{name}.micro_batch=8" for name in ("cold_start", "rejection_sampling.sft", "grpo")]
 
 
-def check(*overrides: str, stages: tuple[str, ...] = ("cold-start",)) -> None:
-    settings = load_settings("shapes", [*SMALL, *(f"runtime.{one}" for one in overrides)])
+def check(*overrides: str, stages: tuple[str, ...] = ("cold-start",), also: tuple[str, ...] = ()) -> None:
+    settings = load_settings("shapes", [*SMALL, *also, *(f"runtime.{one}" for one in overrides)])
     check_engine(settings, stages)
 
 
@@ -60,6 +60,14 @@ def test_policy_optimisation_is_refused_sharded_before_any_work() -> None:
     check(*sharded)
     with pytest.raises(ConfigError, match="strategy=fsdp2 is for fine-tuning"):
         check(*sharded, stages=("cold-start", "grpo"))
+
+
+def test_so_is_refilling_by_several_processes() -> None:
+    two, refilled = ("distributed.engine=torchrun", "distributed.processes=2"), ("grpo.refill=2",)
+    check(*two, stages=("cold-start",), also=refilled)
+    check("distributed.engine=torchrun", stages=("grpo",), also=refilled)
+    with pytest.raises(ConfigError, match=r"grpo\.refill=2 .* starts 2: set grpo\.refill=0"):
+        check(*two, stages=("grpo",), also=refilled)
 
 
 def test_nodes_meet_at_the_rendezvous_under_the_name_of_the_training(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
 from models.training.hooks import Hooks
-from models.training.worker.plan import Examples, TrainingPlan
+from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
 from models.verdict.grammar import Dimension, Verdict
 from models.verdict.rendering import render_verdict
 from tasks.training.start import train
@@ -107,7 +107,15 @@ def examples_of(plan: TrainingPlan, count: int | None = None) -> Examples:
 def trained(plan: TrainingPlan, reports: Reports, count: int | None = None) -> dict[str, Any]:
     """Train as planned."""
     folder = plan.out.parent
-    return train(folder, plan, examples_of(plan, count), reports.hooks(), stage="cold-start", log=reports.lines.append)
+    return train(
+        folder,
+        plan,
+        examples_of(plan, count),
+        reports.hooks(),
+        trainer=fine_tuned if plan.sft else optimised,
+        stage="cold-start",
+        log=reports.lines.append,
+    )
 
 
 def digest(folder: Path) -> str:
