@@ -26,7 +26,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ],
         "prepare__held_out_share": 0.15,
         "distill__teacher": "published",
-        "evaluate__oracle": "none",
         "distill__other_pairs": 0,
     }
 

@@ -42,7 +42,6 @@ SMALL = {
     "evaluate.max_tokens": 170,
     "evaluate.bootstrap": 200,
     "evaluate.examples": 2,
-    "evaluate.oracle": "embedded",
     "promote.min_valid_rate": 0.0,
     "promote.min_both_orders": 0.0,
 }

@@ -10,6 +10,7 @@ from PIL import Image
 from configs.schema import Grpo, Model, Runtime, Sft
 from models.backbone import load_model, load_processor, save
 from models.errors import ModelError
+from models.generation.decoding.loop import Decoding
 from models.generation.open import LocalOptions, open_generator
 from models.generation.protocol import SamplingParams
 from models.generation.tokens import placeholder_tokens, stop_tokens
@@ -258,7 +259,7 @@ def test_sampling_fine_tuning_and_grpo_see_the_same_tokens(
 
 
 class Scripted:
-    """The base, whose generation is replaced by given tokens."""
+    """The base, whose scores are replaced by those of given tokens, one a step."""
 
     def __init__(self, folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
@@ -267,17 +268,20 @@ class Scripted:
         self.configs: list[Any] = []
         tokens = self.generator.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
 
-        def generate(*, streamer: Any = None, generation_config: Any, **inputs: Any) -> Any:
+        inner, steps = self.generator.model.generate, [0]
+
+        def generate(*, generation_config: Any, **more: Any) -> Any:
             self.configs.append(generation_config)
-            prompt = inputs["input_ids"]
-            rows = prompt.shape[0] * generation_config.num_return_sequences
-            if streamer is not None:
-                streamer.put(prompt)
-                for token in tokens:
-                    streamer.put(torch.tensor([token] * rows))
-            return torch.cat((prompt, torch.tensor([tokens] * rows)), dim=1)
+            steps[0] = 0
+            return inner(generation_config=generation_config, **more)
+
+        def scripted(module: Any, given: Any, scores: Any) -> Any:
+            token = tokens[min(steps[0], len(tokens) - 1)]
+            steps[0] += 1
+            return torch.full_like(scores, -1e4).index_fill(-1, torch.tensor([token]), 1e4)
 
         monkeypatch.setattr(self.generator.model, "generate", generate)
+        self.generator.model.lm_head.register_forward_hook(scripted)
 
 
 def test_what_is_sampled_is_the_whole_answer_and_so_is_what_is_streamed(
@@ -310,7 +314,7 @@ def test_every_end_that_the_models_own_config_names_ends_an_answer(
     assert set(scripted.configs[-1].eos_token_id) == {end, generator.processor.tokenizer.eos_token_id}
 
 
-def test_tokens_of_media_are_never_written() -> None:
+def test_tokens_of_media_are_never_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even by a model that wants nothing else."""
     import torch
 
@@ -324,16 +328,17 @@ def test_tokens_of_media_are_never_written() -> None:
     head.register_forward_hook(lambda module, args, out: out + bias)
     picture = [{"role": "user", "content": [image_part(Image.new("RGB", (56, 56))), {"type": "text", "text": "what?"}]}]
     generator = LocalGenerator(model, processor, batch=4)
-    inner, tokens = model.generate, []
+    inner, tokens = Decoding.run, []
 
-    def generate(**inputs: Any) -> Any:
-        tokens.append(inner(**inputs))
+    def run(decoding: Decoding, *given: Any) -> Any:
+        tokens.append(inner(decoding, *given))
         return tokens[-1]
 
-    model.generate = generate
+    monkeypatch.setattr(Decoding, "run", run)
     for temperature in (0.0, 1.0):
         generator.generate([picture], SamplingParams(temperature=temperature, max_tokens=8))
-        assert not set(tokens[-1][0, -8:].tolist()) & set(never)
+        assert tokens[-1][0], "nothing was written"
+        assert not set(tokens[-1][0]) & set(never)
 
 
 def test_an_end_is_never_a_token_that_may_not_be_written() -> None:
