@@ -1,4 +1,4 @@
-"""A training on a Ray cluster of two nodes here: the model of torchrun's two processes, also when a worker or a node is killed."""
+"""A training on a Ray cluster of two nodes here: torchrun's model, also when a worker or a node is killed."""
 
 import time
 from collections.abc import Iterator
@@ -66,9 +66,7 @@ def gone() -> bool:
     return workers() == []
 
 
-def test_two_nodes_make_the_model_of_two_processes_of_torchrun(
-    data: Path, torchrun: str, cluster: Any, tmp_path: Path
-) -> None:
+def test_two_nodes_make_the_model_of_torchrun(data: Path, torchrun: str, cluster: Any, tmp_path: Path) -> None:
     reports = Reports()
     plan = planned(data, tmp_path, on(cluster), sft=TUNING)
     trained(plan, reports)
