@@ -12,6 +12,7 @@ from configs.load import load_settings
 from configs.schema import Settings
 from tasks.pipeline.run import StageResult, open_store, run_stage
 from tests.tasks import small_recipe as small
+from tests.tasks.training.plans import distance
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 HALVES: dict[str, Any] = {
@@ -55,28 +56,33 @@ def history(folder: Path, result: StageResult) -> dict[str, Any]:
     return found
 
 
-def test_the_stages_make_in_two_processes_what_they_make_in_one(
-    alone: tuple[Path, dict[str, StageResult]], tmp_path: Path
+def weights(folder: Path, result: StageResult) -> Path:
+    return open_store(settings_in(folder)).fetch(result.outputs["model"])
+
+
+def teachers_answers(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "store" / "work" / "teacher").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_stage_makes_in_two_processes_what_it_makes_in_one(
+    alone: tuple[Path, dict[str, StageResult]], tmp_path: Path, name: str
 ) -> None:
+    """From the same inputs: but for rounding the same weights, and as many runs and models in MLflow."""
     whole, made = alone
-    shutil.copytree(whole / "store", tmp_path / "store")
-    before = recorded(whole)
-    for name in (*TRAINED, "sampling"):
-        shutil.rmtree(tmp_path / "store" / "index" / name)
-    asked = sorted(path.name for path in (tmp_path / "store" / "work" / "teacher").rglob("*") if path.is_file())
-    settings = settings_in(tmp_path, **TORCHRUN)
-    again = {name: run_stage(name, settings) for name in TRAINED}
-    for name in ("cold-start", "rejection-sampling"):
-        assert again[name].outputs["model"] == made[name].outputs["model"], name
-    assert again["rejection-sampling"].outputs["trajectories"] == made["rejection-sampling"].outputs["trajectories"]
-    one, two = history(whole, made["grpo"]), history(tmp_path, again["grpo"])
-    assert two["validation"] == one["validation"]
-    for name in ("reward", "grad_norm"):
-        figures = [[row[name] for row in kept["log"] if name in row] for kept in (one, two)]
-        assert figures[1] == pytest.approx(figures[0], rel=1e-2, abs=1e-4), name
-    steps = [name for name in made if name not in ("base", "prepare", "distill")]
-    assert recorded(tmp_path)["runs"] == len(steps) + 1, "sampling has a run of its own"
-    assert recorded(tmp_path)["logged_models"] == before["logged_models"]
-    assert recorded(tmp_path)["registered_models"] == before["registered_models"]
-    kept = sorted(path.name for path in (tmp_path / "store" / "work" / "teacher").rglob("*") if path.is_file())
-    assert kept == asked, "the teacher was asked"
+    for folder in ("once", "twice"):
+        shutil.copytree(whole / "store", tmp_path / folder / "store")
+        shutil.rmtree(tmp_path / folder / "store" / "index" / name)
+    asked = teachers_answers(whole)
+    run_stage(name, settings_in(tmp_path / "once"))
+    again = run_stage(name, settings_in(tmp_path / "twice", **TORCHRUN))
+    if name == "grpo":
+        one, two = history(whole, made[name]), history(tmp_path / "twice", again)
+        assert two["validation"] == one["validation"]
+        for figure in ("reward", "grad_norm"):
+            kept = [[row[figure] for row in each["log"] if figure in row] for each in (one, two)]
+            assert kept[1] == pytest.approx(kept[0], rel=1e-2, abs=1e-4), figure
+    else:
+        assert distance(weights(whole, made[name]), weights(tmp_path / "twice", again)) < 1e-5
+    assert recorded(tmp_path / "twice") == recorded(tmp_path / "once")
+    assert teachers_answers(tmp_path / "twice") == asked

@@ -123,6 +123,15 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def distance(first: Path, second: Path) -> float:
+    """The largest difference between the weights of two models."""
+    from safetensors.torch import load_file
+
+    one, other = (load_file(folder / "model.safetensors") for folder in (first, second))
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
 @contextmanager
 def once(reached: Callable[[], bool], what: Callable[[], None]) -> Iterator[threading.Event]:
     """Inside, `what` is done as soon as `reached` says so; the event says whether it was."""

@@ -1,4 +1,4 @@
-"""A training on a Ray cluster of two nodes here: the model of one process, also when a worker or a node is killed."""
+"""A training on a Ray cluster of two nodes here: torchrun's model, also when a worker or a node is killed."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 
 from configs.schema import Distributed
 from models.errors import ConfigError
-from tests.tasks.training.plans import TUNING, Reports, digest, once, planned, trained, write_pairs
+from tests.tasks.training.plans import TUNING, TWO, Reports, digest, once, planned, trained, write_pairs
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
@@ -25,9 +25,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the model that one process makes."""
-    plan = planned(data, tmp_path_factory.mktemp("alone"), sft=TUNING)
+def torchrun(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of the model that two processes of torchrun make."""
+    plan = planned(data, tmp_path_factory.mktemp("torchrun"), TWO, sft=TUNING)
     trained(plan, Reports())
     return digest(plan.out)
 
@@ -66,11 +66,11 @@ def gone() -> bool:
     return workers() == []
 
 
-def test_two_nodes_make_the_model_of_one_process(data: Path, alone: str, cluster: Any, tmp_path: Path) -> None:
+def test_two_nodes_make_the_model_of_torchrun(data: Path, torchrun: str, cluster: Any, tmp_path: Path) -> None:
     reports = Reports()
     plan = planned(data, tmp_path, on(cluster), sft=TUNING)
     trained(plan, reports)
-    assert digest(plan.out) == alone
+    assert digest(plan.out) == torchrun
     assert [step for step, values in reports.metrics if "loss" in values] == [1, 2, 3, 4]
     assert [step for step, _ in reports.checkpoints] == [2, 4]
     assert gone()
@@ -78,7 +78,7 @@ def test_two_nodes_make_the_model_of_one_process(data: Path, alone: str, cluster
 
 @pytest.mark.parametrize("what", ["worker", "node"])
 def test_what_is_killed_costs_the_steps_since_the_last_checkpoint(
-    data: Path, alone: str, cluster: Any, tmp_path: Path, what: str
+    data: Path, torchrun: str, cluster: Any, tmp_path: Path, what: str
 ) -> None:
     reports = Reports()
     plan = planned(data, tmp_path, on(cluster), sft=TUNING)
@@ -94,7 +94,7 @@ def test_what_is_killed_costs_the_steps_since_the_last_checkpoint(
         trained(plan, reports)
     assert happened.is_set()
     assert any("resuming from checkpoint-" in line for line in reports.lines)
-    assert digest(plan.out) == alone
+    assert digest(plan.out) == torchrun
     assert gone()
 
 

@@ -21,6 +21,7 @@ from tests.tasks.training.plans import (
     TWO,
     Reports,
     digest,
+    distance,
     once,
     planned,
     trained,
@@ -29,6 +30,7 @@ from tests.tasks.training.plans import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).resolve().parents[3]
+ROUNDING = 1e-5  # of weights, which four steps at a rate of 1e-3 move by some 1e-3; 1.2e-7 was measured
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +41,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reports]:
-    """The model that one process makes of eight pairs, and what it reported."""
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reports]:
+    """The model that two processes make of eight pairs, and what they reported."""
     reports = Reports()
-    plan = planned(data, tmp_path_factory.mktemp("alone"), sft=TUNING)
-    trained(plan, reports)
+    plan = planned(data, tmp_path_factory.mktemp("undisturbed"), TWO, sft=TUNING)
+    assert trained(plan, reports)["steps"] == 4
     return plan.out, reports
 
 
@@ -58,17 +60,16 @@ def workers(below: int | None = None) -> list[psutil.Process]:
     return found
 
 
-def test_two_processes_make_the_model_of_one_and_report_once(
-    data: Path, alone: tuple[Path, Reports], tmp_path: Path
+def test_two_processes_make_the_model_of_one_but_for_rounding_and_report_once(
+    data: Path, undisturbed: tuple[Path, Reports], tmp_path: Path
 ) -> None:
-    reports = Reports()
-    plan = planned(data, tmp_path, TWO, sft=TUNING)
-    facts = trained(plan, reports)
-    assert digest(plan.out) == digest(alone[0])
-    assert facts["steps"] == 4
+    made, reports = undisturbed
+    alone, one = planned(data, tmp_path, sft=TUNING), Reports()
+    trained(alone, one)
+    assert distance(made, alone.out) < ROUNDING
     assert [step for step, values in reports.metrics if "loss" in values] == [1, 2, 3, 4]
-    assert reports.figures("loss") == alone[1].figures("loss")
-    assert reports.figures("grad_norm") == pytest.approx(alone[1].figures("grad_norm"), rel=1e-6)
+    for name in ("loss", "grad_norm"):
+        assert reports.figures(name) == pytest.approx(one.figures(name), rel=1e-5), name
     assert [step for step, _ in reports.checkpoints] == [2, 4]
     assert all({"model.safetensors", "optimizer.pt", "rng_state_0.pth", "rng_state_1.pth"} <= {*files}
                for _, files in reports.checkpoints)  # fmt: skip
@@ -80,12 +81,12 @@ def test_a_step_that_an_epoch_leaves_short_is_that_of_one_process(data: Path, tm
     one, two = planned(data, tmp_path / "one", sft=TUNING), planned(data, tmp_path / "two", TWO, sft=TUNING)
     for plan in (one, two):
         trained(plan, Reports(), 7)
-    assert digest(two.out) == digest(one.out)
+    assert distance(two.out, one.out) < ROUNDING
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_costs_the_steps_since_the_last_checkpoint(
-    data: Path, alone: tuple[Path, Reports], tmp_path: Path, rank: int
+    data: Path, undisturbed: tuple[Path, Reports], tmp_path: Path, rank: int
 ) -> None:
     reports = Reports()
     plan = planned(data, tmp_path, TWO, sft=TUNING)
@@ -97,7 +98,7 @@ def test_a_process_that_is_killed_costs_the_steps_since_the_last_checkpoint(
         trained(plan, reports)
     assert happened.is_set()
     assert any("resuming from checkpoint-" in line and "restart 1" in line for line in reports.lines)
-    assert digest(plan.out) == digest(alone[0])
+    assert digest(plan.out) == digest(undisturbed[0])
     assert workers() == []
 
 
@@ -142,8 +143,8 @@ def test_no_process_outlives_the_stage(data: Path, tmp_path: Path) -> None:
     assert alive == []
 
 
-def test_two_nodes_meet_and_make_the_model_of_one_process(
-    data: Path, alone: tuple[Path, Reports], tmp_path: Path
+def test_two_nodes_meet_and_make_the_model_of_two_processes(
+    data: Path, undisturbed: tuple[Path, Reports], tmp_path: Path
 ) -> None:
     """Both here: one starts from the stage, the other is the program for further nodes, which finds the training."""
     with socket.socket() as free:
@@ -160,7 +161,7 @@ def test_two_nodes_meet_and_make_the_model_of_one_process(
     )  # fmt: skip
     try:
         trained(plan, Reports())
-        assert digest(plan.out) == digest(alone[0])
+        assert digest(plan.out) == digest(undisturbed[0])
         assert further.wait(120) == 0
     finally:
         further.kill()
