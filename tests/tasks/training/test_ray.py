@@ -34,11 +34,11 @@ def torchrun(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one core each, beside a head that computes nothing."""
+    """Two nodes of one core each and one to spare, beside a head that computes nothing."""
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
+    for _ in range(3):
         made.add_node(num_cpus=1)
     made.wait_for_nodes()
     yield made
@@ -84,11 +84,8 @@ def test_what_is_killed_costs_the_steps_since_the_last_checkpoint(
     plan = planned(data, tmp_path, on(cluster), sft=TUNING)
 
     def kill() -> None:
-        if what == "worker":
-            workers()[0].kill()
-        else:
-            cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-            cluster.add_node(num_cpus=1)
+        worker = workers()[0]
+        (worker if what == "worker" else worker.parent()).kill()  # the raylet started it
 
     with once((tmp_path / "latest").is_file, kill) as happened:
         trained(plan, reports)
@@ -101,5 +98,5 @@ def test_what_is_killed_costs_the_steps_since_the_last_checkpoint(
 def test_more_processes_than_the_cluster_has_devices_are_refused(data: Path, cluster: Any, tmp_path: Path) -> None:
     section = TUNING.model_copy(update={"micro_batch": 1})
     wide = on(cluster).model_copy(update={"nodes": 4})
-    with pytest.raises(ConfigError, match="has 2 CPUs for 4 training processes"):
+    with pytest.raises(ConfigError, match=r"has (2|3) CPUs for 4 training processes"):
         trained(planned(data, tmp_path, wide, sft=section), Reports())
