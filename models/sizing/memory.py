@@ -6,7 +6,8 @@ Korthikanti et al. (arXiv 2205.05198, section 4.1): what each operation keeps fo
 16 bits and with dropout; ours are those of transformers 5.23 with the adapters of peft 0.21. With gradient
 checkpointing a layer keeps its input alone, and one layer at a time is computed again.
 
-Logits are never whole: TRL 1.16 goes through them in tiles of 4096 tokens by 32768 words (`trl.kernels`).
+Logits are of completions alone, and never whole: TRL 1.16 goes through them in tiles of 4096 tokens by 32768 words
+(`trl.kernels`).
 tests/models/sizing/test_memory.py holds all this against what the trainers allocate on reduced models.
 """
 
@@ -18,6 +19,7 @@ from models.sizing.shape import LinearAttention, ModelShape, TextShape, Vision
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MASTER = 4  # bytes of a trained weight, of its gradient, and of each of Adam's two moments
 TILE_TOKENS, TILE_WORDS = 4096, 32768
+AT_ONCE, FEWEST = 2**20, 128  # logits, and positions, that fine-tuning with a frozen head scores together on a CPU
 CHUNK = 64  # tokens that transformers' own gated delta rule takes at once
 GENERATED = 4  # copies of the next token's logits, float32, that choosing it takes
 # A process that has loaded the libraries, measured; of a GPU its runtime's own. And the share of what comes and goes
@@ -139,7 +141,7 @@ def training(
         states(shape, how),
         activations=max(micro.tokens * (layers + passing), looking(shape, micro, how.dtype)),
         media=media + lying,
-        logits=_tile(shape, micro, how, device),
+        logits=_tile(shape, micro, how, device, fine_tuning=held is None),
     )
     return _with_overhead(needed, device)
 
@@ -241,15 +243,17 @@ def _vision_kept(v: Vision, how: Weights) -> int:
     return v.depth * (v.hidden * (4 * MASTER + 5 * c + 8 + 8 * c) + feed)
 
 
-def _tile(shape: ModelShape, micro: Sequences, how: Weights, device: str) -> int:
+def _tile(shape: ModelShape, micro: Sequences, how: Weights, device: str, *, fine_tuning: bool) -> int:
     """The tile of logits, and the gradient of the output embeddings before it is added to theirs."""
     c, t = BYTES[how.dtype], shape.text
-    # Without a GPU's kernel every position is scored, in eight float32 copies of the tile.
-    scored = micro.count * micro.completion if device == "cuda" else micro.tokens
-    tile = min(scored, TILE_TOKENS) * min(t.vocabulary, TILE_WORDS)
-    copies = c if device == "cuda" else c + 8 * MASTER
+    scored = micro.count * micro.completion
+    if fine_tuning and device != "cuda" and how.rank is not None:  # models/training/fine_tuning/label_loss.py
+        logits = min(scored, max(FEWEST, AT_ONCE // t.vocabulary)) * t.vocabulary * (2 * c + 2 * MASTER)
+    else:  # TRL's; without a GPU's kernel in eight float32 copies of the tile
+        tile = min(scored, TILE_TOKENS) * min(t.vocabulary, TILE_WORDS)
+        logits = tile * (c if device == "cuda" else c + 8 * MASTER)
     hidden = micro.tokens * t.hidden * (MASTER + c)
-    return tile * copies + hidden + (MASTER * t.embeddings if how.rank is None else 0)
+    return logits + hidden + (MASTER * t.embeddings if how.rank is None else 0)
 
 
 def _layer(text: TextShape) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, SuppressTokensLogitsProcessor
+from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
 from configs.schema import Grpo, Lora, Model, Rewards, Runtime
-from models.generation.seeded import SeededSampling
+from models.generation.decoding.loop import Decoding
 from models.pairs.dataset import PreferenceDataset, write_dataset
 from models.pairs.preference import PreferencePair, Task
 from models.shapes.pairs import make_pair
@@ -174,28 +174,29 @@ class Drawn:
     def __init__(self, patch: pytest.MonkeyPatch, padding: int) -> None:
         self.rows: list[tuple[list[int], list[int], list[float]]] = []
         self.excluded: list[float] = []  # the share of the tokens that are never written, at each token
-        whole: list[torch.Tensor] = []
-        call, suppress = SeededSampling.__call__, SuppressTokensLogitsProcessor.__call__
+        run, choose = Decoding.run, Decoding._choose
+        kept: dict[int, list[tuple[list[int], list[int], list[float]]]] = {}
 
-        def before(processor: Any, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-            whole[:] = [scores]
-            return suppress(processor, input_ids, scores)
+        def begun(decoding: Decoding, model: Any, inputs: dict[str, Any]) -> Any:
+            prompts = [[one for one in row if one != padding] for row in inputs["input_ids"].tolist()]
+            kept[id(decoding)] = [(prompt, [], []) for prompt in prompts for _ in range(decoding.samples)]
+            self.rows += kept[id(decoding)]
+            return run(decoding, model, inputs)
 
-        def watched(sampling: Any, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            found = call(sampling, input_ids, scores)
-            logps = (whole[0] / sampling._temperature).log_softmax(-1)
-            self.excluded += logps.exp()[:, torch.isinf(scores[0])].sum(-1).tolist()
-            chosen = found.argmax(-1)
-            if not hasattr(sampling, "kept"):
-                sampling.kept = [([one for one in row if one != padding], [], []) for row in input_ids.tolist()]
-                self.rows += sampling.kept
-            for at, (row, token) in enumerate(zip(sampling.kept, chosen.tolist(), strict=True)):
-                row[1].append(token)
-                row[2].append(float(logps[at, token]))
-            return found
+        def watched(decoding: Decoding, logits: torch.Tensor, held: list[int], places: list[int]) -> torch.Tensor:
+            tokens = choose(decoding, logits, held, places)
+            if decoding.streams is None:  # validation
+                return tokens
+            logps = (logits.float() / decoding.streams._temperature).log_softmax(-1)
+            self.excluded += logps[places].exp()[:, list(decoding.never)].sum(-1).tolist()
+            for place in places:
+                _, written, values = kept[id(decoding)][held[place]]
+                written.append(int(tokens[place]))
+                values.append(float(logps[place, tokens[place]]))
+            return tokens
 
-        patch.setattr(SuppressTokensLogitsProcessor, "__call__", before)
-        patch.setattr(SeededSampling, "__call__", watched)
+        patch.setattr(Decoding, "run", begun)
+        patch.setattr(Decoding, "_choose", watched)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
