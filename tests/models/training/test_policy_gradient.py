@@ -239,7 +239,7 @@ def test_texts_are_drawn_from_what_the_loss_scores(
         for prompt, tokens, values in scored
         for one, other in zip(values, known[tuple(prompt), tuple(tokens)], strict=True)
     ]
-    assert statistics.mean(off) < 1e-6
+    assert statistics.mean(off) < 3e-6  # rounding: sampling and scoring attend by other kernels
     assert 0 < max(drawn.excluded) < 1e-2
 
 
