@@ -1,4 +1,4 @@
-"""Which pairs GRPO trains on, from rejection sampling's pass rates, and which of the validation split it judges.
+"""Which pairs GRPO trains on, from rejection sampling's pass rates, which it is validated on, and which step is best.
 
 A small set of wrong answers alone inverts a judge while its training reward rises (docs/training.md), so
 the presets other than the paper's take the pairs that are sometimes right first and mix in solved ones.
@@ -15,6 +15,7 @@ from typing import Literal
 from models.errors import DataError
 from models.pairs.preference import PreferencePair, Task
 
+HISTORY = "validation.json"  # in a checkpoint: a list of {"step", "accuracy"}, the start first
 Band = Literal["wrong_only", "partial", "contested", "mixed", "below_one"]
 
 
@@ -89,3 +90,12 @@ def draw_validation(pairs: Sequence[PreferencePair], most: int, seed: int) -> li
 
 def _drawn(seed: int, name: str) -> bytes:
     return sha256(json.dumps([seed, name]).encode()).digest()
+
+
+def best_of(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The first of the best entries, so that an equal later checkpoint does not replace an earlier one or the start.
+
+    >>> best_of([{"step": 0, "accuracy": 0.7}, {"step": 10, "accuracy": 0.8}, {"step": 20, "accuracy": 0.8}])["step"]
+    10
+    """
+    return max(history, key=lambda entry: entry["accuracy"])

@@ -25,8 +25,8 @@ from models.pairs.dataset import PreferenceDataset
 from models.pairs.preference import PreferencePair
 from models.training.checkpoints import HookCallback, accumulated, training_arguments
 from models.training.compute import Compute
+from models.training.curriculum import HISTORY, best_of
 from models.training.health import FiniteGuard, SpreadGuard
-from models.training.history import HISTORY, best_of
 from models.training.hooks import Hooks
 from models.training.prefix.attention import attending_alone
 from models.training.presets import NOT_SHARDED, flags, needs_format

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from configs.schema import Sft
 from models.errors import DataError, TrainingCollapsed
 from models.pairs.preference import PreferencePair, Task
-from models.training.curriculum import Curriculum, draw_validation, named_pairs, plan_curriculum
-from models.training.history import HISTORY, best_of
+from models.training.curriculum import HISTORY, Curriculum, best_of, draw_validation, named_pairs, plan_curriculum
 from models.training.hooks import Hooks
 from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
 from tasks.pipeline.child import Child, Done, Job

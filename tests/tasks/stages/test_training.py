@@ -9,7 +9,7 @@ from configs.load import load_settings
 from models.errors import ConfigError
 from models.pairs.preference import Task
 from models.shapes.pairs import make_pair
-from models.training.history import HISTORY
+from models.training.curriculum import HISTORY
 from tasks.pipeline.child import Child, Job
 from tasks.pipeline.plan import check_trainable
 from tasks.stages.context import stage_context
