@@ -27,13 +27,13 @@ MATCHING: Mix = {
     check_lesson: 0.15, verify_lesson: 0.06, point_lesson: 0.12, ask_lesson: 0.15, add_lesson: 0.04,
 }  # fmt: skip
 COMPARING: Mix = {
-    compare_lesson: 0.26, point_lesson: 0.1, ask_lesson: 0.18, check_lesson: 0.09, judge_lesson: 0.09,
+    compare_lesson: 0.28, point_lesson: 0.1, ask_lesson: 0.12, check_lesson: 0.1, judge_lesson: 0.12,
     verify_lesson: 0.05, rendering_lesson: 0.05, follow_lesson: 0.05, add_lesson: 0.04, question_lesson: 0.08,
     look_lesson: 0.02, match_lesson: 0.02,
 }  # fmt: skip
 # Last, what it has learned at the request to think.
 REASONING: Mix = {
-    reason_lesson: 0.35, compare_lesson: 0.18, point_lesson: 0.08, ask_lesson: 0.12, judge_lesson: 0.1,
+    reason_lesson: 0.35, compare_lesson: 0.18, point_lesson: 0.08, ask_lesson: 0.1, judge_lesson: 0.12,
     check_lesson: 0.05, rendering_lesson: 0.03, add_lesson: 0.03, follow_lesson: 0.02, question_lesson: 0.04,
     verify_lesson: 0.01, match_lesson: 0.01,
 }  # fmt: skip

@@ -29,7 +29,7 @@ class Leg:
 
 SIGHT = Leg((Phase(1800, 128, {}),), 1.2e-3)  # of pictures, not lessons
 LEGS = (
-    Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(4800, 32, COMPARING)), 1.2e-3),
-    Leg((Phase(1300, 32, REASONING),), 8e-4),
+    Leg((Phase(400, 64, SEEING), Phase(1000, 32, MATCHING), Phase(6500, 32, COMPARING)), 1.2e-3),
+    Leg((Phase(1400, 32, REASONING),), 8e-4),
 )
 REWORDED = Leg((Phase(1300, 32, REREADING),), 5e-4)  # for a base that knows all of it in other words
