@@ -57,6 +57,10 @@ class Context:
             opens=STAGES[self.job.stage].opens,
         )
 
+    def sealed_preferences(self) -> dict[str, Any]:
+        """Where the dataset is and which splits may be opened, as `media` and `opens`, for a process that opens it."""
+        return {"media": self.input("preferences"), "opens": STAGES[self.job.stage].opens}
+
     def new_folder(self, name: str) -> Path:
         """An empty folder that goes when the stage ends."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.scratch))

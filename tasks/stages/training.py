@@ -16,7 +16,6 @@ from models.training.curriculum import HISTORY, Curriculum, best_of, draw_valida
 from models.training.hooks import Hooks
 from models.training.worker.plan import Examples, TrainingPlan, fine_tuned, optimised
 from tasks.pipeline.child import Child, Done, Job
-from tasks.pipeline.graph import STAGES
 from tasks.pipeline.run import MEMORY
 from tasks.stages.context import Context, stage_context
 from tasks.store.artifacts import ArtifactRef
@@ -79,11 +78,10 @@ def plan_in(folder: Path, context: Context, source: Path, **section: Any) -> Tra
         model=settings.model,
         runtime=settings.runtime,
         source=source,
-        media=context.input("preferences"),
-        opens=STAGES[context.job.stage].opens,
         out=folder / "model",
         scratch=folder / "trainer",
         resume_from=latest_checkpoint(context, folder / "trainer"),
+        **context.sealed_preferences(),
         **section,
     )
 

@@ -13,6 +13,7 @@ from models.errors import DataError, SplitSealed
 from models.pairs.dataset import write_dataset
 from models.pairs.preference import SPLITS, Split, Task
 from models.sources.shapes import read_shapes
+from models.training.worker.plan import TrainingPlan
 from tasks.pipeline.child import Child, Job
 from tasks.pipeline.graph import STAGES, named
 from tasks.pipeline.run import open_store
@@ -93,6 +94,24 @@ def test_published_reasoning_is_of_the_training_split(
     else:
         with pytest.raises(SplitSealed):
             dataset.reasoning()
+
+
+@pytest.mark.parametrize("stage", OPENED)
+def test_a_trainers_own_process_opens_the_stages_splits_alone(
+    stage: str, settings: Settings, preferences: ArtifactRef, tmp_path: Path
+) -> None:
+    sealed = context_of(stage, settings, preferences, tmp_path).sealed_preferences()
+    places = {name: tmp_path / name for name in ("source", "out", "scratch")}
+    how: dict[str, Any] = {"model": settings.model, "runtime": settings.runtime, "sft": settings.cold_start}
+    plan = TrainingPlan(section="cold_start", seed=0, **how, **places, **sealed)
+    plan.write(tmp_path)
+    dataset = TrainingPlan.read(tmp_path).dataset()
+    for split in SPLITS:
+        if split in OPENED[stage]:
+            dataset.pairs(split)
+        else:
+            with pytest.raises(SplitSealed):
+                dataset.pairs(split)
 
 
 @pytest.mark.parametrize("stage", OPENED)

@@ -112,7 +112,7 @@ def test_the_smallest_of_the_devices_decides(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("profile", "name", "gib", "changes"),
     [
-        ("shapes", "cold-start", 1.2, ["runtime.gradient_checkpointing=true", "cold_start.micro_batch=32"]),
+        ("shapes", "cold-start", 0.8, ["runtime.micro_tokens=1024"]),
         ("shapes", "judging", 1.5, ["runtime.generation_batch=128"]),
         ("qwen3_vl_8b", "sampling", 40, ["runtime.generation_tokens=73728"]),
         ("qwen3_vl_8b", "sampling-sft", 25, ["runtime.micro_tokens=6656"]),
