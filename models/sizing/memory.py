@@ -246,7 +246,9 @@ def _vision_kept(v: Vision, how: Weights) -> int:
 def _tile(shape: ModelShape, micro: Sequences, how: Weights, device: str, *, fine_tuning: bool) -> int:
     """The tile of logits, and the gradient of the output embeddings before it is added to theirs."""
     c, t = BYTES[how.dtype], shape.text
-    scored = micro.count * micro.completion
+    # GRPO scores every position where TRL has no kernel and prompts are not shared (models/training/prefix/).
+    everywhere = not fine_tuning and device != "cuda" and bool(t.delta)
+    scored = micro.tokens if everywhere else micro.count * micro.completion
     if fine_tuning and device != "cuda" and how.rank is not None:  # models/training/fine_tuning/label_loss.py
         logits = min(scored, max(FEWEST, AT_ONCE // t.vocabulary)) * t.vocabulary * (2 * c + 2 * MASTER)
     else:  # TRL's; without a GPU's kernel in eight float32 copies of the tile

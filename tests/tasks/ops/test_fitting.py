@@ -21,8 +21,10 @@ from tasks.pipeline.graph import REPOSITORY, TRAINED
 from tests.tasks import small_recipe as small
 
 GIB = 2**30
-# What `rehearse` measured of the embedded base with 8 frames a video on a Xeon, one thread: peak GiB of each process.
-SHAPES = {"cold-start": 4.08, "sampling": 2.1, "sampling-sft": 3.05, "grpo": 3.12, "judging": 2.38}
+# What `rehearse` measured of the embedded base with 8 frames a video on an EPYC, one thread: peak GiB of each process.
+SHAPES = {"cold-start": 1.17, "sampling": 1.96, "sampling-sft": 1.37, "grpo": 1.42, "judging": 2.01}
+# Completions of one prompt share it in sampling, which the estimate counts for each.
+MOST = {"sampling": 2.0, "grpo": 2.0}
 
 
 def device(gib: float, kind: str = "cuda") -> Device:
@@ -44,7 +46,7 @@ def test_estimates_are_within_the_factor_of_what_was_rehearsed() -> None:
     found = needed(load_settings("shapes", own), "cpu")
     assert list(found) == list(SHAPES)
     for name, measured in SHAPES.items():
-        assert measured / FACTOR < found[name].memory.total / GIB < measured * FACTOR, name
+        assert measured / FACTOR < found[name].memory.total / GIB < measured * MOST.get(name, FACTOR), name
 
 
 def measured() -> list[tuple[str, list[float]]]:
@@ -68,7 +70,7 @@ def test_estimates_are_within_the_factor_of_the_reduced_copies_that_were_rehears
     (tmp_path / "config.json").write_text(json.dumps(reduced(read_config(KNOWN[base], base), 860).to_dict()))
     found = needed(scaled_down(with_value(settings, "model.base", str(tmp_path)), smaller=True), "cpu")
     for part, peak in zip(found.values(), peaks, strict=True):
-        assert peak / FACTOR < part.memory.total / GIB < peak * FACTOR, part.name
+        assert peak / FACTOR < part.memory.total / GIB < peak * MOST.get(part.name, FACTOR), part.name
 
 
 @pytest.mark.parametrize("recipe", ["shapes", "small"])
