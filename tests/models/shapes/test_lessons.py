@@ -137,7 +137,7 @@ def test_neither_candidate_tells_about_the_other() -> None:
     rng = Random(9)
     lessons = [one for one in (draw_lesson(rng, 9) for _ in range(1000)) if "Compare in style" in texts(one)[0]]
     flaws = Counter(one.answer.count("not as asked") for one in lessons if "Caption: " in "".join(texts(one)))
-    assert min(flaws[0], flaws[1], flaws[2]) > 0.15 * flaws.total()
+    assert min(flaws[0], flaws[1], flaws[2]) > 0.1 * flaws.total()
 
 
 def test_a_style_is_of_no_task_and_calls_candidates_by_any_noun() -> None:
