@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.adapters import without_adapters
 from models.errors import ModelError
 from models.verdict.chat_template import normalise
 from models.vision_tower import quicken_vision
@@ -228,7 +229,7 @@ def save(model: Any, processor: Any, out: Path, *, dtype: str = MASTER) -> None:
     training is saved so. Its configuration records that it was trained here, where a video is its frames as images.
     Raises `ModelError` if a weight is beyond the range of `dtype`.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = without_adapters(model)
     base.save_pretrained(out, state_dict=merged_weights(base, dtype))
     config = copy.deepcopy(base.config)
     config.thinkreward = {"videos": FRAMES}

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from models.adapters import without_adapters
+
 # Tags of media among a tokenizer's added tokens: `<|image_pad|>`, `<|vision_start|>`, `<image_soft_token>`, `[IMG]`.
 _PLACEHOLDER = re.compile(r"[<\[].*(image|img|video|vision|audio).*[>\]]", re.IGNORECASE | re.DOTALL)
 _ATTRIBUTES = ("image", "video", "audio", "vision_start", "vision_end")
@@ -26,7 +28,7 @@ def without_own_defaults(model: Any) -> Iterator[None]:
     """
     from transformers import GenerationConfig
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapters(model)
     own, inner.generation_config = inner.generation_config, GenerationConfig()
     try:
         yield

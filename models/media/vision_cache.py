@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.adapters import without_adapters
+
 BUDGET = 2**30  # bytes, where nobody sets another; they are on the CPU
 PATCHES = 256  # of small media that are computed together
 Key = tuple[bytes, bytes]  # of the tower and how it computes, and of the medium
@@ -97,7 +99,7 @@ def _digest(start: bytes, *tensors: Any) -> bytes:
 
 def core_of(model: Any) -> Any:
     """The module within `model` (PEFT's or another wrapper aside) that has the tower as `visual`; None without one."""
-    unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
+    unwrapped = without_adapters(model)
     for one in (unwrapped, getattr(unwrapped, "model", None)):
         if hasattr(one, "visual") and hasattr(one, "get_image_features"):
             return one

@@ -10,14 +10,15 @@ an alias or `models:/NAME@ALIAS` of the registry; or it is `endpoint:MODEL`, an 
 the registry alone, and not the store, loads the same model with `mlflow.pyfunc` (models/judging/registry_model.py).
 """
 
+from functools import partial
+
 from configs.load import active_profile, load_settings
 from configs.schema import Settings
 from models.generation.endpoint import EndpointGenerator
-from models.generation.open import EndpointOptions, identify_generator, open_generator
-from models.generation.protocol import GeneratorIdentity, HostedGenerator
+from models.generation.protocol import HostedGenerator
 from models.judging.reward_model import RewardModel
 from tasks.judging.files import find_model
-from tasks.stages.generators import ENDPOINT, local_options
+from tasks.stages.generators import ENDPOINT, identity_of, open_named
 
 __all__ = ["ENDPOINT", "generator_of", "identity_of", "reward_model"]
 
@@ -39,13 +40,4 @@ def reward_model(name: str = "champion", settings: Settings | None = None, *, ba
 
 def generator_of(name: str, settings: Settings, *, base_url: str = "") -> HostedGenerator | EndpointGenerator:
     """What writes the text of the model of this name; see `reward_model`."""
-    if name.startswith(ENDPOINT):
-        return open_generator(name.removeprefix(ENDPOINT), EndpointOptions(base_url=base_url))
-    return open_generator(find_model(settings, name), local_options(settings))
-
-
-def identity_of(name: str, settings: Settings) -> GeneratorIdentity:
-    """The identity of what `generator_of` gives, before it is loaded."""
-    if name.startswith(ENDPOINT):
-        return identify_generator(name.removeprefix(ENDPOINT), EndpointOptions())
-    return identify_generator(name, local_options(settings))
+    return open_named(name, settings, partial(find_model, settings), base_url=base_url)

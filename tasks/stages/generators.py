@@ -1,13 +1,16 @@
 """How a stage's model generates on this machine: the settings as the plain values that models/ takes."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.schema import Settings
 from models.generation.open import EndpointOptions, LocalOptions, identify_generator, open_generator
-from models.generation.protocol import Generator, GeneratorIdentity
+from models.generation.protocol import Generator, GeneratorIdentity, HostedGenerator
 from models.judging.judge import Judge
 
 if TYPE_CHECKING:
+    from models.generation.endpoint import EndpointGenerator
     from tasks.stages.context import Context
 
 ENDPOINT = "endpoint:"  # before the name of a model behind an OpenAI-compatible server
@@ -23,6 +26,22 @@ def local_options(settings: Settings, *, batch: int | None = None) -> LocalOptio
         batch=batch or settings.runtime.generation_batch,
         tokens=settings.runtime.generation_tokens,
     )
+
+
+def open_named(
+    name: str, settings: Settings, folder_of: Callable[[str], Path], *, base_url: str = ""
+) -> "HostedGenerator | EndpointGenerator":
+    """What writes the text of a model by its name: behind an endpoint (`endpoint:MODEL`), or in `folder_of(name)`."""
+    if name.startswith(ENDPOINT):
+        return open_generator(name.removeprefix(ENDPOINT), EndpointOptions(base_url=base_url))
+    return open_generator(folder_of(name), local_options(settings))
+
+
+def identity_of(name: str, settings: Settings) -> GeneratorIdentity:
+    """The identity of what `open_named` gives, before it is loaded."""
+    if name.startswith(ENDPOINT):
+        return identify_generator(name.removeprefix(ENDPOINT), EndpointOptions())
+    return identify_generator(name, local_options(settings))
 
 
 def load_judge(context: "Context", model_input: str) -> Judge:
@@ -42,10 +61,8 @@ def _oracle(context: "Context") -> Generator:
         from models.shapes.oracle import EmbeddedOracle
 
         return EmbeddedOracle()
-    if name.startswith(ENDPOINT):
-        return open_generator(name.removeprefix(ENDPOINT), EndpointOptions())
-    folder = context.store.fetch(context.store.resolve(f"model/{name}"))
-    return open_generator(folder, local_options(context.settings))
+    store = context.store
+    return open_named(name, context.settings, lambda digest: store.fetch(store.resolve(f"model/{digest}")))
 
 
 def identify_oracle(settings: Settings) -> GeneratorIdentity:
@@ -55,6 +72,4 @@ def identify_oracle(settings: Settings) -> GeneratorIdentity:
         from models.shapes.oracle import IDENTITY
 
         return IDENTITY
-    if name.startswith(ENDPOINT):
-        return identify_generator(name.removeprefix(ENDPOINT), EndpointOptions())
-    return identify_generator(name, local_options(settings))
+    return identity_of(name, settings)

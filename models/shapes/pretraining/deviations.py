@@ -7,11 +7,7 @@ candidate would have had. Scenes are of the training split::
     python -m models.shapes.pretraining.deviations models/shapes/base
 """
 
-import argparse
-import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,6 +19,7 @@ from models.shapes.lessons.lesson import Lesson, request_for, with_names
 from models.shapes.lessons.styles import Style, random_style
 from models.shapes.pairs import KINDS, MadePair, make_pair, number_at
 from models.shapes.pretraining.batches import collate
+from models.shapes.pretraining.measuring import print_measured
 from models.verdict.grammar import candidate_names
 from models.verdict.instructions import mode_instructions
 
@@ -77,17 +74,5 @@ def _preferred(model: Any, processor: Any, some: list[Deviation]) -> float:
     return round(right / len(some), 4)
 
 
-def main() -> None:
-    """Print the shares of the model of a folder."""
-    from models.backbone import load_model, load_processor
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    found = deviations(load_model(given.model), load_processor(given.model), seed=given.seed)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    print_measured(deviations, __doc__)

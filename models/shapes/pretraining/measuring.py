@@ -1,6 +1,10 @@
 """What the base model can do: words found while it trains, direct judging, injections, valid thinking."""
 
-from collections.abc import Sequence
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -97,6 +101,18 @@ def thinking_valid_rate(model: Any, processor: Any, *, seed: int, count: int = 1
     out = model.generate(**batch, do_sample=False, max_new_tokens=256)
     texts = processor.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     return sum(isinstance(parse_verdict(text, Task.IMAGE_GENERATION), Verdict) for text in texts) / count
+
+
+def print_measured(measure: Callable[..., dict[str, Any]], about: str | None) -> None:
+    """The command line of a measurement: what `measure(model, processor, seed=...)` finds of a folder's model."""
+    from models.backbone import load_model, load_processor
+
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    found = measure(load_model(given.model), load_processor(given.model), seed=given.seed)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def measure_base(model: Any, processor: Any, *, seed: int) -> dict[str, Any]:

@@ -7,24 +7,20 @@ state behind the request to say what is seen. Held-out scenes are not touched::
     python -m models.shapes.pretraining.probes models/shapes/base
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from models.shapes.draw import Look, draw_scene
 from models.shapes.lessons.lesson import LOOK, Lesson
 from models.shapes.lessons.seeing import about_medium
 from models.shapes.pairs import as_seen
 from models.shapes.pretraining.batches import collate
+from models.shapes.pretraining.measuring import print_measured
 from models.shapes.world import COLOURS, NEAR_COLOURS, PLACES, Flaw, Level, Scene, random_scene
 
 BATCH = 50  # media at once
@@ -38,23 +34,23 @@ class Medium:
     truth: int
 
 
-def _video(rng: Random, flaw: Flaw | None) -> tuple[Scene, list[Image.Image], Lesson]:
+def _video(rng: Random, flaw: Flaw | None) -> tuple[Scene, Lesson]:
     level = rng.choice(list(Level))
     scene, look = random_scene(rng, level, video=True, held_out=False), Look.random(rng)
     frames = draw_scene(scene, look, flaw, level, rng)
-    return scene, frames, about_medium(LOOK, as_seen(scene, flaw, look), frames, "")
+    return scene, about_medium(LOOK, as_seen(scene, flaw, look), frames, "")
 
 
 def _flow(flaw: Flaw) -> Callable[[Random], Medium]:
     def draw(rng: Random) -> Medium:
         spoiled = rng.random() < 0.5
-        return Medium(_video(rng, flaw if spoiled else None)[2], int(spoiled))
+        return Medium(_video(rng, flaw if spoiled else None)[1], int(spoiled))
 
     return draw
 
 
 def _direction(rng: Random) -> Medium:
-    scene, _, lesson = _video(rng, None)
+    scene, lesson = _video(rng, None)
     assert scene.motion is not None, "every video moves"
     return Medium(lesson, int(scene.motion.direction in ("left", "up")))
 
@@ -130,17 +126,5 @@ def _batches(processor: Any, media: list[Medium]) -> Iterator[dict[str, torch.Te
         yield {name: value for name, value in batch.items() if name != "labels"}
 
 
-def main() -> None:
-    """Probe the model of a folder and print what was found."""
-    from models.backbone import load_model, load_processor
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    found = probe(load_model(given.model), load_processor(given.model), seed=given.seed)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    print_measured(probe, __doc__)

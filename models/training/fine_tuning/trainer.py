@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import DistributedType
 from trl import SFTTrainer
 
+from models.adapters import without_adapters
 from models.generation.micro_batches import TokenCounter, by_tokens
 from models.training.fine_tuning.fused_lora import fuse_lora
 from models.training.fine_tuning.label_loss import score_labels_alone
@@ -51,7 +52,7 @@ class StepwiseSft(SFTTrainer):
         self._prepared = PreparedRows(rows, self.processing_class, model) if suited else None
         self._flops_a_token = 0.0
         if not sharded:
-            score_labels_alone(model.get_base_model() if hasattr(model, "get_base_model") else model)
+            score_labels_alone(without_adapters(model))
             fuse_lora(model)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:

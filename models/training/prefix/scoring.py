@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from models.adapters import without_adapters
 from models.training.prefix.attention import ARGUMENT, NAME
 from models.training.prefix.grouping import prompt_groups
 from models.training.prefix.packing import IGNORED, Packed, packed
@@ -37,7 +38,7 @@ def unsupported(model: Any) -> str:
 
 def share_prefixes(model: Any) -> bool:
     """Have a model attend as a packed sequence needs; where it cannot, say so and leave it as it is."""
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    bare = without_adapters(model)
     if reason := unsupported(bare):
         log.warning("each completion computes its own prompt (runtime.shared_prefix is without effect): %s", reason)
         return False
@@ -50,7 +51,7 @@ class SharedPrefix:
 
     def __init__(self, model: Any, bare: Any) -> None:
         self._model = model
-        self._bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
+        self._bare = without_adapters(bare)
 
     def __call__(self, **given: Any) -> Any:
         """Outputs with `log_probs` and `entropy` (rows, columns - 1) of a batch, zero where there is no label."""
